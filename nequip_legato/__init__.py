@@ -1,0 +1,32 @@
+"""Sharpness-aware Allegro models: training, deployment and LAMMPS.
+
+Importing this package is cheap: LAMMPS' launcher imports it in every MPI rank to find the
+plugin, so torch and nequip are only imported when a name that needs them is used.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+__all__ = ["SAM", "LegatoCalculator", "LegatoError", "__version__"]
+
+try:
+    __version__ = version("nequip-legato")
+except PackageNotFoundError:  # running from a source tree that is not installed
+    __version__ = "0+unknown"
+
+_PUBLIC = {
+    "SAM": "nequip_legato.sam",
+    "LegatoCalculator": "nequip_legato.calculator",
+    "LegatoError": "nequip_legato.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_PUBLIC))

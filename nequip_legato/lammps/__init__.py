@@ -1,0 +1,3 @@
+"""LAMMPS side of nequip-legato: building and finding the plugin."""
+
+__all__: list[str] = []
