@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+// Builds blocks from neighbour lists.
+#pragma once
+
+#include "block.h"
+#include "metadata.h"
+#include "system.h"
+
+namespace legato {
+
+// How close the atoms of a block come, against the training data.
+struct Closeness {
+  double smallest_ratio_squared;    // of distance / shortest distance in training
+  std::int64_t n_outside = 0;       // centres with a ratio below 1
+};
+
+// Fills `block` with the edges of centres[begin, end) that are shorter than their cutoff.
+// Centres that the model does not know are left out. Deployed models are compiled for two edges
+// or more: a block with fewer is padded with edges between type nodes, whose energies nobody reads.
+Closeness gather_block(const System &system, const Metadata &metadata, int begin, int end,
+                       Block &block);
+
+}    // namespace legato

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+// Energies, forces and virials of a system from a deployed model, block by block.
+#pragma once
+
+#include "metadata.h"
+#include "system.h"
+
+#include <memory>
+#include <string>
+
+namespace legato {
+
+struct EngineOptions {
+  int threads = 1;    // blocks evaluated side by side
+  int block = 128;    // largest number of centres in a block
+};
+
+class Engine {
+ public:
+  // Loads a deployed file. Throws Error if it cannot be used.
+  Engine(const std::string &path, const EngineOptions &options);
+  ~Engine();
+
+  const Metadata &metadata() const;
+  const EngineOptions &options() const;
+
+  // Adds energies, forces and virials of the system's centres to `output`.
+  //
+  // With t = dE_i/dr of the edge r = x_j - x_i: F_i += t, F_j -= t, virial -= r (x) t.
+  // The centroid virial of an edge belongs to its neighbour j: with E_i kept at the centre i, that
+  // makes sum_j W_j v_j the exact potential part of the heat flux (Fan et al., Phys. Rev. B 92,
+  // 094301 (2015), eq. 16; Surblys et al., Phys. Rev. E 99, 051301 (2019)).
+  //
+  // Results are added in block order, so they do not depend on which thread was faster.
+  void compute(const System &system, Output &output);
+
+ private:
+  struct Parts;
+  std::unique_ptr<Parts> parts_;
+};
+
+}    // namespace legato

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: MIT
+// A deployed model, whatever its format. No torch header is needed to use it.
+#pragma once
+
+#include "block.h"
+#include "metadata.h"
+
+#include <memory>
+#include <string>
+
+namespace legato {
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  // Loads OUT.nequip.pth (TorchScript) or OUT.nequip.pt2 (AOTInductor) on the CPU.
+  // `workers` is the number of threads that will call evaluate at the same time.
+  // Throws Error for every file that cannot be used.
+  static std::unique_ptr<Model> load(const std::string &path, int workers);
+
+  // Energies and edge forces of one block. Safe to call from several threads.
+  virtual void evaluate(Block &block, BlockResult &result) = 0;
+
+  const Metadata &metadata() const { return metadata_; }
+
+ protected:
+  Metadata metadata_;
+};
+
+// To be called once by each thread that calls Model::load or Model::evaluate: the model then runs
+// on that thread alone. Blocks are evaluated side by side instead, which scales better than threads
+// inside one small block.
+void use_single_thread();
+
+// Gives back the thread count that the process had before use_single_thread.
+// The calling thread must end soon after: its own count is changed.
+void restore_thread_count();
+
+}    // namespace legato

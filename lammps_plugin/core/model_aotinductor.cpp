@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT
+#include "error.h"
+#include "model_formats.h"
+#include "tensors.h"
+
+#include <torch/csrc/inductor/aoti_package/model_package_loader.h>
+
+namespace legato {
+
+namespace {
+
+class AOTInductorModel : public Model {
+ public:
+  AOTInductorModel(const std::string &path, int workers)
+  {
+    StringMap entries;
+    try {
+      const auto stored =
+          torch::inductor::AOTIModelPackageLoader::load_metadata_from_package(path, "model");
+      entries = StringMap(stored.begin(), stored.end());
+    } catch (const std::exception &problem) {
+      throw unreadable(path, problem.what());
+    }
+    metadata_ = parse_metadata(entries, path);
+    if (metadata_.device != "cpu")
+      throw Error("model file '" + path + "' was deployed for device '" + metadata_.device +
+                  "', but runs on the CPU here; deploy it with 'nequip-deploy build --device cpu'");
+    try {
+      loader_ = std::make_unique<torch::inductor::AOTIModelPackageLoader>(path, "model", false,
+                                                                          workers);
+    } catch (const std::exception &problem) {
+      throw unreadable(path, problem.what());
+    }
+  }
+
+  void evaluate(Block &block, BlockResult &result) override
+  {
+    const BlockTensors tensors(block);
+    try {
+      const auto outputs = loader_->run(
+          {tensors.pos, tensors.edge_index, tensors.atom_types, tensors.edge_vectors});
+      read_result(outputs.at(0), outputs.at(1), block, result);
+    } catch (const c10::Error &problem) {
+      throw Error("the model failed: " + first_line(problem.what_without_backtrace()));
+    }
+  }
+
+ private:
+  static Error unreadable(const std::string &path, const std::string &reason)
+  {
+    return Error("cannot load model file '" + path +
+                 "', it is damaged, incomplete, or compiled for another machine or torch; deploy "
+                 "it again with 'nequip-deploy build' (torch says: " +
+                 first_line(reason) + ")");
+  }
+
+  std::unique_ptr<torch::inductor::AOTIModelPackageLoader> loader_;
+};
+
+}    // namespace
+
+std::unique_ptr<Model> load_aotinductor(const std::string &path, int workers)
+{
+  return std::make_unique<AOTInductorModel>(path, workers);
+}
+
+}    // namespace legato

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+// Internal: the two formats behind Model::load, and what they share.
+#pragma once
+
+#include "model.h"
+
+#include <string>
+
+namespace legato {
+
+std::unique_ptr<Model> load_torchscript(const std::string &path);
+std::unique_ptr<Model> load_aotinductor(const std::string &path, int workers);
+
+// First line of a torch message, which goes on with a stack trace.
+std::string first_line(const std::string &message);
+
+}    // namespace legato

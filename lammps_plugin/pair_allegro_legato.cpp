@@ -1,0 +1,227 @@
+/* ----------------------------------------------------------------------
+   nequip-legato: Allegro models in LAMMPS.
+   SPDX-License-Identifier: GPL-2.0-only
+------------------------------------------------------------------------- */
+
+#include "pair_allegro_legato.h"
+
+#include "core/engine.h"
+#include "core/error.h"
+
+#include "atom.h"
+#include "comm.h"
+#include "error.h"
+#include "force.h"
+#include "memory.h"
+#include "neigh_list.h"
+#include "neighbor.h"
+#include "update.h"
+#include "utils.h"
+
+#include <cstring>
+
+using namespace LAMMPS_NS;
+
+namespace {
+
+constexpr int kDefaultBlock = 128;
+constexpr int kDomainValues = 3;
+constexpr const char *kKeywords = "block N, threads N";
+
+}    // namespace
+
+PairAllegroLegato::PairAllegroLegato(LAMMPS *lmp) :
+    Pair(lmp), block_(kDefaultBlock), threads_(comm->nthreads)
+{
+  single_enable = 0;
+  restartinfo = 0;
+  one_coeff = 1;
+  manybody_flag = 1;
+  no_virial_fdotr_compute = 1;    // the virial comes from the edges, per atom too
+  centroidstressflag = CENTROID_AVAIL;
+  nextra = kDomainValues;
+  pvector = new double[kDomainValues]();
+}
+
+PairAllegroLegato::~PairAllegroLegato()
+{
+  if (copymode) return;
+  delete[] pvector;
+  if (allocated) {
+    memory->destroy(setflag);
+    memory->destroy(cutsq);
+  }
+}
+
+void PairAllegroLegato::allocate()
+{
+  allocated = 1;
+  const int n = atom->ntypes + 1;
+  memory->create(setflag, n, n, "pair:setflag");
+  memory->create(cutsq, n, n, "pair:cutsq");
+}
+
+void PairAllegroLegato::settings(int narg, char **arg)
+{
+  for (int iarg = 0; iarg < narg; iarg += 2) {
+    int *value = nullptr;
+    if (strcmp(arg[iarg], "block") == 0) value = &block_;
+    if (strcmp(arg[iarg], "threads") == 0) value = &threads_;
+    if (!value)
+      error->all(FLERR, "Unknown keyword {} of pair style allegro_legato; the known ones are: {}",
+                 arg[iarg], kKeywords);
+    if (iarg + 1 >= narg)
+      error->all(FLERR, "Keyword {} of pair style allegro_legato needs a number", arg[iarg]);
+    *value = utils::inumeric(FLERR, arg[iarg + 1], false, lmp);
+    if (*value < 1)
+      error->all(FLERR, "Keyword {} of pair style allegro_legato must be positive, but is {}",
+                 arg[iarg], *value);
+  }
+}
+
+void PairAllegroLegato::coeff(int narg, char **arg)
+{
+  if (!allocated) allocate();
+  if (narg != 3 + atom->ntypes)
+    error->all(FLERR,
+               "Pair style allegro_legato needs 'pair_coeff * * MODEL' and one model type name or "
+               "NULL for each of the {} atom types, but got {} arguments instead of {}",
+               atom->ntypes, narg, 3 + atom->ntypes);
+  if (strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
+    error->all(FLERR, "Pair style allegro_legato needs 'pair_coeff * * ...', not 'pair_coeff {} {}'",
+               arg[0], arg[1]);
+  load_model(utils::get_potential_file_path(arg[2]).empty() ? arg[2]
+                                                            : utils::get_potential_file_path(arg[2]));
+  map_types(narg - 3, arg + 3);
+}
+
+// Every rank reads the file. A failure is usually the same everywhere, and is then reported once.
+void PairAllegroLegato::load_model(const std::string &path)
+{
+  std::string message;
+  try {
+    engine_.reset();
+    engine_ = std::make_unique<legato::Engine>(path, legato::EngineOptions{threads_, block_});
+  } catch (const std::exception &problem) {
+    message = problem.what();
+  }
+  const int failed = !message.empty();
+  int failures = 0;
+  MPI_Allreduce(&failed, &failures, 1, MPI_INT, MPI_SUM, world);
+  if (failures == comm->nprocs) error->all(FLERR, "{}", message);
+  if (failed) error->one(FLERR, "{}", message);
+  if (comm->me == 0)
+    utils::logmesg(lmp,
+                   "Pair style allegro_legato: model {} ({}, cutoff {} A, types {}), blocks of up to "
+                   "{} atoms, {} thread(s) per MPI rank\n",
+                   path, engine_->metadata().dtype, engine_->metadata().cutoff,
+                   engine_->metadata().joined_type_names(), block_, threads_);
+}
+
+void PairAllegroLegato::map_types(int narg, char **names)
+{
+  const auto &metadata = engine_->metadata();
+  model_types_.assign(narg + 1, -1);
+  for (int i = 0; i < narg; ++i) {
+    if (strcmp(names[i], "NULL") == 0) continue;
+    model_types_[i + 1] = metadata.type_index(names[i]);
+    if (model_types_[i + 1] < 0)
+      error->all(FLERR, "The model has no atom type named {}; it has: {}", names[i],
+                 metadata.joined_type_names());
+  }
+  int n_set = 0;
+  for (int i = 1; i <= narg; ++i)
+    for (int j = i; j <= narg; ++j) {
+      setflag[i][j] = model_types_[i] >= 0 && model_types_[j] >= 0;
+      n_set += setflag[i][j];
+    }
+  if (n_set == 0)
+    error->all(FLERR, "Pair style allegro_legato: every atom type is NULL; name at least one of: {}",
+               metadata.joined_type_names());
+}
+
+void PairAllegroLegato::init_style()
+{
+  if (force->newton_pair == 0)
+    error->all(FLERR, "Pair style allegro_legato requires newton pair on; use 'newton on'");
+  if (strcmp(update->unit_style, "metal") == 0)
+    energy_unit_ = 1.0;
+  else if (strcmp(update->unit_style, "real") == 0)
+    energy_unit_ = utils::get_conversion_factor(utils::ENERGY, utils::METAL2REAL);
+  else
+    error->all(FLERR,
+               "Pair style allegro_legato works in units metal and real, not in units {}; use "
+               "'units metal'",
+               update->unit_style);
+  check_special_bonds();
+  neighbor->add_request(this, NeighConst::REQ_FULL);
+}
+
+// LAMMPS drops bonded neighbours with a factor of zero from its lists; the model needs them all.
+void PairAllegroLegato::check_special_bonds()
+{
+  if (atom->molecular == Atom::ATOMIC) return;
+  for (int i = 1; i < 4; ++i)
+    if (force->special_lj[i] == 0.0 && force->special_coul[i] == 0.0)
+      error->all(FLERR,
+                 "Pair style allegro_legato needs bonded neighbours too, but special_bonds removes "
+                 "them; use 'special_bonds lj/coul 1.0 1.0 1.0'");
+}
+
+double PairAllegroLegato::init_one(int i, int j)
+{
+  if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
+  const auto &metadata = engine_->metadata();
+  const int a = model_types_[i], b = model_types_[j], n = metadata.num_types();
+  return MAX(metadata.edge_cutoffs[a * n + b], metadata.edge_cutoffs[b * n + a]);
+}
+
+void PairAllegroLegato::compute(int eflag, int vflag)
+{
+  ev_init(eflag, vflag);
+
+  legato::System system;
+  system.n_atoms = static_cast<std::int64_t>(atom->nlocal) + atom->nghost;
+  system.n_centres = list->inum;
+  system.types = atom->type;
+  system.type_map = model_types_.data();
+  system.centres = list->ilist;
+  system.n_neighbours = list->numneigh;
+  system.neighbours = list->firstneigh;
+  system.neighbour_mask = NEIGHMASK;
+
+  legato::Output output;
+  output.energy_unit = energy_unit_;
+  if (system.n_atoms > 0) {
+    system.positions = &atom->x[0][0];
+    output.forces = &atom->f[0][0];
+  }
+  if (eflag_atom) output.atomic_energy = eatom;
+  if (vflag_global) output.virial = virial;
+  if (vflag_atom) output.atomic_virial = &vatom[0][0];
+  if (cvflag_atom) output.centroid_virial = &cvatom[0][0];
+
+  try {
+    engine_->compute(system, output);
+  } catch (const std::exception &problem) {
+    error->one(FLERR, "Pair style allegro_legato: {}", problem.what());
+  }
+
+  if (eflag_global) {
+    eng_vdwl += output.energy;
+    store_domain(output.smallest_distance_ratio, static_cast<double>(output.n_outside),
+                 output.largest_edge_force);
+  }
+}
+
+// compute pair adds these values up over ranks, so extremes are left on the first rank only.
+void PairAllegroLegato::store_domain(const double smallest_ratio, const double n_outside,
+                                     const double largest)
+{
+  const double mine[2] = {-smallest_ratio, largest};
+  double all[2];
+  MPI_Allreduce(mine, all, 2, MPI_DOUBLE, MPI_MAX, world);
+  pvector[0] = comm->me == 0 ? -all[0] : 0.0;
+  pvector[1] = n_outside;
+  pvector[2] = comm->me == 0 ? all[1] : 0.0;
+}

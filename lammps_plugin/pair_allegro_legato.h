@@ -1,0 +1,61 @@
+/* -*- c++ -*- ----------------------------------------------------------
+   nequip-legato: Allegro models in LAMMPS.
+   SPDX-License-Identifier: GPL-2.0-only
+------------------------------------------------------------------------- */
+
+#ifdef PAIR_CLASS
+// clang-format off
+PairStyle(allegro_legato,PairAllegroLegato);
+// clang-format on
+#else
+
+#ifndef LMP_PAIR_ALLEGRO_LEGATO_H
+#define LMP_PAIR_ALLEGRO_LEGATO_H
+
+#include "pair.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace legato {
+class Engine;
+}
+
+namespace LAMMPS_NS {
+
+// pair_style allegro_legato [block N] [threads N]
+// pair_coeff * * MODEL NAME...        one model type name, or NULL, per LAMMPS atom type
+//
+// compute pair gives three values: [1] smallest ratio of a distance to the shortest one of its type
+// pair in training, [2] number of atoms that have a neighbour closer than any in training,
+// [3] largest |dE/dr_ij| of an edge, in force units.
+class PairAllegroLegato : public Pair {
+ public:
+  PairAllegroLegato(class LAMMPS *);
+  ~PairAllegroLegato() override;
+
+  void compute(int, int) override;
+  void settings(int, char **) override;
+  void coeff(int, char **) override;
+  void init_style() override;
+  double init_one(int, int) override;
+
+ protected:
+  std::unique_ptr<legato::Engine> engine_;
+  std::vector<int> model_types_;    // LAMMPS type -> model type, or -1 for NULL
+  double energy_unit_ = 1.0;        // of the unit style, per eV
+  int block_;                       // largest number of centres evaluated at once
+  int threads_;                     // blocks evaluated side by side
+
+  void allocate();
+  void load_model(const std::string &path);
+  void map_types(int narg, char **names);
+  void check_special_bonds();
+  void store_domain(const double smallest_ratio, const double n_outside, const double largest);
+};
+
+}    // namespace LAMMPS_NS
+
+#endif
+#endif

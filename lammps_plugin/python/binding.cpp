@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT
+// The engine that LAMMPS runs, for Python.
+#include "core/engine.h"
+#include "core/error.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+#include <vector>
+
+namespace py = pybind11;
+
+namespace {
+
+template <class T> using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
+
+void require(bool holds, const std::string &message)
+{
+  if (!holds) throw legato::Error(message);
+}
+
+// Energies, forces and virials of the first n_centres atoms' energies.
+py::dict compute(legato::Engine &engine, const Array<double> &positions, const Array<int> &types,
+                 const Array<std::int64_t> &offsets, const Array<int> &neighbours)
+{
+  require(positions.ndim() == 2 && positions.shape(1) == 3, "positions must have shape (n, 3)");
+  const auto n_atoms = positions.shape(0);
+  require(types.ndim() == 1 && types.shape(0) == n_atoms, "types must have shape (n,)");
+  require(offsets.ndim() == 1 && offsets.shape(0) >= 1 && offsets.shape(0) <= n_atoms + 1,
+          "offsets must have shape (n_centres + 1,)");
+  const auto n_centres = static_cast<int>(offsets.shape(0)) - 1;
+  const int num_types = engine.metadata().num_types();
+  for (py::ssize_t i = 0; i < n_atoms; ++i)
+    require(types.at(i) >= -1 && types.at(i) < num_types,
+            "types must lie between 0 and " + std::to_string(num_types - 1) + ", or be -1");
+  for (py::ssize_t k = 0; k < neighbours.size(); ++k)
+    require(neighbours.at(k) >= 0 && neighbours.at(k) < n_atoms, "a neighbour index is not an atom");
+
+  std::vector<int> centres(n_centres), counts(n_centres), type_map(num_types + 1);
+  std::vector<const int *> rows(n_centres);
+  for (int i = 0; i < n_centres; ++i) {
+    require(0 <= offsets.at(i) && offsets.at(i) <= offsets.at(i + 1) &&
+                offsets.at(i + 1) <= neighbours.size(),
+            "offsets must rise from 0 to the number of neighbours");
+    centres[i] = i;
+    counts[i] = static_cast<int>(offsets.at(i + 1) - offsets.at(i));
+    rows[i] = neighbours.data() + offsets.at(i);
+  }
+  // Shifted by one, so that the invisible type -1 has an entry.
+  for (int type = 0; type <= num_types; ++type) type_map[type] = type - 1;
+
+  py::array_t<double> forces({n_atoms, py::ssize_t(3)}), atomic_energy(n_atoms),
+      virial(6), atomic_virial({n_atoms, py::ssize_t(6)}),
+      centroid_virial({n_atoms, py::ssize_t(9)});
+  for (auto *array : {&forces, &atomic_energy, &virial, &atomic_virial, &centroid_virial})
+    std::fill_n(array->mutable_data(), array->size(), 0.0);
+
+  legato::System system;
+  system.n_atoms = n_atoms;
+  system.positions = positions.data();
+  system.types = types.data();
+  system.type_map = type_map.data() + 1;
+  system.n_centres = n_centres;
+  system.centres = centres.data();
+  system.n_neighbours = counts.data();
+  system.neighbours = rows.data();
+  legato::Output output;
+  output.forces = forces.mutable_data();
+  output.atomic_energy = atomic_energy.mutable_data();
+  output.virial = virial.mutable_data();
+  output.atomic_virial = atomic_virial.mutable_data();
+  output.centroid_virial = centroid_virial.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    engine.compute(system, output);
+  }
+
+  py::dict result;
+  result["energy"] = output.energy;
+  result["forces"] = forces;
+  result["atomic_energy"] = atomic_energy;
+  result["virial"] = virial;
+  result["atomic_virial"] = atomic_virial;
+  result["centroid_virial"] = centroid_virial;
+  result["smallest_distance_ratio"] = output.smallest_distance_ratio;
+  result["n_outside"] = output.n_outside;
+  result["largest_edge_force"] = output.largest_edge_force;
+  return result;
+}
+
+}    // namespace
+
+PYBIND11_MODULE(LEGATO_MODULE, module)
+{
+  module.doc() = "The engine behind pair_style allegro_legato.";
+  py::register_exception<legato::Error>(module, "EngineError");
+  py::class_<legato::Engine>(module, "Engine", "A deployed model and the threads that evaluate it.")
+      .def(py::init([](const std::string &path, int threads, int block) {
+             return std::make_unique<legato::Engine>(path, legato::EngineOptions{threads, block});
+           }),
+           py::arg("path"), py::kw_only(), py::arg("threads") = 1, py::arg("block") = 128)
+      .def("compute", &compute, py::arg("positions"), py::arg("types"), py::arg("offsets"),
+           py::arg("neighbours"),
+           "Evaluate the first len(offsets) - 1 atoms as centres.\n\n"
+           "positions: (n, 3) float64, Angstrom, centres first, then their images\n"
+           "types: (n,) int, model types, -1 for atoms that the model does not see\n"
+           "offsets: (n_centres + 1,) int, row starts in neighbours\n"
+           "neighbours: (n_pairs,) int, candidates of a full neighbour list\n\n"
+           "Returns a dict: energy (eV), atomic_energy (n,), forces (n, 3) in eV/A, virial (6,)\n"
+           "xx yy zz xy xz yz in eV, atomic_virial (n, 6), centroid_virial (n, 9), and the\n"
+           "comparison with the training data.")
+      .def_property_readonly("type_names",
+                             [](const legato::Engine &e) { return e.metadata().type_names; })
+      .def_property_readonly("cutoff", [](const legato::Engine &e) { return e.metadata().cutoff; },
+                             "Angstrom")
+      .def_property_readonly("dtype", [](const legato::Engine &e) { return e.metadata().dtype; })
+      .def_property_readonly("threads", [](const legato::Engine &e) { return e.options().threads; })
+      .def_property_readonly("block", [](const legato::Engine &e) { return e.options().block; });
+}

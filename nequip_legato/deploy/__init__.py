@@ -1,0 +1,1 @@
+"""Deploying trained models for pair_style allegro_legato."""

@@ -1,0 +1,50 @@
+"""The LAMMPS plugin as a user meets it: build it, ask about it, remove it."""
+
+from pathlib import Path
+
+from nequip_legato.native import builder, cache
+
+__all__ = ["build_plugin", "clean_plugin_cache", "plugin_info", "plugin_path"]
+
+
+def plugin_path(*, quiet: bool = False) -> Path:
+    """The plugin for the installed LAMMPS and torch, built on first use.
+
+    Raises:
+        LegatoError: if it is not there and cannot be built.
+    """
+    return builder.ensure(builder.plugin(), quiet=quiet)
+
+
+def build_plugin() -> Path:
+    """Build the plugin anew, whether or not there is one.
+
+    Raises:
+        LegatoError: if it cannot be built.
+    """
+    return builder.ensure(builder.plugin(), force=True)
+
+
+def plugin_info() -> dict[str, str]:
+    """What the plugin is, or would be, built from, and whether it is there.
+
+    Raises:
+        LegatoError: if torch or LAMMPS is missing.
+    """
+    artifact = builder.plugin()
+    record = artifact.info()
+    return {
+        "plugin": str(artifact.path),
+        "built": "yes" if artifact.path.is_file() else "no (it will be on first use)",
+        "LAMMPS": artifact.settings["LEGATO_LAMMPS_VERSION"],
+        "LAMMPS headers": artifact.settings["LEGATO_LAMMPS_INCLUDE"],
+        "torch": artifact.settings["LEGATO_TORCH_VERSION"],
+        "torch folder": artifact.settings["LEGATO_TORCH_DIR"],
+        "compiler": record.get("compiler", "-"),
+        "cache": str(cache.cache_folder()),
+    }
+
+
+def clean_plugin_cache() -> list[Path]:
+    """Remove every build of plugin and binding; returns what was removed."""
+    return cache.clean()

@@ -1,0 +1,214 @@
+"""Builds the LAMMPS plugin and the Python binding with the one CMake project."""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from nequip_legato import __version__
+from nequip_legato.errors import LegatoError
+from nequip_legato.native import cache, installed
+from nequip_legato.native.sources import source_folder, source_hash
+
+__all__ = ["Artifact", "BuildFailed", "binding", "ensure", "plugin"]
+
+_INFO = "build.json"
+
+
+class BuildFailed(LegatoError):
+    """The compiler or CMake failed.
+
+    Attributes:
+        output: what they printed.
+    """
+
+    def __init__(self, message: str, output: str = "") -> None:
+        super().__init__(message)
+        self.output = output
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One thing that can be built.
+
+    Attributes:
+        kind: ``plugin`` or ``binding``.
+        file_name: name of the library.
+        settings: CMake variables; with the sources they decide whether a build still fits.
+    """
+
+    kind: str
+    file_name: str
+    settings: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """Name of the build in the cache, different for everything that cannot be shared.
+
+        The compiler is left out on purpose: a plugin built on a login node must be found on a
+        compute node that has no compiler.
+        """
+        parts = [source_hash(), platform.machine(), json.dumps(self.settings, sort_keys=True)]
+        return f"{self.kind}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]}"
+
+    @property
+    def folder(self) -> Path:
+        """Where the build lies once it is made."""
+        return cache.cache_folder() / self.name
+
+    @property
+    def path(self) -> Path:
+        """The library."""
+        return self.folder / self.file_name
+
+    def info(self) -> dict[str, str]:
+        """What was recorded when it was built; empty if it was not."""
+        file = self.folder / _INFO
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def _torch_settings() -> dict[str, str]:
+    torch = installed.find_torch()
+    return {
+        "LEGATO_TORCH_DIR": str(torch.folder),
+        "LEGATO_TORCH_VERSION": torch.version,
+        "LEGATO_VERSION": __version__,
+    }
+
+
+def plugin() -> Artifact:
+    """The plugin for the installed LAMMPS and torch."""
+    lammps = installed.find_lammps()
+    settings = {
+        **_torch_settings(),
+        "LEGATO_PLUGIN": "ON",
+        "LEGATO_LAMMPS_INCLUDE": str(lammps.include),
+        "LEGATO_LAMMPS_VERSION": str(lammps.number),
+        "LEGATO_MPI_INCLUDE": str(lammps.mpi_include),
+    }
+    return Artifact("plugin", "legatoplugin.so", settings)
+
+
+def binding() -> Artifact:
+    """The Python module of the core, for this Python and the installed torch."""
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    settings = {
+        **_torch_settings(),
+        "LEGATO_PLUGIN": "OFF",
+        "LEGATO_BINDING": "ON",
+        "LEGATO_MODULE": "legato_core",
+        "Python_EXECUTABLE": sys.executable,
+    }
+    return Artifact("binding", f"legato_core{suffix}", settings)
+
+
+def ensure(artifact: Artifact, *, force: bool = False, quiet: bool = False) -> Path:
+    """The library of an artifact, built if need be.
+
+    Safe to call from several processes at once: one builds, the others wait and share the result,
+    also if it is a failure.
+
+    Args:
+        artifact: what is wanted.
+        force: build even if a build is there.
+        quiet: print nothing to stderr.
+
+    Returns:
+        Path of the library.
+
+    Raises:
+        BuildFailed: if CMake or the compiler fails.
+        LegatoError: if a part is missing or the cache cannot be written to.
+    """
+    if artifact.path.is_file() and not force:
+        return artifact.path
+    asked = time.time()
+    with cache.locked(artifact.name):
+        failure = cache.cache_folder() / f"{artifact.name}.failed"
+        if artifact.path.is_file() and (not force or artifact.path.stat().st_mtime > asked):
+            return artifact.path
+        if failure.is_file() and failure.stat().st_mtime > asked:
+            raise BuildFailed(**json.loads(failure.read_text()))
+        failure.unlink(missing_ok=True)
+        try:
+            _build(artifact, quiet=quiet)
+        except LegatoError as problem:
+            record = {"message": str(problem), "output": getattr(problem, "output", "")}
+            failure.write_text(json.dumps(record))
+            raise
+    return artifact.path
+
+
+def _build(artifact: Artifact, *, quiet: bool) -> None:
+    compiler = installed.find_compiler()
+    cmake = installed.find_program("cmake")
+    if cmake is None:
+        raise LegatoError("CMake was not found; pip install 'nequip-legato[lammps]'")
+    ninja = installed.find_program("ninja")
+    if ninja is None and shutil.which("make") is None:
+        raise LegatoError("neither ninja nor make was found; pip install 'nequip-legato[lammps]'")
+    if not quiet:
+        what = "LAMMPS plugin" if artifact.kind == "plugin" else "Python binding"
+        print(
+            f"nequip-legato: building the {what} (once, about a minute) in {artifact.folder}",
+            file=sys.stderr,
+            flush=True,
+        )
+    settings = {
+        **artifact.settings,
+        "CMAKE_BUILD_TYPE": "Release",
+        "CMAKE_CXX_COMPILER": compiler,
+    }
+    if artifact.kind == "binding":
+        settings["pybind11_DIR"] = _pybind11_folder()
+    started = time.perf_counter()
+    with cache.new_folder(artifact.folder) as folder:
+        scratch = folder / "cmake"
+        configure = [cmake, "-S", str(source_folder()), "-B", str(scratch)]
+        if ninja is not None:
+            configure += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}"]
+        configure += [f"-D{name}={value}" for name, value in settings.items()]
+        _run(configure)
+        jobs = str(min(4, os.cpu_count() or 1))
+        _run([cmake, "--build", str(scratch), "--parallel", jobs])
+        shutil.move(scratch / artifact.file_name, folder / artifact.file_name)
+        shutil.rmtree(scratch)
+        seconds = f"{time.perf_counter() - started:.0f}"
+        record = {**settings, "compiler": _version(compiler), "seconds": seconds}
+        (folder / _INFO).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _pybind11_folder() -> str:
+    try:
+        import pybind11
+    except ImportError as problem:
+        raise LegatoError(
+            "pybind11 is not installed; pip install 'nequip-legato[lammps]'"
+        ) from problem
+    return pybind11.get_cmake_dir()
+
+
+def _version(compiler: str) -> str:
+    done = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
+    return (done.stdout.splitlines() or [compiler])[0]
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    if done.returncode != 0:
+        errors = [line for line in done.stdout.splitlines() if "error" in line.lower()]
+        reason = errors[0].strip() if errors else f"exit status {done.returncode}"
+        raise BuildFailed(
+            f"the C++ part could not be built ({reason}); the whole output is above, try again "
+            "with 'nequip-legato plugin build'",
+            done.stdout,
+        )
