@@ -1,0 +1,104 @@
+"""ASE calculator on the engine that LAMMPS runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+from matscipy.neighbours import neighbour_list
+
+from nequip_legato.errors import LegatoError
+from nequip_legato.native.engine import load_binding
+
+__all__ = ["LegatoCalculator"]
+
+# xx yy zz xy xz yz, the order of the engine's virials, as a symmetric matrix
+_SYMMETRIC = np.array([[0, 3, 4], [3, 1, 5], [4, 5, 2]])
+
+
+class LegatoCalculator(Calculator):
+    """Evaluates a deployed model exactly as ``pair_style allegro_legato`` does.
+
+    Args:
+        model: deployed file, ``.nequip.pth`` or ``.nequip.pt2``.
+        type_names: chemical symbol -> model type name, where they differ (``{"D": "H"}``).
+        threads: blocks evaluated side by side.
+        block: largest number of atoms in a block.
+
+    Results: ``energy`` and ``free_energy`` in eV, ``energies`` (n,), ``forces`` (n, 3) in eV/A, and
+    ``stress`` (6,) in eV/A^3 for periodic cells.
+
+    Raises:
+        LegatoError: if the file cannot be used or an atom has no type in the model.
+    """
+
+    implemented_properties = ("energy", "free_energy", "energies", "forces", "stress")
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        type_names: dict[str, str] | None = None,
+        threads: int = 1,
+        block: int = 128,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        core = load_binding()
+        try:
+            self.engine = core.Engine(str(model), threads=threads, block=block)
+        except core.EngineError as problem:
+            raise LegatoError(str(problem)) from problem
+        self._type_names = type_names or {}
+
+    def _types(self, symbols: Sequence[str]) -> np.ndarray:
+        known = {name: index for index, name in enumerate(self.engine.type_names)}
+        wanted = [self._type_names.get(symbol, symbol) for symbol in symbols]
+        unknown = sorted(set(wanted) - set(known))
+        if unknown:
+            raise LegatoError(
+                f"the model has no atom type named {', '.join(unknown)}; it has: "
+                f"{' '.join(known)} (map others with type_names)"
+            )
+        return np.array([known[name] for name in wanted], dtype=np.int32)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Evaluate the model; everything is computed whatever ``properties`` says."""
+        super().calculate(atoms, properties, system_changes)
+        atoms = self.atoms
+        n = len(atoms)
+        types = self._types(atoms.get_chemical_symbols())
+        centre, neighbour, shift = neighbour_list("ijS", atoms, self.engine.cutoff)
+        # As in LAMMPS, an atom's periodic images are atoms of their own.
+        images, image = np.unique(
+            np.column_stack([neighbour, shift]).reshape(-1, 4), axis=0, return_inverse=True
+        )
+        image = image.reshape(-1)
+        owner = np.concatenate([np.arange(n), images[:, 0]])
+        displaced = atoms.positions[images[:, 0]] + images[:, 1:] @ np.asarray(atoms.cell)
+        order = np.argsort(centre, kind="stable")
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(centre, minlength=n))])
+        result = self.engine.compute(
+            np.concatenate([atoms.positions, displaced]),
+            types[owner],
+            offsets,
+            (n + image[order]).astype(np.int32),
+        )
+        forces = np.zeros((n, 3))
+        np.add.at(forces, owner, result["forces"])
+        self.results = {
+            "energy": result["energy"],
+            "free_energy": result["energy"],
+            "energies": result["atomic_energy"][:n],
+            "forces": forces,
+        }
+        if atoms.cell.rank == 3:
+            stress = -result["virial"][_SYMMETRIC] / atoms.get_volume()
+            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)

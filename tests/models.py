@@ -1,0 +1,227 @@
+"""Tiny models for tests, trained by the real ``nequip-train`` in about ten seconds each."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import yaml
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+
+__all__ = ["CUTOFF", "TYPE_NAMES", "ammonia_frames", "train_tiny", "training_config"]
+
+TYPE_NAMES = ["H", "N"]
+CUTOFF = 4.0
+_SHIPPED = Path(__file__).parents[1] / "examples" / "nh3" / "data" / "train.extxyz"
+_SCALAR_EMBEDDING = {
+    "_target_": "allegro.nn.TwoBodyBesselScalarEmbed",
+    "num_bessels": 4,
+    "bessel_trainable": False,
+    "polynomial_cutoff_p": 6,
+}
+
+
+def ammonia_frames(count: int = 10) -> list[Atoms]:
+    """Labelled periodic frames of liquid ammonia (64 atoms each), far apart from one another.
+
+    They come from the example's training data; without those, from a rattled lattice of molecules
+    labelled with ASE's EMT, whose forces have no meaning but belong to its energies.
+    """
+    if _SHIPPED.is_file():
+        frames = ase.io.read(_SHIPPED, ":")
+        chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
+        return [frames[i] for i in chosen]
+    rng = np.random.default_rng(7)
+    return [_lattice_of_molecules(rng) for _ in range(count)]
+
+
+def _lattice_of_molecules(rng: np.random.Generator) -> Atoms:
+    box = Atoms(cell=[8.74] * 3, pbc=True)
+    sites = [(x, y, z) for x in range(3) for y in range(3) for z in range(2)]
+    for site in sites[:16]:
+        ammonia = molecule("NH3")
+        ammonia.euler_rotate(*rng.uniform(0, 180, 3))
+        ammonia.translate(np.array(site) * 8.74 / np.array([3, 3, 2]))
+        box += ammonia
+    box.rattle(0.05, rng=rng)
+    box.calc = EMT()
+    labels = {
+        "energy": box.get_potential_energy(),
+        "forces": box.get_forces(),
+        "stress": box.get_stress(),
+    }
+    box.calc = SinglePointCalculator(box, **labels)
+    return box
+
+
+def training_config(
+    folder: Path,
+    *,
+    dtype: str = "float64",
+    seed: int = 0,
+    kind: str = "allegro",
+    ema: bool = False,
+    per_edge_type_cutoff: dict[str, Any] | None = None,
+    sam: dict[str, Any] | None = None,
+    data_path: str | None = None,
+) -> dict[str, Any]:
+    """The nequip-train configuration of a tiny model; see :func:`train_tiny`."""
+    data_path = data_path or str(folder / "{}.extxyz")
+    loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": 2}
+    checkpoint = {
+        "_target_": "lightning.pytorch.callbacks.ModelCheckpoint",
+        "dirpath": str(folder),
+        "filename": "model",
+        "save_last": False,
+    }
+    callbacks = [checkpoint]
+    if sam is not None:
+        callbacks.append({"_target_": "nequip_legato.SAM", **sam})
+    model = {
+        "seed": seed,
+        "model_dtype": dtype,
+        "type_names": TYPE_NAMES,
+        "r_max": CUTOFF,
+        "per_edge_type_cutoff": per_edge_type_cutoff,
+        "l_max": 1,
+        "num_layers": 2,
+        "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",
+        "per_type_energy_shifts": "${training_data_stats:per_atom_energy_mean}",
+        "per_type_energy_scales": "${training_data_stats:forces_rms}",
+    }
+    if kind == "allegro":
+        model |= {
+            "_target_": "allegro.model.AllegroModel",
+            "num_scalar_features": 8,
+            "num_tensor_features": 4,
+            "radial_chemical_embed": _SCALAR_EMBEDDING,
+            "scalar_embed_mlp_hidden_layers_width": 8,
+            "allegro_mlp_hidden_layers_width": 8,
+            "readout_mlp_hidden_layers_width": 8,
+        }
+    elif kind == "nequip":
+        model |= {
+            "_target_": "nequip.model.NequIPGNNModel",
+            "num_features": 4,
+            "num_bessels": 4,
+            "radial_mlp_width": 8,
+        }
+    else:
+        raise ValueError(f"kind is 'allegro' or 'nequip', not {kind!r}")
+    metrics = {
+        "_target_": "nequip.train.EnergyForceMetrics",
+        "coeffs": {"total_energy_mae": 1.0, "forces_mae": 1.0},
+    }
+    return {
+        "run": ["train"],
+        "hydra": {"run": {"dir": str(folder / "hydra")}},
+        "data": {
+            "_target_": "nequip.data.datamodule.ASEDataModule",
+            "seed": seed,
+            "train_file_path": data_path.format("train"),
+            "val_file_path": data_path.format("val"),
+            "transforms": [
+                {
+                    "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
+                    "model_type_names": TYPE_NAMES,
+                },
+                {
+                    "_target_": "nequip.data.transforms.NeighborListTransform",
+                    "r_max": CUTOFF,
+                    "per_edge_type_cutoff": per_edge_type_cutoff,
+                    "type_names": TYPE_NAMES,
+                },
+            ],
+            "train_dataloader": loader,
+            "val_dataloader": loader,
+            "stats_manager": {
+                "_target_": "nequip.data.CommonDataStatisticsManager",
+                "type_names": TYPE_NAMES,
+                "dataloader_kwargs": {"batch_size": 4},
+            },
+        },
+        "trainer": {
+            "_target_": "lightning.Trainer",
+            "max_epochs": 1,
+            "accelerator": "cpu",
+            "enable_progress_bar": False,
+            "logger": False,
+            "callbacks": callbacks,
+        },
+        "training_module": {
+            "_target_": "nequip.train." + ("EMA" if ema else "NequIP") + "LightningModule",
+            **({"ema_decay": 0.8} if ema else {}),
+            "loss": {
+                "_target_": "nequip.train.EnergyForceLoss",
+                "per_atom_energy": True,
+                "coeffs": {"total_energy": 1.0, "forces": 1.0},
+            },
+            "val_metrics": metrics,
+            "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
+            "model": model,
+        },
+    }
+
+
+def train_tiny(
+    folder: Path,
+    *,
+    dtype: str = "float64",
+    seed: int = 0,
+    kind: str = "allegro",
+    ema: bool = False,
+    per_edge_type_cutoff: dict[str, Any] | None = None,
+    sam: dict[str, Any] | None = None,
+    data_path: str | None = None,
+) -> Path:
+    """Train a tiny model for one epoch of four steps.
+
+    Args:
+        folder: where data, configuration and checkpoint go; made if need be.
+        dtype: ``float32`` or ``float64``.
+        seed: of weights and data order.
+        kind: ``allegro``, or ``nequip`` for a message-passing model.
+        ema: keep an exponential moving average of the weights.
+        per_edge_type_cutoff: nequip's option, e.g. ``{"H": {"H": 3.0, "N": 3.5}, "N": 4.0}``.
+        sam: options of ``nequip_legato.SAM``; none for plain training.
+        data_path: what the configuration names, ``{}`` standing for ``train`` and ``val``; default
+            the absolute path of the files in ``folder``. Training runs in ``folder``.
+
+    Returns:
+        Path of the checkpoint.
+    """
+    folder = Path(folder).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    frames = ammonia_frames()
+    ase.io.write(folder / "train.extxyz", frames[:8])
+    ase.io.write(folder / "val.extxyz", frames[8:])
+    config = training_config(
+        folder,
+        dtype=dtype,
+        seed=seed,
+        kind=kind,
+        ema=ema,
+        per_edge_type_cutoff=per_edge_type_cutoff,
+        sam=sam,
+        data_path=data_path,
+    )
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
+    done = subprocess.run(
+        [str(Path(sys.executable).parent / "nequip-train"), "-cp", str(folder), "-cn", "tiny"],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    checkpoint = folder / "model.ckpt"
+    if done.returncode != 0 or not checkpoint.is_file():
+        raise RuntimeError(f"nequip-train failed:\n{done.stdout[-4000:]}")
+    return checkpoint

@@ -1,0 +1,160 @@
+"""Runs real LAMMPS processes and reads what they wrote."""
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.lammps import Prism
+
+MASSES = {"H": 1.008, "N": 14.007, "Ar": 39.948}
+# LAMMPS' values in units metal and real, from update.cpp
+NKTV2P = {"metal": 1.6021765e6, "real": 68568.415}
+ENERGY = {"metal": 1.0, "real": 23.060549}
+
+
+@dataclass
+class Run:
+    """A finished LAMMPS run.
+
+    Attributes:
+        returncode: exit status.
+        text: stdout and stderr.
+        thermo: column name -> values.
+        dump: per-atom columns sorted by atom id, of the last dump.
+    """
+
+    returncode: int
+    text: str
+    thermo: dict[str, np.ndarray] = field(default_factory=dict)
+    dump: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def error(self) -> str:
+        """LAMMPS' ERROR line; empty if there was none."""
+        match = re.search(r"^ERROR.*$", self.text, re.MULTILINE)
+        return match.group(0) if match else ""
+
+
+def run_lammps(
+    folder: Path,
+    script: str,
+    *,
+    ranks: int = 1,
+    threads: int = 1,
+    partition: str | None = None,
+    timeout: float = 300,
+    environment: dict[str, str] | None = None,
+) -> Run:
+    """Run a LAMMPS input in ``folder`` and parse thermo output and the dump ``dump.txt``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "in.lammps").write_text(script)
+    (folder / "dump.txt").unlink(missing_ok=True)
+    command = [shutil.which("lmp"), "-in", "in.lammps", "-log", "none"]
+    if partition:
+        command += ["-partition", partition]
+    if ranks > 1:
+        command = [shutil.which("mpiexec"), "-n", str(ranks), *command]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads), **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    run = Run(done.returncode, done.stdout)
+    run.thermo = _thermo(done.stdout)
+    dump = folder / "dump.txt"
+    if dump.is_file():
+        run.dump = _dump(dump.read_text())
+    return run
+
+
+def succeed(*args, **kwargs) -> Run:
+    """As run_lammps, but the run must succeed."""
+    run = run_lammps(*args, **kwargs)
+    assert run.returncode == 0, run.text[-3000:]
+    assert not run.error, run.text[-3000:]
+    return run
+
+
+def _thermo(text: str) -> dict[str, np.ndarray]:
+    columns: dict[str, list[float]] = {}
+    names: list[str] | None = None
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["Step"]:
+            names = words
+            columns = {name: [] for name in names}
+        elif line.startswith("Loop time"):
+            names = None
+        elif names and len(words) == len(names):
+            try:
+                values = [float(word) for word in words]
+            except ValueError:
+                continue
+            for name, value in zip(names, values, strict=True):
+                columns[name].append(value)
+    return {name: np.array(values) for name, values in columns.items()}
+
+
+def _dump(text: str) -> dict[str, np.ndarray]:
+    frame = text.split("ITEM: TIMESTEP")[-1]
+    header, _, body = frame.partition("ITEM: ATOMS ")
+    names, _, rows = body.partition("\n")
+    table = np.array([[float(word) for word in row.split()] for row in rows.splitlines()])
+    table = table.reshape(-1, len(names.split()))
+    columns = dict(zip(names.split(), table.T, strict=True))
+    order = np.argsort(columns["id"])
+    return {name: values[order] for name, values in columns.items()}
+
+
+def write_data(path: Path, atoms: Atoms, types: list[str], labels: list[str] | None = None) -> None:
+    """Write a LAMMPS data file (atom_style atomic).
+
+    Args:
+        path: the file.
+        atoms: structure; velocities are written too.
+        types: name of each LAMMPS type, elements or element:tag (two types for one element).
+        labels: type name of each atom; the chemical symbols if None.
+    """
+    labels = atoms.get_chemical_symbols() if labels is None else labels
+    prism = Prism(atoms.cell.array, pbc=atoms.pbc)
+    lx, ly, lz, xy, xz, yz = prism.get_lammps_prism()
+    positions = prism.vector_to_lammps(atoms.positions, wrap=False)
+    velocities = prism.vector_to_lammps(atoms.get_velocities())
+    lines = ["nequip-legato test", "", f"{len(atoms)} atoms", f"{len(types)} atom types", ""]
+    lines += [f"0 {lx:.17g} xlo xhi", f"0 {ly:.17g} ylo yhi", f"0 {lz:.17g} zlo zhi"]
+    if prism.is_skewed():
+        lines.append(f"{xy:.17g} {xz:.17g} {yz:.17g} xy xz yz")
+    lines += ["", "Masses", ""]
+    lines += [f"{i + 1} {MASSES[name.split(':')[0]]}" for i, name in enumerate(types)]
+    lines += ["", "Atoms # atomic", ""]
+    for i, (label, x) in enumerate(zip(labels, positions, strict=True)):
+        lines.append(f"{i + 1} {types.index(label) + 1} {x[0]:.17g} {x[1]:.17g} {x[2]:.17g}")
+    lines += ["", "Velocities", ""]
+    # ASE's velocity unit is A * sqrt(eV/u); LAMMPS metal has A/ps.
+    from ase import units
+
+    scale = 1000 * units.fs
+    for i, v in enumerate(velocities * scale):
+        lines.append(f"{i + 1} {v[0]:.17g} {v[1]:.17g} {v[2]:.17g}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def dumped(run: Run, *names: str) -> np.ndarray:
+    """Columns of the dump side by side, shape (n, len(names))."""
+    return np.column_stack([run.dump[name] for name in names])
+
+
+def forces(run: Run) -> np.ndarray:
+    """Forces of the dump, shape (n, 3)."""
+    return dumped(run, "fx", "fy", "fz")
