@@ -25,7 +25,11 @@ def checkpoint(shared_folder: Path) -> Callable[..., Path]:
     def get(**options) -> Path:
         label = "-".join(f"{k}={v}" for k, v in sorted(options.items())) or "default"
         safe = "".join(c if c.isalnum() or c in "=-." else "_" for c in label)
-        return train_tiny(shared_folder / "checkpoints" / safe, **options)
+        folder = shared_folder / "checkpoints" / safe
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            trained = folder / "model.ckpt"
+            return trained if trained.is_file() else train_tiny(folder, **options)
 
     return get
 

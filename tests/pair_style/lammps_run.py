@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
 from ase.calculators.lammps import Prism
 
 MASSES = {"H": 1.008, "N": 14.007, "Ar": 39.948}
@@ -108,7 +108,7 @@ def _thermo(text: str) -> dict[str, np.ndarray]:
 
 def _dump(text: str) -> dict[str, np.ndarray]:
     frame = text.split("ITEM: TIMESTEP")[-1]
-    header, _, body = frame.partition("ITEM: ATOMS ")
+    _, _, body = frame.partition("ITEM: ATOMS ")
     names, _, rows = body.partition("\n")
     table = np.array([[float(word) for word in row.split()] for row in rows.splitlines()])
     table = table.reshape(-1, len(names.split()))
@@ -142,12 +142,68 @@ def write_data(path: Path, atoms: Atoms, types: list[str], labels: list[str] | N
         lines.append(f"{i + 1} {types.index(label) + 1} {x[0]:.17g} {x[1]:.17g} {x[2]:.17g}")
     lines += ["", "Velocities", ""]
     # ASE's velocity unit is A * sqrt(eV/u); LAMMPS metal has A/ps.
-    from ase import units
-
     scale = 1000 * units.fs
     for i, v in enumerate(velocities * scale):
         lines.append(f"{i + 1} {v[0]:.17g} {v[1]:.17g} {v[2]:.17g}")
     path.write_text("\n".join(lines) + "\n")
+
+
+def lammps_input(
+    model: Path,
+    *,
+    steps: int = 0,
+    units: str = "metal",
+    before: str = "",
+    style: str = "",
+    pair: str | None = None,
+    after: str = "",
+    data: str = "data.lammps",
+    timestep: float = 0.25,
+    thermo: int = 1,
+) -> str:
+    """A LAMMPS input that reads ``data``, runs NVE and dumps everything at the end.
+
+    Args:
+        model: deployed file.
+        steps: number of steps; timestep in fs.
+        units: unit style.
+        before: commands before the box.
+        style: keywords of the pair style.
+        pair: commands instead of the usual pair_style and pair_coeff.
+        after: commands before the run.
+        data: data file.
+        timestep: in fs.
+        thermo: thermo interval.
+    """
+    pair = pair or f"pair_style allegro_legato {style}\npair_coeff * * {model} H N"
+    dt = timestep * 1e-3 if units == "metal" else timestep
+    # Velocities in the data file are in A/ps; units real wants A/fs.
+    velocities = "" if units == "metal" else "velocity all scale 300.0"
+    return f"""
+units {units}
+atom_style atomic
+{before}
+read_data {data}
+{velocities}
+{pair}
+compute eatom all pe/atom
+compute satom all stress/atom NULL virial
+compute catom all centroid/stress/atom NULL virial
+compute ssum all reduce sum c_satom[*]
+compute csum all reduce sum c_catom[*]
+compute esum all reduce sum c_eatom
+fix nve all nve
+timestep {dt}
+thermo {thermo}
+thermo_style custom step pe ke etotal temp vol pxx pyy pzz pxy pxz pyz &
+  c_ssum[*] c_csum[*] c_esum
+thermo_modify norm no line one format float %.15g
+{after}
+run {steps}
+compute vir all pressure NULL virial
+write_dump all custom dump.txt id type xu yu zu fx fy fz vx vy vz c_eatom c_satom[*] c_catom[*] &
+  modify sort id format float %.16g
+"""
 
 
 def dumped(run: Run, *names: str) -> np.ndarray:
