@@ -1,0 +1,138 @@
+"""Running a forward pass that leaves no trace: metrics, buffers, logging and random numbers."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from nequip.train.ema import EMAWeights
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+__all__ = ["RandomState", "buffers_kept", "logging_discarded", "metrics_kept", "random_state_kept"]
+
+
+@dataclass(frozen=True)
+class RandomState:
+    """State of every random number generator that a training step may draw from."""
+
+    python: Any
+    numpy: Any
+    cpu: Tensor
+    device: torch.device
+    accelerator: Tensor | None
+
+    @classmethod
+    def capture(cls, device: torch.device) -> "RandomState":
+        """The present state; ``device`` is the one that the model lives on."""
+        accelerator = None
+        if device.type != "cpu":
+            accelerator = torch.get_device_module(device).get_rng_state(device)
+        return cls(
+            python=random.getstate(),
+            numpy=np.random.get_state(),
+            cpu=torch.get_rng_state(),
+            device=device,
+            accelerator=accelerator,
+        )
+
+    def restore(self) -> None:
+        """Put every generator back to this state."""
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.set_rng_state(self.cpu)
+        if self.accelerator is not None:
+            module = torch.get_device_module(self.device)
+            module.set_rng_state(self.accelerator, self.device)
+
+
+@contextmanager
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """Context after which the random numbers go on as if nothing had been drawn in it."""
+    before = RandomState.capture(device)
+    try:
+        yield
+    finally:
+        before.restore()
+
+
+@contextmanager
+def metrics_kept(module: nn.Module) -> Iterator[None]:
+    """Context after which every metric inside ``module`` is as it was.
+
+    Covers torchmetrics' metrics and the modules that hold them, such as nequip's
+    ``MetricsManager``, whose last values other callbacks read (SoftAdapt, for one).
+    """
+    saved = [(holder, _attributes(holder)) for holder in _metric_holders(module)]
+    try:
+        yield
+    finally:
+        for holder, attributes in saved:
+            for name in holder.__dict__.keys() - attributes.keys():
+                del holder.__dict__[name]
+            holder.__dict__.update(attributes)
+
+
+def _metric_holders(module: nn.Module) -> list[nn.Module]:
+    """Metrics inside ``module``, and the modules between them and ``module`` itself."""
+
+    def holds_metric(child: nn.Module) -> bool:
+        return any(isinstance(m, Metric) for m in child.modules())
+
+    return [m for child in module.children() if holds_metric(child) for m in child.modules()]
+
+
+def _attributes(module: nn.Module) -> dict[str, Any]:
+    """Attributes of a module; what a metric may change in place is copied."""
+
+    def keep(value: Any) -> Any:
+        if isinstance(value, Tensor) and not value.requires_grad:
+            return value.clone()
+        return list(value) if type(value) is list else value
+
+    return {name: keep(value) for name, value in vars(module).items()}
+
+
+@contextmanager
+def buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Context after which the buffers of ``module`` (running statistics, say) are as they were.
+
+    Averaged weights, which no forward pass touches, are left out.
+    """
+    saved = [
+        (owner, name, buffer, buffer._version, buffer.clone())
+        for owner in module.modules()
+        if not isinstance(owner, EMAWeights)
+        for name, buffer in owner.named_buffers(recurse=False)
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for owner, name, buffer, version, copy in saved:
+                if buffer._version != version:
+                    buffer.copy_(copy)
+                if getattr(owner, name) is not buffer:
+                    setattr(owner, name, buffer)
+
+
+@contextmanager
+def logging_discarded(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
+    """Context in which ``self.log`` works but nothing that it records is kept.
+
+    Lightning has no public switch for this. What is logged goes to the training loop's result
+    collection, so another one of the same class takes its place for the while.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    results, hook = loop._results, pl_module._current_fx_name
+    loop._results = type(results)(training=True)
+    # Lightning allows the options of `self.log` by hook: those of the first pass must pass again.
+    pl_module._current_fx_name = "training_step"
+    try:
+        yield
+    finally:
+        loop._results, pl_module._current_fx_name = results, hook

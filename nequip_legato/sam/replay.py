@@ -1,0 +1,106 @@
+"""The micro-batches behind one optimizer step, and running them once more."""
+
+import copy
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loops.optimization.automatic import ClosureResult
+from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor
+from torch.optim import Optimizer
+
+from nequip_legato.sam.isolation import (
+    RandomState,
+    buffers_kept,
+    logging_discarded,
+    metrics_kept,
+    random_state_kept,
+)
+
+__all__ = ["MicroBatch", "replay"]
+
+
+@dataclass
+class MicroBatch:
+    """What is needed to repeat one call of ``training_step``.
+
+    Attributes:
+        batch: as the module got it, on its device.
+        batch_idx: its number in the epoch.
+        random_state: of all generators before the first pass.
+        loss: of the first pass, divided by ``accumulate_grad_batches``, shape (), detached. None
+            until its backward pass began.
+    """
+
+    batch: Any
+    batch_idx: int
+    random_state: RandomState
+    loss: Tensor | None = None
+
+    @classmethod
+    def remember(cls, batch: Any, batch_idx: int, device: torch.device) -> "MicroBatch":
+        """A shallow copy (the module may add keys to a dictionary) beside the random state."""
+        return cls(copy.copy(batch), batch_idx, RandomState.capture(device))
+
+
+def replay(
+    trainer: Trainer,
+    pl_module: LightningModule,
+    optimizer: Optimizer,
+    window: Sequence[MicroBatch],
+) -> list[Tensor]:
+    """Forward and backward once more over all micro-batches, from cleared gradients.
+
+    Goes through the trainer's strategy, so that precision, DistributedDataParallel and manual
+    synchronisation act as in the first pass, and each micro-batch sees the random numbers that it
+    saw there. Nothing but the parameters' gradients is changed: metrics, buffers, what is logged
+    and the random state are put back, also when a pass raises.
+
+    Returns:
+        One loss per micro-batch, divided by ``accumulate_grad_batches``, shape (), detached.
+    """
+    strategy = trainer.strategy
+    with ExitStack() as traces:
+        traces.enter_context(random_state_kept(pl_module.device))
+        traces.enter_context(metrics_kept(pl_module))
+        traces.enter_context(buffers_kept(pl_module))
+        traces.enter_context(logging_discarded(trainer, pl_module))
+        traces.enter_context(torch.enable_grad())
+        optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for micro in window:
+            # As in Lightning's loop: gradients are synchronised with the last backward pass.
+            is_last = micro is window[-1]
+            parallel = isinstance(strategy, ParallelStrategy)
+            wait = strategy.block_backward_sync() if parallel and not is_last else nullcontext()
+            with wait:
+                losses.append(_one_pass(trainer, pl_module, optimizer, micro))
+        return losses
+
+
+def _one_pass(
+    trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, micro: MicroBatch
+) -> Tensor:
+    micro.random_state.restore()
+    arguments = [copy.copy(micro.batch)]
+    if is_param_in_hook_signature(pl_module.training_step, "batch_idx", min_args=2):
+        arguments.append(micro.batch_idx)
+    output = trainer.strategy.training_step(*arguments)
+    result = ClosureResult.from_training_step_output(output, trainer.accumulate_grad_batches)
+    if result.closure_loss is None:
+        raise RuntimeError(
+            "training_step returned a loss for a batch, then None for the same batch when SAM "
+            "repeated it: a training_step under SAM must depend on nothing but batch, weights and "
+            "random numbers"
+        )
+    # The parts of Strategy.backward without its hooks: for other callbacks there is one backward.
+    strategy = trainer.strategy
+    strategy.pre_backward(result.closure_loss)
+    strategy.precision_plugin.backward(result.closure_loss, pl_module, optimizer)
+    strategy.post_backward(result.closure_loss)
+    return result.loss
