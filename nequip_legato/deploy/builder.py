@@ -1,0 +1,240 @@
+"""From a trained model to a deployed file: load, export, check, and only then let it appear."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata as packages
+from pathlib import Path
+
+import torch
+from nequip.train.lightning import _SOLE_MODEL_KEY
+from nequip.utils.global_state import get_latest_global_state
+
+from nequip_legato.deploy import export
+from nequip_legato.deploy.check import (
+    Deviations,
+    Reference,
+    compare,
+    isolated_atoms,
+    reference_of,
+)
+from nequip_legato.deploy.domain import Domain, domain_of
+from nequip_legato.deploy.reader import FORMAT, ModelInfo, info, kind_of
+from nequip_legato.deploy.source import (
+    Source,
+    apply_modifiers,
+    one_line,
+    open_source,
+    refuse_nonlocal,
+)
+from nequip_legato.deploy.training_data import Frames, find_frames
+from nequip_legato.errors import LegatoError
+
+__all__ = ["DEVICES", "Deployed", "build"]
+
+DEVICES = ("cpu", "cuda")
+_VERSIONS = ("torch", "nequip", "nequip-allegro", "nequip-legato", "e3nn")
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A deployed file.
+
+    Attributes:
+        path: the file.
+        info: what it says about itself.
+        deviations: how far it is from nequip's eager model.
+    """
+
+    path: Path
+    info: ModelInfo
+    deviations: Deviations
+
+
+def build(
+    model_path: str | Path,
+    output_path: str | Path,
+    *,
+    device: str = "cpu",
+    frames: str | Path | None = None,
+    model_key: str = _SOLE_MODEL_KEY,
+    modifiers: Sequence[str] = (),
+    check_frames: int = 3,
+    report: Callable[[str], None] = lambda line: None,
+) -> Deployed:
+    """Deploy a trained Allegro model for ``pair_style allegro_legato``.
+
+    The file is written beside its final place and checked there: loaded anew, evaluated in blocks,
+    and compared with nequip's eager model. Only then does it get its name, so whatever happens, a
+    file of that name is whole and right.
+
+    Args:
+        model_path: nequip checkpoint (``.ckpt``) or package (``.nequip.zip``). It is unpickled, as
+            by nequip's own commands: use only files that you trust. EMA weights are taken where
+            there are any.
+        output_path: ``*.nequip.pth`` for TorchScript, ``*.nequip.pt2`` for AOTInductor.
+        device: ``cpu`` or ``cuda``. A TorchScript file may be loaded anywhere all the same.
+        frames: file of the training frames, anything that ASE reads, for the case that the
+            training data cannot be found; domain and checks come from it.
+        model_key: which model, where the checkpoint holds several.
+        modifiers: nequip's model modifiers to apply, by name.
+        check_frames: number of frames to compare on.
+        report: is called with a line of text at the start of each phase.
+
+    Raises:
+        LegatoError: if anything is wrong with the input, the surroundings, or the deployed model.
+    """
+    source_path, target = Path(model_path), Path(output_path)
+    kind = kind_of(target)
+    _check_surroundings(target, kind, device)
+    if check_frames < 1:
+        raise LegatoError(f"check_frames must be 1 or more, but is {check_frames}")
+    with _scratch_beside(target) as scratch:
+        report(f"loading {source_path}")
+        source = open_source(source_path, model_key=model_key)
+        for note in source.notes:
+            report(f"note: {note}")
+        refuse_nonlocal(source.model, source_path)
+        model = apply_modifiers(source.model, modifiers, persistent=True)
+        entries = _model_entries(model)
+        cutoffs = _cutoffs(entries)
+
+        data = find_frames(
+            source,
+            frames=None if frames is None else Path(frames),
+            r_max=float(cutoffs.max()),
+        )
+        report(f"reading {len(data)} frames from {data.origin}")
+        domain = domain_of(data, num_types=len(cutoffs))
+        references = _references(model, data, count=check_frames, cutoffs=cutoffs)
+        # Before minutes of compilation: is the model what blocks take it to be?
+        dtype = entries["model_dtype"]
+        compare(model, references, cutoffs=cutoffs, dtype=dtype, what="evaluation in blocks")
+
+        entries |= _legato_entries(source, domain, device=device)
+        model = apply_modifiers(model, modifiers, persistent=False)
+        if kind == "TorchScript":
+            report("scripting")
+            export.save_torchscript(model, entries, scratch, device=device)
+        else:
+            report("compiling with AOTInductor (a minute or two)")
+            example = max((r.frame for r in references), key=lambda f: f.n_edges)
+            export.save_aotinductor(
+                model, entries, scratch, device=device, data=example.by_edge_vectors()
+            )
+
+        report(f"checking against the eager model: {len(references) - 1} frames, isolated atoms")
+        deviations = _check_file(scratch, entries, references, cutoffs, device=device)
+        os.replace(scratch, target)
+    return Deployed(target, info(target), deviations)
+
+
+def _check_surroundings(target: Path, kind: str, device: str) -> None:
+    if device not in DEVICES:
+        raise LegatoError(f"unknown device '{device}'; choose one of: {' '.join(DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise LegatoError(
+            "--device cuda, but torch finds no CUDA device here; deploy on a machine with a GPU "
+            "and a CUDA build of torch, or use --device cpu"
+        )
+    if target.is_dir():
+        raise LegatoError(f"{target} is a folder; give a file name")
+    if kind == "AOTInductor":
+        export.check_compiler()
+
+
+@contextmanager
+def _scratch_beside(target: Path) -> Iterator[Path]:
+    """Path of a file to be written in the target's folder, which vanishes if it was not moved."""
+    folder = target.absolute().parent
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix=".nequip-deploy-", dir=folder))
+    except OSError as problem:
+        raise LegatoError(
+            f"cannot write to the folder {folder} ({problem.strerror}); make it, or choose another"
+        ) from problem
+    try:
+        yield scratch / target.name
+    except OSError as problem:
+        raise LegatoError(
+            f"{target} could not be written ({problem.strerror or problem}); nothing was left "
+            "behind, make room or choose another folder"
+        ) from problem
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _model_entries(model: torch.nn.Module) -> dict[str, str]:
+    if any(len(name.split()) != 1 for name in model.type_names):
+        raise LegatoError("type names with spaces cannot be deployed; train with names without")
+    entries = {**model.metadata, **get_latest_global_state(only_metadata_related=True)}
+    return {k: str(int(v)) if isinstance(v, bool) else str(v) for k, v in entries.items()}
+
+
+def _cutoffs(entries: dict[str, str]) -> torch.Tensor:
+    n = len(entries["type_names"].split())
+    words = entries.get("per_edge_type_cutoff", "").split() or [entries["r_max"]] * n * n
+    return torch.tensor([float(word) for word in words], dtype=torch.float64).view(n, n)
+
+
+def _references(
+    model: torch.nn.Module, data: Frames, *, count: int, cutoffs: torch.Tensor
+) -> list[Reference]:
+    chosen = list(data.spread(count))
+    if not chosen:
+        raise LegatoError(
+            f"no frame from {data.origin} has two atoms within the cutoff; give others with "
+            "--frames FILE"
+        )
+    chosen.append(isolated_atoms(num_types=len(cutoffs), cutoffs=cutoffs))
+    return [reference_of(model, frame) for frame in chosen]
+
+
+def _legato_entries(source: Source, domain: Domain, *, device: str) -> dict[str, str]:
+    shortest = domain.shortest_distance.view(-1).tolist()
+    versions = {}
+    for name in _VERSIONS:
+        try:
+            versions[name] = packages.version(name)
+        except packages.PackageNotFoundError:
+            versions[name] = "unknown"
+    return {
+        "legato_format": FORMAT,
+        "legato_device": device,
+        "legato_units": "metal",
+        "legato_shortest_distance": " ".join(repr(value) for value in shortest),
+        "legato_largest_force": repr(domain.largest_force),
+        "legato_domain_frames": str(domain.n_frames),
+        "legato_versions": json.dumps(versions),
+        "legato_training": json.dumps(source.training),
+    }
+
+
+def _check_file(
+    path: Path,
+    entries: dict[str, str],
+    references: Sequence[Reference],
+    cutoffs: torch.Tensor,
+    *,
+    device: str,
+) -> Deviations:
+    stored = info(path).entries
+    missing = [key for key, value in entries.items() if stored.get(key) != value]
+    if missing:
+        raise LegatoError(f"torch did not store the metadata {', '.join(missing)}; report this")
+    try:
+        deployed = export.load_deployed(path, device=device)
+    except Exception as problem:  # dlopen, zip and TorchScript each raise their own
+        raise LegatoError(f"the deployed file cannot be loaded ({one_line(problem)})") from problem
+    return compare(
+        deployed,
+        references,
+        cutoffs=cutoffs,
+        dtype=entries["model_dtype"],
+        what="the deployed file",
+        device=device,
+    )

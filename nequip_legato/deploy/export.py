@@ -1,0 +1,175 @@
+"""Writing a model as TorchScript or AOTInductor file."""
+
+import io
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from nequip.data import AtomicDataDict
+from nequip.model.inference_models.torchscript import save_torchscript_model
+from nequip.utils.aot import aot_export_model
+from nequip.utils.aoti_metadata import (
+    NEQUIP_AOTI_INPUTS_KEY,
+    NEQUIP_AOTI_OUTPUTS_KEY,
+    NEQUIP_CUSTOM_OPS_LIBS_KEY,
+    embed_custom_ops_libs,
+    serialize_aoti_keys,
+)
+
+from nequip_legato.deploy.source import one_line
+from nequip_legato.deploy.target import INPUTS, OUTPUTS
+from nequip_legato.errors import LegatoError
+
+__all__ = ["check_compiler", "load_deployed", "save_aotinductor", "save_torchscript"]
+
+# Embedded in the library as C++ source, about two seconds of compilation per MB.
+_MAX_WEIGHTS_IN_CPP = 30_000_000
+
+
+@contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """TorchScript is deprecated, and torch's own exporter uses what torch deprecates."""
+    with warnings.catch_warnings():
+        for category in (DeprecationWarning, FutureWarning, UserWarning):
+            warnings.simplefilter("ignore", category)
+        yield
+
+
+def save_torchscript(
+    model: torch.nn.Module, metadata: dict[str, str], path: Path, *, device: str
+) -> None:
+    """Script a model and write it with its metadata. The model itself is changed on the way.
+
+    Raises:
+        LegatoError: if the model cannot be scripted.
+        OSError: if the file cannot be written.
+    """
+    # Into memory first: where torch meets a full disk, it says only that something failed.
+    content = io.BytesIO()
+    with _without_deprecations():
+        try:
+            save_torchscript_model(model, metadata, content, device)
+        except RuntimeError as problem:
+            raise LegatoError(
+                f"the model cannot be scripted ({one_line(problem)}); leave out --modifiers, or "
+                "deploy to .nequip.pt2"
+            ) from problem
+    path.write_bytes(content.getbuffer())
+
+
+def check_compiler() -> None:
+    """See that AOTInductor will find a C++ compiler.
+
+    Raises:
+        LegatoError: if it will not.
+    """
+    from torch._inductor import exc
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        compiler = get_cpp_compiler()
+    except exc.InvalidCxxCompiler as problem:
+        raise LegatoError(_NO_COMPILER) from problem
+    if shutil.which(compiler) is None:
+        raise LegatoError(_NO_COMPILER)
+
+
+_NO_COMPILER = (
+    "AOTInductor needs a C++ compiler, and none was found; install one (Debian, Ubuntu: apt "
+    "install g++), set CXX to its path, or deploy to .nequip.pth (TorchScript), which needs none"
+)
+
+
+def save_aotinductor(
+    model: torch.nn.Module,
+    metadata: dict[str, str],
+    path: Path,
+    *,
+    device: str,
+    data: AtomicDataDict.Type,
+) -> None:
+    """Compile a model and write it with its metadata.
+
+    Args:
+        model: eager model.
+        metadata: to be stored, with nequip's record of inputs and outputs added.
+        path: file to write.
+        device: ``cpu`` or ``cuda``; the file runs nowhere else.
+        data: inputs with realistic sizes.
+
+    Raises:
+        LegatoError: if the model cannot be exported or compiled.
+        OSError: if the file cannot be written.
+    """
+    metadata = {
+        **metadata,
+        NEQUIP_AOTI_INPUTS_KEY: serialize_aoti_keys(INPUTS),
+        NEQUIP_AOTI_OUTPUTS_KEY: serialize_aoti_keys(OUTPUTS),
+    }
+    sizes = {
+        "graph": torch.export.Dim.STATIC,
+        "node": torch.export.Dim("num_nodes", min=2),
+        "edge": torch.export.Dim("num_edges", min=2),
+    }
+    with _without_deprecations():
+        try:
+            aot_export_model(
+                model=model,
+                device=device,
+                input_fields=INPUTS,
+                output_fields=OUTPUTS,
+                data={key: value.to(device) for key, value in data.items()},
+                batch_map=sizes,
+                output_path=str(path),
+                inductor_configs={
+                    "aot_inductor.metadata": metadata,
+                    **_without_executable_stack(model),
+                },
+            )
+        except OSError:
+            raise
+        except Exception as problem:  # torch.export and inductor have no common error
+            _raise_if_disk_is_full(problem, path)
+            raise LegatoError(
+                f"AOTInductor cannot compile the model ({one_line(problem)}); deploy to "
+                ".nequip.pth (TorchScript) instead"
+            ) from problem
+    libraries = metadata.get(NEQUIP_CUSTOM_OPS_LIBS_KEY)
+    if libraries:
+        embed_custom_ops_libs(str(path), set(libraries.split()))
+
+
+def _without_executable_stack(model: torch.nn.Module) -> dict[str, bool]:
+    # Inductor puts weights in through an assembly file that does not declare its stack, so the
+    # linker marks the whole library as needing an executable one, which glibc >= 2.41 refuses to
+    # load. Through C++ source they come without.
+    name = "use_consts_asm_build"
+    n_bytes = sum(p.nbytes for p in [*model.parameters(), *model.buffers()])
+    if n_bytes > _MAX_WEIGHTS_IN_CPP or not hasattr(torch._inductor.config.aot_inductor, name):
+        return {}
+    return {f"aot_inductor.{name}": False}
+
+
+def _raise_if_disk_is_full(problem: BaseException, path: Path) -> None:
+    # torch's zip writer says only that it failed; the disk knows why.
+    text = str(problem)
+    if "PytorchStreamWriter" in text or "No space left" in text or "file write failed" in text:
+        raise OSError(f"writing {path.name} failed, the disk is full or a limit is reached")
+
+
+def load_deployed(path: Path, *, device: str):
+    """Load a deployed file as LAMMPS would.
+
+    Returns:
+        Function: dictionary of inputs -> dictionary of outputs.
+    """
+    with _without_deprecations():
+        if path.name.endswith(".nequip.pth"):
+            return torch.jit.freeze(torch.jit.load(str(path), map_location=device).eval())
+        compiled = torch._inductor.aoti_load_package(str(path))
+    return lambda inputs: dict(
+        zip(OUTPUTS, compiled(*(inputs[key] for key in INPUTS)), strict=True)
+    )
