@@ -46,8 +46,8 @@ class SAM(Callback):
     that is left out changes neither weights nor optimizer state nor nequip's averaged weights.
 
     Args:
-        rho: length of the climb, >= 0; in units of the weights for SAM, without unit for ASAM, whose
-            paper uses values about ten times larger. 0 trains exactly as without the callback.
+        rho: length of the climb, >= 0; in units of the weights for SAM, without unit for ASAM (its
+            paper uses values about ten times larger). 0 trains exactly as without the callback.
         adaptive: use ASAM.
         eta: ASAM's offset, >= 0, in units of the weights.
         **unknown: refused.

@@ -103,21 +103,22 @@ def buffers_kept(module: nn.Module) -> Iterator[None]:
 
     Averaged weights, which no forward pass touches, are left out.
     """
-    saved = [
-        (owner, name, buffer, buffer._version, buffer.clone())
+    owned = [
+        (owner, name, buffer)
         for owner in module.modules()
         if not isinstance(owner, EMAWeights)
         for name, buffer in owner.named_buffers(recurse=False)
     ]
+    buffers = [buffer.detach() for _, _, buffer in owned]
+    saved = [buffer.clone() for buffer in buffers]
     try:
         yield
     finally:
-        with torch.no_grad():
-            for owner, name, buffer, version, copy in saved:
-                if buffer._version != version:
-                    buffer.copy_(copy)
-                if getattr(owner, name) is not buffer:
-                    setattr(owner, name, buffer)
+        if buffers:
+            torch._foreach_copy_(buffers, saved)
+        for owner, name, buffer in owned:
+            if getattr(owner, name) is not buffer:
+                setattr(owner, name, buffer)
 
 
 @contextmanager

@@ -102,5 +102,5 @@ def _one_pass(
     strategy = trainer.strategy
     strategy.pre_backward(result.closure_loss)
     strategy.precision_plugin.backward(result.closure_loss, pl_module, optimizer)
-    strategy.post_backward(result.closure_loss)
+    strategy.post_backward(result.loss)
     return result.loss

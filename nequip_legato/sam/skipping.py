@@ -44,6 +44,8 @@ class SkippedStep:
         optimizer.state.clear()
         optimizer.state.update(self._state)
         for group, settings in zip(optimizer.param_groups, self._groups, strict=True):
+            for name in group.keys() - settings.keys() - {"params"}:
+                del group[name]
             group.update(settings)
 
     def finish(self) -> None:
