@@ -87,11 +87,8 @@ void PairAllegroLegato::coeff(int narg, char **arg)
                "Pair style allegro_legato needs 'pair_coeff * * MODEL' and one model type name or "
                "NULL for each of the {} atom types, but got {} arguments instead of {}",
                atom->ntypes, narg, 3 + atom->ntypes);
-  if (strcmp(arg[0], "*") != 0 || strcmp(arg[1], "*") != 0)
-    error->all(FLERR, "Pair style allegro_legato needs 'pair_coeff * * ...', not 'pair_coeff {} {}'",
-               arg[0], arg[1]);
-  load_model(utils::get_potential_file_path(arg[2]).empty() ? arg[2]
-                                                            : utils::get_potential_file_path(arg[2]));
+  const std::string found = utils::get_potential_file_path(arg[2]);
+  load_model(found.empty() ? arg[2] : found);
   map_types(narg - 3, arg + 3);
 }
 

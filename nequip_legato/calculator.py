@@ -75,14 +75,22 @@ class LegatoCalculator(Calculator):
         atoms = self.atoms
         n = len(atoms)
         types = self._types(atoms.get_chemical_symbols())
-        centre, neighbour, shift = neighbour_list("ijS", atoms, self.engine.cutoff)
+        # A cell vector that is missing has no meaning but bins the neighbour search.
+        cell = atoms.cell.complete()
+        centre, neighbour, shift = neighbour_list(
+            "ijS",
+            cutoff=self.engine.cutoff,
+            positions=atoms.positions,
+            cell=cell.array,
+            pbc=atoms.pbc,
+        )
         # As in LAMMPS, an atom's periodic images are atoms of their own.
         images, image = np.unique(
             np.column_stack([neighbour, shift]).reshape(-1, 4), axis=0, return_inverse=True
         )
         image = image.reshape(-1)
         owner = np.concatenate([np.arange(n), images[:, 0]])
-        displaced = atoms.positions[images[:, 0]] + images[:, 1:] @ np.asarray(atoms.cell)
+        displaced = atoms.positions[images[:, 0]] + images[:, 1:] @ cell.array
         order = np.argsort(centre, kind="stable")
         offsets = np.concatenate([[0], np.cumsum(np.bincount(centre, minlength=n))])
         result = self.engine.compute(

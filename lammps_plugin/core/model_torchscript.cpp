@@ -28,12 +28,13 @@ class TorchScriptModel : public Model {
     metadata_ = parse_metadata(StringMap(extra.begin(), extra.end()), path);
     module_.eval();
     module_ = torch::jit::freeze(module_);
-    // Blocks differ in their number of edges: code specialised to shapes would be thrown away.
-    torch::jit::setGraphExecutorOptimize(false);
   }
 
   void evaluate(Block &block, BlockResult &result) override
   {
+    // Blocks differ in their number of edges: code specialised to shapes would be thrown away.
+    // The switch belongs to the thread.
+    const torch::jit::GraphOptimizerEnabledGuard no_specialisation(false);
     const BlockTensors tensors(block);
     c10::Dict<std::string, at::Tensor> inputs;
     inputs.insert("pos", tensors.pos);

