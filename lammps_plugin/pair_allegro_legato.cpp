@@ -108,11 +108,12 @@ void PairAllegroLegato::load_model(const std::string &path)
   if (failures == comm->nprocs) error->all(FLERR, "{}", message);
   if (failed) error->one(FLERR, "{}", message);
   if (comm->me == 0)
-    utils::logmesg(lmp,
-                   "Pair style allegro_legato: model {} ({}, cutoff {} A, types {}), blocks of up to "
-                   "{} atoms, {} thread(s) per MPI rank\n",
-                   path, engine_->metadata().dtype, engine_->metadata().cutoff,
-                   engine_->metadata().joined_type_names(), block_, threads_);
+    utils::logmesg(
+        lmp,
+        "Pair style allegro_legato: model {} ({}, cutoff {} A, types {}), blocks of up to "
+        "{} atoms, {} thread(s) per MPI rank\n",
+        path, engine_->metadata().dtype, engine_->metadata().cutoff,
+        engine_->metadata().joined_type_names(), block_, threads_);
 }
 
 void PairAllegroLegato::map_types(int narg, char **names)
@@ -133,7 +134,8 @@ void PairAllegroLegato::map_types(int narg, char **names)
       n_set += setflag[i][j];
     }
   if (n_set == 0)
-    error->all(FLERR, "Pair style allegro_legato: every atom type is NULL; name at least one of: {}",
+    error->all(FLERR,
+               "Pair style allegro_legato: every atom type is NULL; name at least one of: {}",
                metadata.joined_type_names());
 }
 

@@ -43,26 +43,31 @@ std::string mismatch(void *lmp)
   const int running = lammps_version(lmp);
   if (running != LEGATO_LAMMPS_VERSION)
     return "The nequip-legato plugin was built for LAMMPS " +
-        std::to_string(LEGATO_LAMMPS_VERSION) + ", but this is LAMMPS " + std::to_string(running) +
-        remedy;
+           std::to_string(LEGATO_LAMMPS_VERSION) + ", but this is LAMMPS " +
+           std::to_string(running) + remedy;
   const std::string torch = legato::installed_torch_version();
   if (!torch.empty() && torch != LEGATO_TORCH_VERSION)
     return std::string("The nequip-legato plugin was built for torch ") + LEGATO_TORCH_VERSION +
-        ", but finds torch " + torch + remedy;
+           ", but finds torch " + torch + remedy;
   return "";
 }
 
 }    // namespace
 
-extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *lmp, void *handle, void *regfunc)
+extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *lmp, void *handle,
+                                                                         void *regfunc)
 {
   const std::string problem = mismatch(lmp);
   if (!problem.empty()) {
     lammps_error(lmp, kErrorAll, problem.c_str());
     return;
   }
-  Plugin plugin = {"", "pair", "allegro_legato",
-                   "Allegro models by nequip-legato " LEGATO_VERSION, "nequip-legato developers",
-                   create_pair, handle};
+  Plugin plugin = {"",
+                   "pair",
+                   "allegro_legato",
+                   "Allegro models by nequip-legato " LEGATO_VERSION,
+                   "nequip-legato developers",
+                   create_pair,
+                   handle};
   reinterpret_cast<RegisterPlugin>(regfunc)(&plugin, lmp);
 }

@@ -14,13 +14,13 @@ namespace legato {
 
 struct Block {
   std::int64_t n_centres = 0;
-  std::int64_t n_edges = 0;                  // with padding
-  std::int64_t n_real_edges = 0;             // without padding
-  std::vector<std::int64_t> atom_types;      // (n_centres + num_types)
-  std::vector<std::int64_t> edge_index;      // (2, n_edges), centres then neighbours
-  std::vector<double> edge_vectors;          // (n_edges, 3), x_neighbour - x_centre, Angstrom
-  std::vector<int> atoms;                    // (n_centres) index of each centre in the system
-  std::vector<int> neighbours;               // (n_real_edges) index of the neighbour in the system
+  std::int64_t n_edges = 0;                // with padding
+  std::int64_t n_real_edges = 0;           // without padding
+  std::vector<std::int64_t> atom_types;    // (n_centres + num_types)
+  std::vector<std::int64_t> edge_index;    // (2, n_edges), centres then neighbours
+  std::vector<double> edge_vectors;        // (n_edges, 3), x_neighbour - x_centre, Angstrom
+  std::vector<int> atoms;                  // (n_centres) index of each centre in the system
+  std::vector<int> neighbours;             // (n_real_edges) index of the neighbour in the system
 
   std::int64_t n_nodes() const { return static_cast<std::int64_t>(atom_types.size()); }
 };

@@ -21,8 +21,8 @@ Closeness gather_block(const System &system, const Metadata &metadata, int begin
   std::vector<double> inverse_shortest_squared(metadata.shortest_distance);
   for (auto &value : inverse_shortest_squared)
     value = value < std::numeric_limits<double>::infinity()
-        ? 1.0 / (value * value)
-        : std::numeric_limits<double>::infinity();
+                ? 1.0 / (value * value)
+                : std::numeric_limits<double>::infinity();
 
   block.atoms.clear();
   block.atom_types.clear();

@@ -97,8 +97,7 @@ void add_block(const Block &block, const BlockResult &result, Output &output)
       }
     }
     if (output.centroid_virial)
-      for (int k = 0; k < 9; ++k)
-        output.centroid_virial[9 * j + k] -= r[kRow[k]] * t[kColumn[k]];
+      for (int k = 0; k < 9; ++k) output.centroid_virial[9 * j + k] -= r[kRow[k]] * t[kColumn[k]];
   }
   if (output.virial)
     for (int k = 0; k < 6; ++k) output.virial[k] += virial[k];
@@ -111,15 +110,15 @@ void add_block(const Block &block, const BlockResult &result, Output &output)
 struct Engine::Parts {
   EngineOptions options;
   std::unique_ptr<Model> model;
-  std::vector<Block> blocks;            // one a thread
-  std::vector<BlockResult> results;     // one a thread
-  std::unique_ptr<WorkerPool> pool;     // last: its threads end before the rest goes
+  std::vector<Block> blocks;           // one a thread
+  std::vector<BlockResult> results;    // one a thread
+  std::unique_ptr<WorkerPool> pool;    // last: its threads end before the rest goes
 
   Parts(const std::string &path, const EngineOptions &wanted) : options(wanted)
   {
     if (options.threads < 1 || options.block < 1)
-      throw Error("threads and block must be positive, but are " +
-                  std::to_string(options.threads) + " and " + std::to_string(options.block));
+      throw Error("threads and block must be positive, but are " + std::to_string(options.threads) +
+                  " and " + std::to_string(options.block));
     pool = std::make_unique<WorkerPool>(options.threads, use_single_thread);
     std::thread(restore_thread_count).join();
     pool->run_one([&] { model = Model::load(path, options.threads); });
@@ -163,9 +162,8 @@ void Engine::compute(const System &system, Output &output)
     BlockResult &result = parts_->results[worker];
     for (int b = next_block++; b < n_blocks; b = next_block++) {
       try {
-        const Closeness closeness =
-            gather_block(system, metadata(), b * size,
-                         std::min((b + 1) * size, system.n_centres), block);
+        const Closeness closeness = gather_block(system, metadata(), b * size,
+                                                 std::min((b + 1) * size, system.n_centres), block);
         if (block.n_centres > 0) parts_->model->evaluate(block, result);
         if (!turnstile.enter(b)) return;
         if (block.n_centres > 0) add_block(block, result, output);

@@ -95,11 +95,19 @@ std::string Metadata::joined_type_names() const
 
 const std::vector<std::string> &metadata_keys()
 {
-  static const std::vector<std::string> keys = {
-      "r_max",        "type_names",          "num_types",         "model_dtype",
-      "legato_units", "legato_device",       "legato_format",     "per_edge_type_cutoff",
-      "AOTI_DEVICE_KEY", "nequip_aoti_inputs", "nequip_aoti_outputs", "legato_shortest_distance",
-      "legato_largest_force"};
+  static const std::vector<std::string> keys = {"r_max",
+                                                "type_names",
+                                                "num_types",
+                                                "model_dtype",
+                                                "legato_units",
+                                                "legato_device",
+                                                "legato_format",
+                                                "per_edge_type_cutoff",
+                                                "AOTI_DEVICE_KEY",
+                                                "nequip_aoti_inputs",
+                                                "nequip_aoti_outputs",
+                                                "legato_shortest_distance",
+                                                "legato_largest_force"};
   return keys;
 }
 
@@ -118,8 +126,8 @@ Metadata parse_metadata(const StringMap &entries, const std::string &path)
   const double r_max = number(entry(entries, "r_max"), "r_max", path);
   const std::string per_edge_type = entry(entries, "per_edge_type_cutoff");
   metadata.edge_cutoffs = per_edge_type.empty()
-      ? std::vector<double>(pairs, r_max)
-      : type_matrix(per_edge_type, num_types, "per_edge_type_cutoff", path);
+                              ? std::vector<double>(pairs, r_max)
+                              : type_matrix(per_edge_type, num_types, "per_edge_type_cutoff", path);
   metadata.cutoff = *std::max_element(metadata.edge_cutoffs.begin(), metadata.edge_cutoffs.end());
   if (!(metadata.cutoff > 0.0) || !std::isfinite(metadata.cutoff))
     throw Error("model file '" + path + "' has no usable cutoff (r_max = " +
@@ -131,9 +139,9 @@ Metadata parse_metadata(const StringMap &entries, const std::string &path)
                 "'; this plugin reads models in metal units (eV, Angstrom)");
 
   const std::string shortest = entry(entries, "legato_shortest_distance");
-  metadata.shortest_distance = shortest.empty()
-      ? std::vector<double>(pairs, std::numeric_limits<double>::infinity())
-      : type_matrix(shortest, num_types, "legato_shortest_distance", path);
+  metadata.shortest_distance =
+      shortest.empty() ? std::vector<double>(pairs, std::numeric_limits<double>::infinity())
+                       : type_matrix(shortest, num_types, "legato_shortest_distance", path);
   const std::string largest = entry(entries, "legato_largest_force");
   if (!largest.empty()) metadata.largest_force = number(largest, "legato_largest_force", path);
 

@@ -18,7 +18,7 @@ std::atomic<int> initial_threads{0};
 bool ends_with(const std::string &text, const std::string &suffix)
 {
   return text.size() >= suffix.size() &&
-      text.compare(text.size() - suffix.size(), suffix.size(), suffix) == 0;
+         text.compare(text.size() - suffix.size(), suffix.size(), suffix) == 0;
 }
 
 // Both formats are zip archives. Looking at the first bytes gives a better message than torch's.

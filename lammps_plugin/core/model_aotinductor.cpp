@@ -26,8 +26,8 @@ class AOTInductorModel : public Model {
       throw Error("model file '" + path + "' was deployed for device '" + metadata_.device +
                   "', but runs on the CPU here; deploy it with 'nequip-deploy build --device cpu'");
     try {
-      loader_ = std::make_unique<torch::inductor::AOTIModelPackageLoader>(path, "model", false,
-                                                                          workers);
+      loader_ =
+          std::make_unique<torch::inductor::AOTIModelPackageLoader>(path, "model", false, workers);
     } catch (const std::exception &problem) {
       throw unreadable(path, problem.what());
     }
@@ -37,8 +37,8 @@ class AOTInductorModel : public Model {
   {
     const BlockTensors tensors(block);
     try {
-      const auto outputs = loader_->run(
-          {tensors.pos, tensors.edge_index, tensors.atom_types, tensors.edge_vectors});
+      const auto outputs =
+          loader_->run({tensors.pos, tensors.edge_index, tensors.atom_types, tensors.edge_vectors});
       read_result(outputs.at(0), outputs.at(1), block, result);
     } catch (const c10::Error &problem) {
       throw Error("the model failed: " + first_line(problem.what_without_backtrace()));

@@ -14,11 +14,12 @@ struct System {
   const int *types = nullptr;           // (n_atoms) the caller's types
   const int *type_map = nullptr;        // caller's type -> model type, or -1
 
-  int n_centres = 0;                        // atoms whose energy is wanted
-  const int *centres = nullptr;             // (n_centres) atom indices
-  const int *n_neighbours = nullptr;        // (n_atoms) indexed by atom
-  const int *const *neighbours = nullptr;   // (n_atoms) -> (n_neighbours) candidates of a full list
-  int neighbour_mask = ~0;                  // bits of a neighbour entry that hold the atom index
+  int n_centres = 0;                    // atoms whose energy is wanted
+  const int *centres = nullptr;         // (n_centres) atom indices
+  const int *n_neighbours = nullptr;    // (n_atoms) indexed by atom
+  const int *const *neighbours =
+      nullptr;                // (n_atoms) -> (n_neighbours) candidates of a full list
+  int neighbour_mask = ~0;    // bits of a neighbour entry that hold the atom index
 
   int model_type(int atom) const { return type_map[types[atom]]; }
 };
@@ -36,9 +37,9 @@ struct Output {
   double *centroid_virial = nullptr;    // (n_atoms, 9) xx yy zz xy xz yz yx zx zy, see engine.h
 
   // How the configuration compares with the training data.
-  double smallest_distance_ratio;    // min over edges of distance / shortest in training
-  std::int64_t n_outside = 0;        // centres with a neighbour closer than any in training
-  double largest_edge_force = 0.0;   // largest |dE/d(edge vector)|
+  double smallest_distance_ratio;     // min over edges of distance / shortest in training
+  std::int64_t n_outside = 0;         // centres with a neighbour closer than any in training
+  double largest_edge_force = 0.0;    // largest |dE/d(edge vector)|
 };
 
 }    // namespace legato

@@ -11,8 +11,8 @@
 
 namespace legato {
 
-// A block's arrays as tensors. They are copies: torch aligns its own memory, and vectorized sums over
-// memory that is aligned by chance would differ in the last bit from thread to thread.
+// A block's arrays as tensors. They are copies: torch aligns its own memory, and vectorized sums
+// over memory that is aligned by chance would differ in the last bit from thread to thread.
 struct BlockTensors {
   at::Tensor pos, edge_index, atom_types, edge_vectors;
 

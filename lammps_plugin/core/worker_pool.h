@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // Threads that run a job side by side.
 //
-// The pool has its own threads, also when it has only one, so that torch never runs on the caller's:
-// torch changes the OpenMP thread count of a thread it runs on, which LAMMPS' own OpenMP styles
-// would not survive.
+// The pool has its own threads, also when it has only one, so that torch never runs on the
+// caller's: torch changes the OpenMP thread count of a thread it runs on, which LAMMPS' own OpenMP
+// styles would not survive.
 #pragma once
 
 #include <condition_variable>

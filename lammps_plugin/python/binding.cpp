@@ -36,7 +36,8 @@ py::dict compute(legato::Engine &engine, const Array<double> &positions, const A
     require(types.at(i) >= -1 && types.at(i) < num_types,
             "types must lie between 0 and " + std::to_string(num_types - 1) + ", or be -1");
   for (py::ssize_t k = 0; k < neighbours.size(); ++k)
-    require(neighbours.at(k) >= 0 && neighbours.at(k) < n_atoms, "a neighbour index is not an atom");
+    require(neighbours.at(k) >= 0 && neighbours.at(k) < n_atoms,
+            "a neighbour index is not an atom");
 
   std::vector<int> centres(n_centres), counts(n_centres), type_map(num_types + 1);
   std::vector<const int *> rows(n_centres);
@@ -51,9 +52,8 @@ py::dict compute(legato::Engine &engine, const Array<double> &positions, const A
   // Shifted by one, so that the invisible type -1 has an entry.
   for (int type = 0; type <= num_types; ++type) type_map[type] = type - 1;
 
-  py::array_t<double> forces({n_atoms, py::ssize_t(3)}), atomic_energy(n_atoms),
-      virial(6), atomic_virial({n_atoms, py::ssize_t(6)}),
-      centroid_virial({n_atoms, py::ssize_t(9)});
+  py::array_t<double> forces({n_atoms, py::ssize_t(3)}), atomic_energy(n_atoms), virial(6),
+      atomic_virial({n_atoms, py::ssize_t(6)}), centroid_virial({n_atoms, py::ssize_t(9)});
   for (auto *array : {&forces, &atomic_energy, &virial, &atomic_virial, &centroid_virial})
     std::fill_n(array->mutable_data(), array->size(), 0.0);
 
@@ -113,8 +113,8 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
            "comparison with the training data.")
       .def_property_readonly("type_names",
                              [](const legato::Engine &e) { return e.metadata().type_names; })
-      .def_property_readonly("cutoff", [](const legato::Engine &e) { return e.metadata().cutoff; },
-                             "Angstrom")
+      .def_property_readonly(
+          "cutoff", [](const legato::Engine &e) { return e.metadata().cutoff; }, "Angstrom")
       .def_property_readonly("dtype", [](const legato::Engine &e) { return e.metadata().dtype; })
       .def_property_readonly("threads", [](const legato::Engine &e) { return e.options().threads; })
       .def_property_readonly("block", [](const legato::Engine &e) { return e.options().block; });

@@ -17,12 +17,12 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.native import cache, installed
 from nequip_legato.native.sources import source_folder, source_hash
 
-__all__ = ["Artifact", "BuildFailed", "binding", "ensure", "plugin"]
+__all__ = ["Artifact", "BuildError", "binding", "ensure", "plugin"]
 
 _INFO = "build.json"
 
 
-class BuildFailed(LegatoError):
+class BuildError(LegatoError):
     """The compiler or CMake failed.
 
     Attributes:
@@ -124,7 +124,7 @@ def ensure(artifact: Artifact, *, force: bool = False, quiet: bool = False) -> P
         Path of the library.
 
     Raises:
-        BuildFailed: if CMake or the compiler fails.
+        BuildError: if CMake or the compiler fails.
         LegatoError: if a part is missing or the cache cannot be written to.
     """
     if artifact.path.is_file() and not force:
@@ -135,7 +135,7 @@ def ensure(artifact: Artifact, *, force: bool = False, quiet: bool = False) -> P
         if artifact.path.is_file() and (not force or artifact.path.stat().st_mtime > asked):
             return artifact.path
         if failure.is_file() and failure.stat().st_mtime > asked:
-            raise BuildFailed(**json.loads(failure.read_text()))
+            raise BuildError(**json.loads(failure.read_text()))
         failure.unlink(missing_ok=True)
         try:
             _build(artifact, quiet=quiet)
@@ -207,7 +207,7 @@ def _run(command: list[str]) -> None:
     if done.returncode != 0:
         errors = [line for line in done.stdout.splitlines() if "error" in line.lower()]
         reason = errors[0].strip() if errors else f"exit status {done.returncode}"
-        raise BuildFailed(
+        raise BuildError(
             f"the C++ part could not be built ({reason}); the whole output is above, try again "
             "with 'nequip-legato plugin build'",
             done.stdout,

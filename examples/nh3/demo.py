@@ -1,0 +1,252 @@
+#!/usr/bin/env python
+"""From training data to a running simulation of ammonia, and a check of every number on the way.
+
+Trains a small Allegro model with sharpness-aware minimization, deploys it to TorchScript and
+AOTInductor, runs molecular dynamics of 432 atoms in LAMMPS on one and two MPI ranks, and compares
+energy, forces and virial with nequip's own ASE calculator. Writes everything to a folder and prints
+a summary. Nothing is reused from an earlier run.
+
+    python demo.py --out demo_out
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent.absolute()
+PROGRAMS = Path(sys.executable).parent
+BAR_PER_EV_A3 = 1.602176634e6
+# float32 model: what rounding leaves of forces (eV/A) and of the virial (eV an atom)
+FORCE_TOLERANCE, ENERGY_TOLERANCE, STRESS_TOLERANCE = 5e-5, 1e-5, 1e-6
+
+console = Console()
+
+
+class DemoError(Exception):
+    """A step of the demo failed."""
+
+
+@dataclass
+class Simulation:
+    """One LAMMPS run."""
+
+    name: str
+    folder: Path
+    seconds: float = 0.0
+    atom_steps_per_second: float = 0.0
+    deviations: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def record(self) -> np.ndarray:
+        """Columns time (ps), temperature (K), potential and total energy (eV), pressure (bar)."""
+        return np.loadtxt(self.folder / "md.txt")
+
+
+def run(title: str, command: list[str], log: Path | None = None, **environment: str) -> float:
+    """Run a program; its output goes to the terminal or to ``log``. Returns the seconds it took."""
+    console.rule(f"[bold]{title}")
+    console.print("$ " + " ".join(command), style="dim", highlight=False, soft_wrap=True)
+    started = time.perf_counter()
+    settings = {"env": {**os.environ, **environment}, "cwd": HERE, "check": False}
+    if log is None:
+        done = subprocess.run(command, **settings)
+    else:
+        with log.open("w") as output:
+            done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, **settings)
+    if done.returncode != 0:
+        end = "" if log is None else "\n" + "\n".join(log.read_text().splitlines()[-15:])
+        raise DemoError(f"{command[0]} failed with exit status {done.returncode}{end}")
+    return time.perf_counter() - started
+
+
+def simulate(name: str, out: Path, model: Path, steps: int, ranks: int) -> Simulation:
+    """Molecular dynamics with ``in.nh3``."""
+    simulation = Simulation(name, out / name.replace(" ", "_"))
+    simulation.folder.mkdir()
+    command = [str(PROGRAMS / "lmp"), "-in", "in.nh3", "-log", "none"]
+    for variable, value in (("model", model), ("steps", steps), ("out", simulation.folder)):
+        command += ["-var", variable, str(value)]
+    if ranks > 1:
+        command = [str(PROGRAMS / "mpiexec"), "-n", str(ranks), *command]
+    log = simulation.folder / "log.txt"
+    simulation.seconds = run(f"LAMMPS: {name}", command, log, OMP_NUM_THREADS="1")
+    loops = [line.split() for line in log.read_text().splitlines() if line.startswith("Loop time")]
+    loop, n_atoms = float(loops[-1][3]), int(loops[-1][-2])
+    simulation.atom_steps_per_second = n_atoms * steps / loop
+    return simulation
+
+
+def reference(checkpoint: Path) -> dict[str, np.ndarray]:
+    """Energy, forces and stress of the start structure from nequip's ASE calculator."""
+    warnings.simplefilter("ignore")
+    from nequip.integrations.ase import NequIPCalculator
+
+    atoms = ase.io.read(HERE / "data" / "start_432.extxyz")
+    atoms.calc = NequIPCalculator._from_saved_model(str(checkpoint), device="cpu")
+    return {
+        "energy": atoms.get_potential_energy(),
+        "forces": atoms.get_forces(),
+        "stress": atoms.get_stress(),
+    }
+
+
+def start_forces(simulation: Simulation) -> np.ndarray:
+    """Forces of LAMMPS' first step, shape (432, 3), eV/A."""
+    return np.loadtxt(simulation.folder / "start.dump", skiprows=9)[:, 2:]
+
+
+def compare(simulation: Simulation, expected: dict[str, np.ndarray]) -> None:
+    """Largest deviations of LAMMPS' first step from the reference."""
+    lines = (simulation.folder / "start.txt").read_text().split()
+    energy = float(lines[1])
+    first = lines.index("virial_pressure") + 1
+    stress = -np.array([float(word) for word in lines[first : first + 6]]) / BAR_PER_EV_A3
+    forces = start_forces(simulation)
+    simulation.deviations = {
+        "energy": abs(energy - expected["energy"]) / len(forces),
+        "forces": float(np.abs(forces - expected["forces"]).max()),
+        "stress": float(np.abs(stress - expected["stress"]).max()),
+    }
+    limits = {
+        "energy": ENERGY_TOLERANCE,
+        "forces": FORCE_TOLERANCE,
+        "stress": STRESS_TOLERANCE,
+    }
+    for name, limit in limits.items():
+        if not simulation.deviations[name] < limit:
+            raise DemoError(
+                f"{simulation.name}: {name} differ from nequip's calculator by "
+                f"{simulation.deviations[name]:.2e}, more than {limit:.0e}"
+            )
+
+
+def test_errors(folder: Path) -> dict[str, float]:
+    """Errors on the test frames, from the training log."""
+    import csv
+
+    found = {}
+    with (folder / "metrics.csv").open() as file:
+        for row in csv.DictReader(file):
+            found.update({k: float(v) for k, v in row.items() if k.startswith("test0") and v})
+    return {k.partition("/")[2]: v for k, v in found.items()}
+
+
+def draw(path: Path, simulations: list[Simulation], expected: dict[str, np.ndarray]) -> None:
+    """Temperature and energy over time, and LAMMPS' forces against nequip's."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    for k, simulation in enumerate(simulations):
+        record = simulation.record
+        style = {"lw": 3 - k, "ls": ["-", "--", ":"][k % 3], "label": simulation.name}
+        left.plot(record[:, 0], record[:, 1], **style)
+        middle.plot(record[:, 0], record[:, 2] - record[0, 2], **style)
+    left.set(xlabel="time (ps)", ylabel="temperature (K)", title="432 atoms of NH$_3$, NVT 200 K")
+    middle.set(xlabel="time (ps)", ylabel="potential energy - first (eV)", title="Energy")
+    left.legend(fontsize="small")
+    mine = start_forces(simulations[0]).ravel()
+    right.plot(expected["forces"].ravel(), mine, ".", ms=3, alpha=0.6)
+    ends = [mine.min(), mine.max()]
+    right.plot(ends, ends, "k-", lw=0.7)
+    largest = simulations[0].deviations["forces"]
+    right.set(
+        xlabel="nequip's ASE calculator (eV/Å)",
+        ylabel="LAMMPS (eV/Å)",
+        title=f"Forces, largest difference {largest:.1e} eV/Å",
+    )
+    figure.savefig(path, dpi=130)
+
+
+def summary(simulations: list[Simulation], times: dict[str, float], errors: dict[str, float]):
+    """The tables at the end."""
+    took = Table(title="What was done")
+    took.add_column("step")
+    took.add_column("seconds", justify="right")
+    for name, seconds in times.items():
+        took.add_row(name, f"{seconds:.0f}")
+    took.add_row("[bold]all", f"[bold]{sum(times.values()):.0f}")
+    console.print(took)
+    console.print(
+        f"Model on the test frames: force RMSE {1e3 * errors['forces_rmse']:.0f} meV/Å, "
+        f"energy MAE {1e3 * errors['per_atom_energy_mae']:.1f} meV/atom (a short training)",
+        highlight=False,
+    )
+    table = Table(title="LAMMPS against nequip's ASE calculator, 432 atoms, largest differences")
+    for column in ("run", "energy (eV/atom)", "forces (eV/Å)", "stress (eV/Å³)", "atom-steps/s"):
+        table.add_column(column, justify="left" if column == "run" else "right")
+    for simulation in simulations:
+        values = [f"{simulation.deviations[k]:.1e}" for k in ("energy", "forces", "stress")]
+        table.add_row(simulation.name, *values, f"{simulation.atom_steps_per_second:.0f}")
+    console.print(table)
+
+
+def demo(out: Path, epochs: int, steps: int) -> None:
+    """All steps; see the module's description."""
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    times = {}
+    training = out / "training"
+    times["training with SAM"] = run(
+        "Training with SAM",
+        [
+            str(PROGRAMS / "nequip-train"),
+            *("-cp", str(HERE), "-cn", "train_sam", f"hydra.run.dir={training}"),
+            f"trainer.max_epochs={epochs}",
+        ],
+    )
+    checkpoint = training / "best.ckpt"
+    models = {"TorchScript": out / "nh3.nequip.pth", "AOTInductor": out / "nh3.nequip.pt2"}
+    for name, model in models.items():
+        command = [str(PROGRAMS / "nequip-deploy"), "build", str(checkpoint), str(model)]
+        times[f"deploying to {name}"] = run(f"Deploying to {name}", command)
+    times["building the LAMMPS plugin"] = run(
+        "Building the LAMMPS plugin", [str(PROGRAMS / "nequip-legato"), "plugin", "build"]
+    )
+    simulations = [
+        simulate("TorchScript, 1 rank", out, models["TorchScript"], steps, 1),
+        simulate("AOTInductor, 1 rank", out, models["AOTInductor"], steps, 1),
+        simulate("AOTInductor, 2 ranks", out, models["AOTInductor"], steps, 2),
+    ]
+    times["molecular dynamics"] = sum(simulation.seconds for simulation in simulations)
+    console.rule("[bold]Checking")
+    started = time.perf_counter()
+    expected = reference(checkpoint)
+    for simulation in simulations:
+        compare(simulation, expected)
+    draw(out / "demo.png", simulations, expected)
+    times["checking and drawing"] = time.perf_counter() - started
+    summary(simulations, times, test_errors(training))
+    console.print(f"Models, trajectories and picture: {out} (see demo.png)", soft_wrap=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder, made anew")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=400, help="of molecular dynamics")
+    arguments = parser.parse_args()
+    try:
+        demo(arguments.out.absolute(), arguments.epochs, arguments.steps)
+    except DemoError as problem:
+        sys.exit(f"demo: {problem}")
+    except KeyboardInterrupt:
+        sys.exit("demo: interrupted")
+
+
+if __name__ == "__main__":
+    main()
