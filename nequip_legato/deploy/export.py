@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,8 +48,7 @@ def save_torchscript(
         LegatoError: if the model cannot be scripted.
         OSError: if the file cannot be written.
     """
-    # Into memory first: where torch meets a full disk, it says only that something failed.
-    content = io.BytesIO()
+    content = io.BytesIO()  # torch writes into memory, for a full disk can make it abort
     with _without_deprecations():
         try:
             save_torchscript_model(model, metadata, content, device)
@@ -114,6 +114,7 @@ def save_aotinductor(
         "node": torch.export.Dim("num_nodes", min=2),
         "edge": torch.export.Dim("num_edges", min=2),
     }
+    content = io.BytesIO()
     with _without_deprecations():
         try:
             aot_export_model(
@@ -123,20 +124,15 @@ def save_aotinductor(
                 output_fields=OUTPUTS,
                 data={key: value.to(device) for key, value in data.items()},
                 batch_map=sizes,
-                output_path=str(path),
+                output_path=content,
                 inductor_configs={
                     "aot_inductor.metadata": metadata,
                     **_without_executable_stack(model),
                 },
             )
-        except OSError:
-            raise
         except Exception as problem:  # torch.export and inductor have no common error
-            _raise_if_disk_is_full(problem, path)
-            raise LegatoError(
-                f"AOTInductor cannot compile the model ({one_line(problem)}); deploy to "
-                ".nequip.pth (TorchScript) instead"
-            ) from problem
+            raise _explained(problem) from problem
+    path.write_bytes(content.getbuffer())
     libraries = metadata.get(NEQUIP_CUSTOM_OPS_LIBS_KEY)
     if libraries:
         embed_custom_ops_libs(str(path), set(libraries.split()))
@@ -153,11 +149,19 @@ def _without_executable_stack(model: torch.nn.Module) -> dict[str, bool]:
     return {f"aot_inductor.{name}": False}
 
 
-def _raise_if_disk_is_full(problem: BaseException, path: Path) -> None:
-    # torch's zip writer says only that it failed; the disk knows why.
+def _explained(problem: Exception) -> LegatoError:
     text = str(problem)
-    if "PytorchStreamWriter" in text or "No space left" in text or "file write failed" in text:
-        raise OSError(f"writing {path.name} failed, the disk is full or a limit is reached")
+    if "No space left" in text or "File too large" in text:
+        return LegatoError(
+            f"the disk of the temporary folder {tempfile.gettempdir()}, where AOTInductor "
+            "compiles, is full; make room, or set TMPDIR to another folder"
+        )
+    said = [line.strip() for line in text.splitlines() if "error:" in line]
+    reason = f"{one_line(problem)}: {said[0]}" if said else one_line(problem)
+    return LegatoError(
+        f"AOTInductor cannot compile the model ({reason}); deploy to .nequip.pth (TorchScript) "
+        "instead"
+    )
 
 
 def load_deployed(path: Path, *, device: str):
