@@ -32,11 +32,10 @@ def plugin_folder() -> str:
     empty = str(Path(__file__).parent)
     if os.environ.get(SWITCH_VARIABLE, "").lower() == "off":
         return empty
-    first = _is_first_rank()
     try:
-        return str(plugin_path(quiet=not first).parent)
+        return str(plugin_path().parent)
     except LegatoError as problem:
-        if first:
+        if _is_first_rank():
             sys.stderr.write(getattr(problem, "output", ""))
             sys.stderr.write(f"nequip-legato: pair_style allegro_legato is missing: {problem}\n")
     return empty

@@ -7,13 +7,13 @@ from nequip_legato.native import builder, cache
 __all__ = ["build_plugin", "clean_plugin_cache", "plugin_info", "plugin_path"]
 
 
-def plugin_path(*, quiet: bool = False) -> Path:
+def plugin_path() -> Path:
     """The plugin for the installed LAMMPS and torch, built on first use.
 
     Raises:
         LegatoError: if it is not there and cannot be built.
     """
-    return builder.ensure(builder.plugin(), quiet=quiet)
+    return builder.ensure(builder.plugin())
 
 
 def build_plugin() -> Path:

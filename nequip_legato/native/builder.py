@@ -109,16 +109,15 @@ def binding() -> Artifact:
     return Artifact("binding", f"legato_core{suffix}", settings)
 
 
-def ensure(artifact: Artifact, *, force: bool = False, quiet: bool = False) -> Path:
+def ensure(artifact: Artifact, *, force: bool = False) -> Path:
     """The library of an artifact, built if need be.
 
-    Safe to call from several processes at once: one builds, the others wait and share the result,
-    also if it is a failure.
+    Safe to call from several processes at once: one builds and says so on stderr, the others wait
+    and share the result, also if it is a failure.
 
     Args:
         artifact: what is wanted.
         force: build even if a build is there.
-        quiet: print nothing to stderr.
 
     Returns:
         Path of the library.
@@ -138,7 +137,7 @@ def ensure(artifact: Artifact, *, force: bool = False, quiet: bool = False) -> P
             raise BuildError(**json.loads(failure.read_text()))
         failure.unlink(missing_ok=True)
         try:
-            _build(artifact, quiet=quiet)
+            _build(artifact)
         except LegatoError as problem:
             record = {"message": str(problem), "output": getattr(problem, "output", "")}
             failure.write_text(json.dumps(record))
@@ -146,7 +145,7 @@ def ensure(artifact: Artifact, *, force: bool = False, quiet: bool = False) -> P
     return artifact.path
 
 
-def _build(artifact: Artifact, *, quiet: bool) -> None:
+def _build(artifact: Artifact) -> None:
     compiler = installed.find_compiler()
     cmake = installed.find_program("cmake")
     if cmake is None:
@@ -154,13 +153,12 @@ def _build(artifact: Artifact, *, quiet: bool) -> None:
     ninja = installed.find_program("ninja")
     if ninja is None and shutil.which("make") is None:
         raise LegatoError("neither ninja nor make was found; pip install 'nequip-legato[lammps]'")
-    if not quiet:
-        what = "LAMMPS plugin" if artifact.kind == "plugin" else "Python binding"
-        print(
-            f"nequip-legato: building the {what} (once, about a minute) in {artifact.folder}",
-            file=sys.stderr,
-            flush=True,
-        )
+    what = "LAMMPS plugin" if artifact.kind == "plugin" else "Python binding"
+    print(
+        f"nequip-legato: building the {what} (once, about a minute) in {artifact.folder}",
+        file=sys.stderr,
+        flush=True,
+    )
     settings = {
         **artifact.settings,
         "CMAKE_BUILD_TYPE": "Release",
