@@ -168,6 +168,7 @@ class SAM(Callback):
         direction, divisor = ascent_direction(
             parameters, gradients, adaptive=self.adaptive, eta=self.eta
         )
+        del gradients  # so that replay's clearing frees them
         divisor = divisor.item()
         finite = math.isfinite(norm) and math.isfinite(divisor)
         stops, zeros = _mean_over_processes(trainer, [not finite, divisor == 0])

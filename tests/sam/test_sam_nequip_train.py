@@ -70,13 +70,15 @@ def test_rho_zero_is_no_callback_bit_for_bit(train):
 
 @pytest.mark.parametrize("sam", [SAM, {"rho": 0.2, "adaptive": True}], ids=["SAM", "ASAM"])
 def test_resumed_training_is_uninterrupted_training(train, sam):
-    options = {"sam": sam, "training_module": {**ADAMW, **SCHEDULE, **EMA}, "shuffle": True}
+    """Frames in fixed order: nequip 0.19 does not restore that of a shuffled loader."""
+    options = {"sam": sam, "training_module": {**ADAMW, **SCHEDULE, **EMA}}
     whole = train("whole", "trainer.max_epochs=3", **options)
     part = train("part", "trainer.max_epochs=1", **options)
     resumed = train(
         "resumed", "trainer.max_epochs=3", f"++ckpt_path={part.folder}/last.ckpt", **options
     )
     assert resumed.checkpoint["global_step"] == whole.checkpoint["global_step"] == 12
+    assert len(resumed.logged("legato/sharpness")) == 8
     assert bit_for_bit(whole, resumed)
 
 

@@ -1,8 +1,13 @@
 """Every run that cannot work is refused before its first step, in one line."""
 
+import re
+from pathlib import Path
+
 import lightning
 import pytest
 import torch
+import yaml
+from hydra.utils import instantiate
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import FSDPStrategy
 from sam_toy import Toy, fit
@@ -119,5 +124,13 @@ def test_lightning_closure_is_optional_in_ordinary_optimizers():
         fit(Toy(lambda p, kind=kind: kind(p, lr=0.01)), [SAM()], steps=1)
 
 
-def test_public_name():
-    assert nequip_legato.SAM is SAM
+def test_documented_configuration():
+    guide = Path(__file__).parents[2] / "docs" / "training.md"
+    (block,) = re.findall(r"```yaml\n(.*?)```", guide.read_text(), flags=re.S)
+    (callback,) = yaml.safe_load(block)["trainer"]["callbacks"]
+    sam = instantiate(callback)
+    assert isinstance(sam, nequip_legato.SAM)
+    # the table of keys has the defaults
+    for name, value in (("rho", "0.005"), ("adaptive", "false"), ("eta", "0")):
+        assert f"| `{name}` | `{value}` |" in guide.read_text()
+        assert getattr(SAM(), name) == yaml.safe_load(value)

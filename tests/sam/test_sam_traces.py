@@ -108,6 +108,38 @@ def test_random_numbers_are_the_same_in_both_passes_and_go_on_as_if_there_were_o
     assert torch.equal(*rest)
 
 
+class Draws(lightning.Callback):
+    """Draws random numbers between the first pass and the step."""
+
+    def __init__(self):
+        self.drawn = []
+
+    def on_after_backward(self, *args):
+        self.drawn.append(torch.rand(()).item())
+
+
+def test_random_numbers_that_others_draw_are_not_drawn_again():
+    drawn = []
+    for callbacks in ([], [SAM(rho=0.1)]):
+        lightning.seed_everything(1, verbose=False)
+        draws = Draws()
+        fit(Toy(adam, dropout=0.5), [*callbacks, draws], steps=4)
+        drawn.append(draws.drawn)
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 4
+
+
+def test_mixed_bfloat16_holds_in_both_passes():
+    class Precision(Toy):
+        def training_step(self, batch, batch_idx):
+            self.modes = [*getattr(self, "modes", []), torch.is_autocast_enabled("cpu")]
+            return super().training_step(batch, batch_idx)
+
+    module = Precision(adam)
+    fit(module, [SAM(rho=0.1)], steps=2, precision="bf16-mixed")
+    assert module.modes == [True] * 4
+
+
 class Stateful(Toy):
     """Keeps a metric, running statistics and epoch averages, and draws from every generator."""
 
