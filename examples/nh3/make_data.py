@@ -6,12 +6,15 @@ reach only a few correlated frames. Three steps give frames that are far apart i
 
 1. ``classical``: dynamics with a flexible classical force field in LAMMPS, one run a temperature;
    some of its frames are labelled.
-2. ``bootstrap``: a small Allegro model is trained on those with ``nequip-train`` and deployed.
-3. ``sample``: dynamics with that model in LAMMPS, so that the frames follow GFN1-xTB's own
-   distribution closely; they are labelled, and broken ones are thrown away.
+2. ``learn``: a small Allegro model is trained on those with ``nequip-train`` and deployed. Where it
+   knows no better it invents bonds between molecules; so it runs a short dynamics, those frames
+   are labelled too, and a model is trained on all of them.
+3. ``sample``: dynamics with the last model in LAMMPS, so that the frames follow GFN1-xTB's own
+   distribution closely. They are labelled, the model's forces are compared with the labels, and
+   broken frames are thrown away.
 
 Configurational averages of classical dynamics do not depend on the masses, so hydrogen weighs 10 u
-in step 3, which allows steps of 2 fs. Every step resumes where it stopped.
+in steps 2 and 3, which allows steps of 2 fs. Every step resumes where it stopped.
 
     python make_data.py all --work DIR --jobs 2      # everything; writes data/
     python make_data.py check                        # finite differences of the labels
@@ -31,9 +34,11 @@ from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 from nh3_labels import (
     LONGEST_BOND,
+    SHORTEST_CONTACT,
     DataError,
     check,
     gfn1,
+    has_good_label,
     is_broken,
     label_all,
     measure,
@@ -46,10 +51,14 @@ HERE = Path(__file__).parent
 TEMPERATURES = (200, 300, 400, 500, 600, 800)  # K
 VOLUME = 41.7  # A^3 a molecule, liquid ammonia near its boiling point
 N_CLASSICAL = 25  # labelled frames a temperature in step 1
+N_EXPLORED = 16  # frames a temperature and round in step 2
+ROUNDS = 1  # of exploring in step 2
 N_SAMPLED = 115  # frames a temperature in step 3
 SPLIT = {"train": 78, "val": 12, "test": 14}  # frames a temperature, blocks in time
 SMALLEST_GAP = 4  # frames left out between two blocks, at least
-HEAVY_HYDROGEN = 10.0  # u, in step 3
+INTERVAL = 60  # steps of 2 fs between two frames in steps 2 and 3
+HEAVY_HYDROGEN = 10.0  # u, in steps 2 and 3
+LARGEST_MODEL_ERROR = 0.25  # eV/A, rms; a model further off does not sample GFN1-xTB's liquid
 MASSES = {"H": 1.008, "N": 14.007}  # u
 PROGRAMS = {"lmp": "lammps[mpi]", "nequip-train": "nequip", "nequip-deploy": "nequip-legato"}
 
@@ -156,7 +165,10 @@ def run_lammps(folder: Path, script: str) -> None:
 
 
 def read_dump(path: Path, cell: np.ndarray, n_frames: int) -> list[Atoms]:
-    """Frames of a dump with columns id type xu yu zu, atoms sorted by id."""
+    """Frames of a dump with columns id type xu yu zu, atoms sorted by id.
+
+    Three more columns, if there are, become the array ``model_forces``.
+    """
     frames = []
     blocks = path.read_text().split("ITEM: TIMESTEP\n")[1:]
     if len(blocks) != n_frames:
@@ -168,6 +180,8 @@ def read_dump(path: Path, cell: np.ndarray, n_frames: int) -> list[Atoms]:
         atoms.wrap()
         # ASE writes eight decimals: labels have to belong to the positions in the file.
         atoms.positions = np.round(atoms.positions, 8)
+        if rows.shape[1] == 8:
+            atoms.set_array("model_forces", rows[:, 5:])
         frames.append(atoms)
     return frames
 
@@ -229,12 +243,11 @@ def classical(work: Path, jobs: int) -> list[Atoms]:
     return [frame for frame in labelled if not is_broken(frame)]
 
 
-# === step 2: a first model ===
+# === step 2: a model ===
 
 
-def bootstrap(work: Path, frames: list[Atoms]) -> Path:
-    """Step 2: train on the classical frames and deploy; returns the deployed file."""
-    folder = work / "bootstrap"
+def train(folder: Path, frames: list[Atoms]) -> Path:
+    """Train on frames and deploy; returns the deployed file."""
     model = folder / "model.nequip.pth"
     if model.is_file():
         return model
@@ -246,18 +259,15 @@ def bootstrap(work: Path, frames: list[Atoms]) -> Path:
     # Lightning would write best-v1.ckpt beside a best.ckpt that an interrupted training left.
     for leftover in folder.glob("*.ckpt"):
         leftover.unlink()
-    train = [program("nequip-train"), "-cp", str(HERE.absolute()), "-cn", "train"]
+    command = [program("nequip-train"), "-cp", str(HERE.absolute()), "-cn", "train"]
     subprocess.run(
-        [*train, f"hydra.run.dir={folder}", "trainer.max_epochs=20", "data.seed=7"],
+        [*command, f"hydra.run.dir={folder}", "trainer.max_epochs=20", "data.seed=7"],
         env={**os.environ, "NH3_DATA": str(folder)},
         check=True,
     )
-    deploy = [program("nequip-deploy"), "build"]
-    subprocess.run([*deploy, str(folder / "best.ckpt"), str(model)], check=True)
+    command = [program("nequip-deploy"), "build"]
+    subprocess.run([*command, str(folder / "best.ckpt"), str(model)], check=True)
     return model
-
-
-# === step 3: dynamics with that model ===
 
 
 def model_run(
@@ -268,9 +278,9 @@ def model_run(
     temperature: int,
     seed: int,
     n_frames: int,
-    interval: int,
+    interval: int = INTERVAL,
 ) -> list[Atoms]:
-    """Langevin dynamics with a deployed model: 2 ps, then a frame every ``interval`` x 2 fs."""
+    """Langevin dynamics with a deployed model: 2 ps, then a frame every ``interval`` steps."""
     folder.mkdir(parents=True, exist_ok=True)
     write_atomic_data(folder / "data.lammps", start, HEAVY_HYDROGEN, title="ammonia")
     run_lammps(
@@ -288,7 +298,7 @@ fix bath all langevin {temperature} {temperature} 0.1 {seed + 1}
 thermo 500
 timestep 0.002
 run 1000
-dump frames all custom {interval} dump.txt id type xu yu zu
+dump frames all custom {interval} dump.txt id type xu yu zu fx fy fz
 dump_modify frames sort id first no format float %.10f
 run {interval * n_frames}
 """,
@@ -296,24 +306,68 @@ run {interval * n_frames}
     return read_dump(folder / "dump.txt", start.cell.array, n_frames)
 
 
-def sample(work: Path, model: Path, jobs: int) -> list[Atoms]:
-    """Step 3: labelled frames of the model's dynamics, in order of temperature and time."""
+def model_runs(work: Path, name: str, model: Path, n_frames: int, jobs: int) -> list[Atoms]:
+    """Labelled frames of a model's dynamics, in order of temperature and time.
+
+    Raises DataError if LAMMPS fails. Broken frames are still there.
+    """
     frames = []
     starts = classical_runs(work)
-    for k, temperature in enumerate(tqdm(TEMPERATURES, desc="model's dynamics")):
+    for k, temperature in enumerate(tqdm(TEMPERATURES, desc=f"{name}, dynamics")):
         run = model_run(
-            work / f"sample_{temperature}",
+            work / f"{name}_{temperature}",
             starts[temperature][-1],
             model,
             temperature=temperature,
             seed=201 + k,
-            n_frames=N_SAMPLED,
-            interval=60,
+            n_frames=n_frames,
         )
         for i, frame in enumerate(run):
-            frame.info.update(temperature=temperature, frame=i)
+            frame.info.update(temperature=temperature, source=name, frame=i)
         frames += run
-    return label_all(work / "labels_model", frames, jobs, "labels, model")
+    labelled = label_all(work / f"labels_{name}", frames, jobs, f"{name}, labels")
+    errors = model_errors(labelled).items()
+    print(f"{name}, rms force errors: " + ", ".join(f"{t} K {e:.3f} eV/A" for t, e in errors))
+    return labelled
+
+
+def model_errors(frames: list[Atoms]) -> dict[int, float]:
+    """Rms deviation of the model's forces from the labels in eV/A, by temperature."""
+    squares = {temperature: [] for temperature in TEMPERATURES}
+    for frame in frames:
+        if frame.calc is not None:
+            difference = frame.get_forces() - frame.arrays["model_forces"]
+            squares[frame.info["temperature"]].append(np.mean(difference**2))
+    return {temperature: float(np.sqrt(np.mean(each))) for temperature, each in squares.items()}
+
+
+def learn(work: Path, jobs: int) -> Path:
+    """Step 2: the deployed model of the last round."""
+    frames = classical(work, jobs)
+    model = train(work / "model_0", frames)
+    for i in range(1, ROUNDS + 1):
+        # torn molecules stay in: the model has to learn what they cost
+        explored = model_runs(work, f"explore{i}", model, N_EXPLORED, jobs)
+        frames += [frame for frame in explored if has_good_label(frame)]
+        model = train(work / f"model_{i}", frames)
+    return model
+
+
+# === step 3: dynamics with that model ===
+
+
+def sample(work: Path, model: Path, jobs: int) -> list[Atoms]:
+    """Step 3: labelled frames; DataError where the model's forces are too far from the labels."""
+    frames = model_runs(work, "sample", model, N_SAMPLED, jobs)
+    for temperature, error in model_errors(frames).items():
+        if not error < LARGEST_MODEL_ERROR:
+            raise DataError(
+                f"the model's forces at {temperature} K are {error:.2f} eV/A off (rms), more than "
+                f"{LARGEST_MODEL_ERROR}: its liquid is not GFN1-xTB's; more ROUNDS are needed"
+            )
+    for frame in frames:
+        del frame.arrays["model_forces"]
+    return frames
 
 
 def start_structure(work: Path, model: Path) -> Atoms:
@@ -329,8 +383,11 @@ def start_structure(work: Path, model: Path) -> Atoms:
 
 def write_start(folder: Path, atoms: Atoms) -> None:
     """Write the start structure for ASE and for LAMMPS (with real masses)."""
-    if measure(atoms)["bond"] > LONGEST_BOND:
-        raise DataError("a molecule of the start structure fell apart")
+    found = measure(atoms)
+    if found["bond"] > LONGEST_BOND or found["N-N"] < SHORTEST_CONTACT:
+        raise DataError("molecules of the start structure fell apart or stuck together")
+    atoms = atoms.copy()
+    del atoms.arrays["model_forces"]
     ase.io.write(folder / "start_432.extxyz", atoms)
     title = "108 NH3, equilibrated at 200 K; units metal; types 1 = H, 2 = N"
     write_atomic_data(folder / "start_432.data", atoms, MASSES["H"], title=title)
@@ -378,7 +435,7 @@ def make_all(work: Path, out: Path, jobs: int) -> None:
     for name in PROGRAMS:
         program(name)
     out.mkdir(parents=True, exist_ok=True)
-    model = bootstrap(work, classical(work, jobs))
+    model = learn(work, jobs)
     write_start(out, start_structure(work, model))
     write_splits(out, sample(work, model, jobs))
 

@@ -16,10 +16,12 @@ from tqdm import tqdm
 
 __all__ = [
     "LONGEST_BOND",
+    "SHORTEST_CONTACT",
     "DataError",
     "check",
     "check_labels",
     "gfn1",
+    "has_good_label",
     "is_broken",
     "label",
     "label_all",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 LONGEST_BOND = 1.5  # A; a frame with a longer N-H bond is broken
+SHORTEST_CONTACT = 2.2  # A; nitrogens of two molecules that are closer have bonded
 LARGEST_FORCE = 25.0  # eV/A
 # Labels from differences of the energy, in eV/A and eV/A^3. For 64 atoms stress stays 1e-6 to 2e-6
 # off, whatever the convergence and with smaller steps more, so these bounds are no tighter.
@@ -112,12 +115,18 @@ def measure(atoms: Atoms) -> dict[str, float]:
     }
 
 
+def has_good_label(atoms: Atoms) -> bool:
+    """Whether there is a label, and one that makes sense."""
+    # NaN compares false
+    return atoms.calc is not None and bool(np.abs(atoms.get_forces()).max() < LARGEST_FORCE)
+
+
 def is_broken(atoms: Atoms) -> bool:
-    """Whether a molecule fell apart, or the label is missing or makes no sense."""
-    if atoms.calc is None or measure(atoms)["bond"] > LONGEST_BOND:
+    """Whether the label is no good, a molecule fell apart or two nitrogens stick together."""
+    if not has_good_label(atoms):
         return True
-    # not (a < b) rather than a >= b: NaN is broken too
-    return not np.abs(atoms.get_forces()).max() < LARGEST_FORCE
+    found = measure(atoms)
+    return bool(found["bond"] > LONGEST_BOND or found["N-N"] < SHORTEST_CONTACT)
 
 
 def read_frames(path: Path) -> list[Atoms]:
