@@ -5,7 +5,7 @@ import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from nequip.model.saved_models.package import data_dict_from_package
 from nequip.nn.model_modifier_utils import is_persistent_model_modifier
 from nequip.utils.global_state import set_global_state
 
+from nequip_legato.deploy.reader import SUFFIXES
 from nequip_legato.errors import LegatoError
 
 __all__ = [
@@ -110,6 +111,11 @@ def _load_models(path: Path) -> torch.nn.ModuleDict:
 
 
 def _checkpoint_config(path: Path) -> dict[str, Any]:
+    if path.name.endswith(tuple(SUFFIXES)):
+        raise LegatoError(
+            f"{path} is not a nequip checkpoint but an already deployed model; give the checkpoint "
+            "or package that it came from"
+        )
     if not zipfile.is_zipfile(path):
         raise LegatoError(
             f"{path} is not a nequip checkpoint, or it is damaged or incomplete; give the .ckpt "
@@ -126,13 +132,14 @@ def _checkpoint_config(path: Path) -> dict[str, Any]:
             f"{path} is not a nequip checkpoint, or it is damaged ({one_line(problem)}); packages "
             f"must be named *{PACKAGE_SUFFIX}"
         ) from problem
-    try:
-        return checkpoint["hyper_parameters"]["info_dict"]
-    except (KeyError, TypeError, IndexError) as problem:
+    record = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
+    record = record.get("info_dict") if isinstance(record, Mapping) else None
+    if not isinstance(record, Mapping):
         raise LegatoError(
             f"{path} was not written by nequip-train (it lacks nequip's record of the training "
             "run); give the .ckpt file of a nequip >= 0.7 training run"
-        ) from problem
+        )
+    return record
 
 
 def _package_config(path: Path) -> dict[str, Any]:
