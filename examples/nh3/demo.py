@@ -194,7 +194,7 @@ def summary(simulations: list[Simulation], times: dict[str, float], errors: dict
     console.print(table)
 
 
-def demo(out: Path, epochs: int, steps: int) -> None:
+def demo(out: Path, epochs: int, steps: int, overrides: list[str]) -> None:
     """All steps; see the module's description."""
     if out.exists():
         shutil.rmtree(out)
@@ -207,6 +207,7 @@ def demo(out: Path, epochs: int, steps: int) -> None:
             str(PROGRAMS / "nequip-train"),
             *("-cp", str(HERE), "-cn", "train_sam", f"hydra.run.dir={training}"),
             f"trainer.max_epochs={epochs}",
+            *overrides,
         ],
     )
     checkpoint = training / "best.ckpt"
@@ -239,9 +240,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder, made anew")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--steps", type=int, default=400, help="of molecular dynamics")
+    parser.add_argument("overrides", nargs="*", help="of the training configuration: key=value")
     arguments = parser.parse_args()
     try:
-        demo(arguments.out.absolute(), arguments.epochs, arguments.steps)
+        demo(arguments.out.absolute(), arguments.epochs, arguments.steps, arguments.overrides)
     except DemoError as problem:
         sys.exit(f"demo: {problem}")
     except KeyboardInterrupt:

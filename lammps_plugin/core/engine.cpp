@@ -18,6 +18,8 @@ namespace legato {
 
 namespace {
 
+constexpr int kMaxThreads = 1024;
+
 // Centres per block: no more than asked for, and as even as possible over the threads.
 int centres_per_block(int n_centres, const EngineOptions &options)
 {
@@ -116,8 +118,9 @@ struct Engine::Parts {
 
   Parts(const std::string &path, const EngineOptions &wanted) : options(wanted)
   {
-    if (options.threads < 1 || options.block < 1)
-      throw Error("threads and block must be positive, but are " + std::to_string(options.threads) +
+    if (options.threads < 1 || options.threads > kMaxThreads || options.block < 1)
+      throw Error("threads must be between 1 and " + std::to_string(kMaxThreads) +
+                  " and block 1 or more, but they are " + std::to_string(options.threads) +
                   " and " + std::to_string(options.block));
     pool = std::make_unique<WorkerPool>(options.threads, use_single_thread);
     std::thread(restore_thread_count).join();

@@ -147,6 +147,7 @@ def test_newton_off(newton, tmp_path, data_file, deployed):
         ("threads -2", "must be positive, but is -2"),
         ("block many", "many"),
         ("block 5 threads", "Keyword threads"),
+        ("threads 100000", "threads must be between 1 and 1024"),
     ],
 )
 def test_keywords(style, part, tmp_path, data_file, deployed):
