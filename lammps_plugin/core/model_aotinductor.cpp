@@ -5,9 +5,55 @@
 
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 
+#include <sstream>
+
 namespace legato {
 
 namespace {
+
+#if defined(__x86_64__)
+constexpr const char *kMachine = "x86_64";
+bool has_instructions(const std::string &set)
+{
+  if (set == "AVX2") return __builtin_cpu_supports("avx2");
+  if (set == "AVX512")
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  if (set == "AVX512_VNNI") return __builtin_cpu_supports("avx512vnni");
+  return true;
+}
+#else
+#if defined(__aarch64__)
+constexpr const char *kMachine = "aarch64";
+#else
+constexpr const char *kMachine = "";
+#endif
+bool has_instructions(const std::string &)
+{
+  return true;
+}
+#endif
+
+// The file holds machine code: on a processor that lacks its instructions it would crash.
+void check_processor(const StringMap &entries, const std::string &path)
+{
+  const auto stored = [&entries](const char *key) {
+    const auto found = entries.find(key);
+    return found == entries.end() ? std::string() : found->second;
+  };
+  const std::string remedy =
+      "; deploy it here again with 'nequip-deploy build', or use TorchScript "
+      "(.nequip.pth), which runs anywhere";
+  const std::string machine = stored("AOTI_MACHINE");
+  if (!machine.empty() && kMachine[0] != '\0' && machine != kMachine)
+    throw Error("model file '" + path + "' was compiled for " + machine +
+                " processors, but this is " + kMachine + remedy);
+  std::istringstream sets(stored("AOTI_CPU_ISA"));
+  for (std::string set; sets >> set;)
+    if (!has_instructions(set))
+      throw Error("model file '" + path + "' was compiled for processors with " + set +
+                  " instructions, which this one lacks" + remedy);
+}
 
 class AOTInductorModel : public Model {
  public:
@@ -22,6 +68,7 @@ class AOTInductorModel : public Model {
       throw unreadable(path, problem.what());
     }
     metadata_ = parse_metadata(entries, path);
+    check_processor(entries, path);
     if (metadata_.device != "cpu")
       throw Error("model file '" + path + "' was deployed for device '" + metadata_.device +
                   "', but runs on the CPU here; deploy it with 'nequip-deploy build --device cpu'");

@@ -1,7 +1,9 @@
 """Everything that can be wrong before step 0 gives one LAMMPS ERROR that says what to do."""
 
+import json
 import os
 import shutil
+import subprocess
 import zipfile
 
 import pytest
@@ -56,6 +58,25 @@ def test_truncated_aotinductor(share, tmp_path, data_file, deployed):
     content = deployed(".nequip.pt2", dtype="float32").read_bytes()
     (tmp_path / "cut.nequip.pt2").write_bytes(content[: int(share * len(content))])
     refuse(tmp_path, lammps_input("cut.nequip.pt2"), "damaged", "nequip-deploy build")
+
+
+@pytest.mark.slow
+def test_aotinductor_for_another_processor(tmp_path, data_file, deployed):
+    """It must not come as far as an illegal instruction."""
+    source = deployed(".nequip.pt2", dtype="float32")
+    with (
+        zipfile.ZipFile(source) as old,
+        zipfile.ZipFile(tmp_path / "arm.nequip.pt2", "w") as new,
+    ):
+        for item in old.infolist():
+            content = old.read(item)
+            if item.filename.endswith("_metadata.json"):
+                metadata = json.loads(content)
+                assert metadata["AOTI_MACHINE"]
+                content = json.dumps({**metadata, "AOTI_MACHINE": "pdp11"}).encode()
+            new.writestr(item.filename, content)
+    script = lammps_input("arm.nequip.pt2")
+    refuse(tmp_path, script, "compiled for pdp11 processors", "nequip-deploy build")
 
 
 def test_folder_instead_of_file(tmp_path, data_file):
@@ -206,8 +227,6 @@ def test_file_that_only_one_rank_can_read(tmp_path, data_file, deployed):
     )
     wrapper.chmod(0o755)
     (tmp_path / "in.lammps").write_text(lammps_input("model.nequip.pth"))
-    import subprocess
-
     done = subprocess.run(
         [shutil.which("mpiexec"), "-n", "2", str(wrapper)],
         cwd=tmp_path,
