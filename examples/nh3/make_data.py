@@ -294,11 +294,13 @@ pair_coeff * * {model.absolute()} H N
 minimize 1e-3 1e-1 30 100
 velocity all create {temperature} {seed}
 fix nve all nve
+fix model all store/force  # before the thermostat adds its own
 fix bath all langevin {temperature} {temperature} 0.1 {seed + 1}
 thermo 500
 timestep 0.002
 run 1000
-dump frames all custom {interval} dump.txt id type xu yu zu fx fy fz
+dump frames all custom {interval} dump.txt id type xu yu zu &
+     f_model[1] f_model[2] f_model[3]
 dump_modify frames sort id first no format float %.10f
 run {interval * n_frames}
 """,
