@@ -92,7 +92,8 @@ def label_all(folder: Path, frames: list[Atoms], jobs: int, title: str) -> list[
     labelled = [ase.io.read(target) for target in targets]
     for frame, origin in zip(labelled, frames, strict=True):
         frame.info.update(origin.info)
-        frame.arrays.update(origin.arrays)
+        for name in origin.arrays.keys() - {"numbers", "positions"}:
+            frame.set_array(name, origin.arrays[name])
     return labelled
 
 
