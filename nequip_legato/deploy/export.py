@@ -26,8 +26,8 @@ from nequip_legato.errors import LegatoError
 
 __all__ = ["check_compiler", "load_deployed", "save_aotinductor", "save_torchscript"]
 
-# Embedded in the library as C++ source, about two seconds of compilation per MB.
-_MAX_WEIGHTS_IN_CPP = 30_000_000
+# Embedding weights as C++ source costs about 2 s and 140 MB of memory per MB.
+_MAX_WEIGHTS_IN_CPP = 20_000_000
 
 
 @contextmanager
@@ -155,6 +155,11 @@ def _explained(problem: Exception) -> LegatoError:
         return LegatoError(
             f"the disk of the temporary folder {tempfile.gettempdir()}, where AOTInductor "
             "compiles, is full; make room, or set TMPDIR to another folder"
+        )
+    if "executable stack" in text:
+        return LegatoError(
+            "the model is so large that its library needs an executable stack, which glibc >= 2.41 "
+            "refuses; set GLIBC_TUNABLES=glibc.rtld.execstack=2, here and where LAMMPS runs"
         )
     said = [line.strip() for line in text.splitlines() if "error:" in line]
     reason = f"{one_line(problem)}: {said[0]}" if said else one_line(problem)

@@ -2,7 +2,9 @@
 
 import json
 import math
+import struct
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ FORMAT = "1"
 SUFFIXES = {".nequip.pth": "TorchScript", ".nequip.pt2": "AOTInductor"}
 INPUTS = "pos edge_index atom_types edge_vectors"
 OUTPUTS = "atomic_energy edge_forces"
+
+# What zipfile, struct and json raise on damaged files; unknown compression is a RuntimeError.
+DAMAGE = (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, struct.error, zlib.error)
 
 _CONVERT = (
     "pair_style allegro_legato takes edge vectors; deploy the checkpoint or package that the file "
@@ -140,7 +145,7 @@ def _read(path: Path) -> tuple[dict[str, str], bool]:
             libraries = [n for n in archive.namelist() if n.endswith(".so")]
             bad = any(needs_executable_stack(archive.read(name)) for name in libraries)
             return _aotinductor_entries(archive), bad
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError) as problem:
+    except DAMAGE as problem:
         raise LegatoError(
             f"{path} is not a deployed model, or it is damaged or incomplete ({problem}); deploy "
             "it again with 'nequip-deploy build'"
@@ -194,7 +199,7 @@ def info(path: str | Path) -> ModelInfo:
         )
     try:
         return _parse(path, entries, bad_stack)
-    except (ValueError, IndexError) as problem:
+    except (ValueError, IndexError, AttributeError, TypeError) as problem:
         raise LegatoError(
             f"the metadata of {path} are damaged ({problem}); deploy it again with "
             "'nequip-deploy build'"

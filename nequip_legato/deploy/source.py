@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ from nequip.model.saved_models.package import data_dict_from_package
 from nequip.nn.model_modifier_utils import is_persistent_model_modifier
 from nequip.utils.global_state import set_global_state
 
-from nequip_legato.deploy.reader import SUFFIXES
+from nequip_legato.deploy.reader import DAMAGE, SUFFIXES
 from nequip_legato.errors import LegatoError
 
 __all__ = [
@@ -122,12 +121,13 @@ def _checkpoint_config(path: Path) -> dict[str, Any]:
             f"file of a training run, or a package ({PACKAGE_SUFFIX})"
         )
     try:
+        _check_sums(path)  # torch.load does not, and would hand on damaged weights
         checkpoint = torch.load(path, map_location="cpu", weights_only=False)
     except (ImportError, AttributeError) as problem:
         raise LegatoError(
             f"{path} needs Python code that is not installed ({one_line(problem)}); install it"
         ) from problem
-    except (RuntimeError, pickle.UnpicklingError, EOFError, zipfile.BadZipFile) as problem:
+    except Exception as problem:  # a damaged pickle can raise anything
         raise LegatoError(
             f"{path} is not a nequip checkpoint, or it is damaged ({one_line(problem)}); packages "
             f"must be named *{PACKAGE_SUFFIX}"
@@ -142,16 +142,22 @@ def _checkpoint_config(path: Path) -> dict[str, Any]:
     return record
 
 
+def _check_sums(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        wrong = archive.testzip()
+    if wrong is not None:
+        raise zipfile.BadZipFile(f"wrong checksum of {wrong}")
+
+
 def _package_config(path: Path) -> dict[str, Any]:
     try:
+        _check_sums(path)
         with zipfile.ZipFile(path) as archive:
-            if archive.testzip() is not None:
-                raise zipfile.BadZipFile("wrong checksum")
             names = [n for n in archive.namelist() if n.endswith("/model/config.yaml")]
             if not names:
                 raise LegatoError(f"{path} is not a nequip package; make one with nequip-package")
             return yaml.safe_load(archive.read(names[0])) or {}
-    except (zipfile.BadZipFile, OSError, yaml.YAMLError) as problem:
+    except (*DAMAGE, yaml.YAMLError) as problem:
         raise LegatoError(
             f"{path} is not a nequip package, or it is damaged ({one_line(problem)}); make one "
             "with nequip-package"

@@ -41,6 +41,17 @@ def test_truncated_checkpoint(share, refused, out, checkpoint, tmp_path):
     assert "damaged or incomplete" in refused("build", short, out)
 
 
+def test_damaged_weights(refused, out, checkpoint, tmp_path):
+    content = bytearray(checkpoint().read_bytes())
+    with zipfile.ZipFile(checkpoint()) as archive:
+        weights = max(
+            archive.infolist(), key=lambda i: i.file_size if "/data/" in i.filename else 0
+        )
+    content[weights.header_offset + 300] ^= 1
+    (tmp_path / "bad.ckpt").write_bytes(content)
+    assert "wrong checksum" in refused("build", tmp_path / "bad.ckpt", out)
+
+
 def test_damaged_checkpoint(refused, out, checkpoint, tmp_path):
     content = bytearray(checkpoint().read_bytes())
     content[200:600] = bytes(400)
