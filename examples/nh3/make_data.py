@@ -54,6 +54,8 @@ N_CLASSICAL = 25  # labelled frames a temperature in step 1
 N_EXPLORED = 16  # frames a temperature and round in step 2
 ROUNDS = 1  # of exploring in step 2
 N_SAMPLED = 115  # frames a temperature in step 3
+# At 800 K a molecule of the first trajectory falls apart; a second one makes up for what is lost.
+N_MORE, MORE_AT = 60, (800,)
 SPLIT = {"train": 78, "val": 12, "test": 14}  # frames a temperature, blocks in time
 SMALLEST_GAP = 4  # frames left out between two blocks, at least
 INTERVAL = 60  # steps of 2 fs between two frames in steps 2 and 3
@@ -308,26 +310,37 @@ run {interval * n_frames}
     return read_dump(folder / "dump.txt", start.cell.array, n_frames)
 
 
-def model_runs(work: Path, name: str, model: Path, n_frames: int, jobs: int) -> list[Atoms]:
+def model_runs(
+    work: Path,
+    name: str,
+    model: Path,
+    n_frames: int,
+    jobs: int,
+    *,
+    temperatures: tuple[int, ...] = TEMPERATURES,
+    trajectory: int = 0,
+) -> list[Atoms]:
     """Labelled frames of a model's dynamics, in order of temperature and time.
 
-    Raises DataError if LAMMPS fails. Broken frames are still there.
+    Trajectories of one temperature differ in start and seed; frames of the second are counted from
+    1000. Raises DataError if LAMMPS fails. Broken frames are still there.
     """
     frames = []
     starts = classical_runs(work)
-    for k, temperature in enumerate(tqdm(TEMPERATURES, desc=f"{name}, dynamics")):
+    run_name = f"{name}{trajectory or ''}"
+    for temperature in tqdm(temperatures, desc=f"{name}, dynamics"):
         run = model_run(
-            work / f"{name}_{temperature}",
-            starts[temperature][-1],
+            work / f"{run_name}_{temperature}",
+            starts[temperature][-1 - trajectory],
             model,
             temperature=temperature,
-            seed=201 + k,
+            seed=201 + TEMPERATURES.index(temperature) + 100 * trajectory,
             n_frames=n_frames,
         )
         for i, frame in enumerate(run):
-            frame.info.update(temperature=temperature, source=name, frame=i)
+            frame.info.update(temperature=temperature, source=name, frame=1000 * trajectory + i)
         frames += run
-    labelled = label_all(work / f"labels_{name}", frames, jobs, f"{name}, labels")
+    labelled = label_all(work / f"labels_{run_name}", frames, jobs, f"{name}, labels")
     errors = model_errors(labelled).items()
     print(f"{name}, rms force errors: " + ", ".join(f"{t} K {e:.3f} eV/A" for t, e in errors))
     return labelled
@@ -340,7 +353,7 @@ def model_errors(frames: list[Atoms]) -> dict[int, float]:
         if frame.calc is not None:
             difference = frame.get_forces() - frame.arrays["model_forces"]
             squares[frame.info["temperature"]].append(np.mean(difference**2))
-    return {temperature: float(np.sqrt(np.mean(each))) for temperature, each in squares.items()}
+    return {t: float(np.sqrt(np.mean(each))) for t, each in squares.items() if each}
 
 
 def learn(work: Path, jobs: int) -> Path:
@@ -361,6 +374,8 @@ def learn(work: Path, jobs: int) -> Path:
 def sample(work: Path, model: Path, jobs: int) -> list[Atoms]:
     """Step 3: labelled frames; DataError where the model's forces are too far from the labels."""
     frames = model_runs(work, "sample", model, N_SAMPLED, jobs)
+    more = {"temperatures": MORE_AT, "trajectory": 1}
+    frames += model_runs(work, "sample", model, N_MORE, jobs, **more)
     for temperature, error in model_errors(frames).items():
         if not error < LARGEST_MODEL_ERROR:
             raise DataError(
