@@ -127,6 +127,9 @@ def save_aotinductor(
                 output_path=content,
                 inductor_configs={
                     "aot_inductor.metadata": metadata,
+                    # Else the number of threads here is built in, whatever OMP_NUM_THREADS says
+                    # later. LAMMPS evaluates blocks side by side instead, each on one thread.
+                    "cpp.threads": 1,
                     **_without_executable_stack(model),
                 },
             )

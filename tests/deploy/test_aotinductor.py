@@ -65,6 +65,15 @@ def test_file_needs_no_executable_stack(deployed):
 
 
 @pytest.mark.slow
+def test_one_thread_whatever_the_machine_has(deployed):
+    """LAMMPS evaluates blocks side by side; threads inside them made it twice as slow."""
+    with zipfile.ZipFile(deployed(".nequip.pt2")) as archive:
+        kernels = [archive.read(n) for n in archive.namelist() if n.endswith(".kernel.cpp")]
+    assert kernels
+    assert not any(b"omp parallel" in kernel for kernel in kernels)
+
+
+@pytest.mark.slow
 def test_target_of_nequip_compile(compiled_by_nequip, deployed, unseen, as_frame):
     path = compiled_by_nequip("pair_allegro_legato")
     found = info(path)
