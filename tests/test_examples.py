@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[1]
 NH3 = ROOT / "examples" / "nh3"
 PROGRAMS = Path(sys.executable).parent
 SHORT = [
-    "trainer.limit_train_batches=4",
-    "trainer.limit_val_batches=1",
-    "trainer.limit_test_batches=1",
+    "+trainer.limit_train_batches=4",
+    "+trainer.limit_val_batches=1",
+    "+trainer.limit_test_batches=1",
 ]
 
 

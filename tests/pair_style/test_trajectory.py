@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
-from conftest import with_velocities
-from lammps_run import Run, dumped, forces, lammps_input, succeed, write_data
+from lammps_run import Run, dumped, forces, lammps_input, succeed, with_velocities, write_data
 
 STEPS = 20
 
