@@ -17,6 +17,7 @@ SHORT = [
     "+trainer.limit_train_batches=4",
     "+trainer.limit_val_batches=1",
     "+trainer.limit_test_batches=1",
+    "trainer.log_every_n_steps=1",
 ]
 
 
