@@ -93,6 +93,14 @@ def test_invisible_atoms_and_fewer_centres(engine):
     np.testing.assert_allclose(first["forces"].sum(axis=0), 0.0, atol=1e-12)
 
 
+def test_not_a_number_does_not_hide(engine):
+    """Two atoms in one place give NaN; edges evaluated later must not cover it up."""
+    positions = np.array([[0, 0, 0], [0, 0, 0], [9, 0, 0], [10.1, 0, 0]])
+    result = engine.compute(positions, np.array([1, 0, 1, 0]), np.arange(5), np.array([1, 0, 3, 2]))
+    assert np.isnan(result["largest_edge_force"])
+    assert np.isfinite(result["forces"][2:]).all()
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

@@ -63,6 +63,12 @@ class Turnstile {
 constexpr int kRow[9] = {0, 1, 2, 0, 0, 1, 1, 2, 2};
 constexpr int kColumn[9] = {0, 1, 2, 1, 2, 2, 0, 0, 1};
 
+// The larger of two numbers; NaN if either is, so that it does not hide.
+double larger(double a, double b)
+{
+  return a > b || std::isnan(a) ? a : b;
+}
+
 void add_block(const Block &block, const BlockResult &result, Output &output)
 {
   const double unit = output.energy_unit;
@@ -86,9 +92,7 @@ void add_block(const Block &block, const BlockResult &result, Output &output)
       output.forces[3 * i + k] += t[k];
       output.forces[3 * j + k] -= t[k];
     }
-    // NaN must not hide: the comparison is false for it, so test the other way round.
-    const double squared = t[0] * t[0] + t[1] * t[1] + t[2] * t[2];
-    if (!(squared <= largest_squared)) largest_squared = squared;
+    largest_squared = larger(largest_squared, t[0] * t[0] + t[1] * t[1] + t[2] * t[2]);
     if (!with_virial) continue;
     for (int k = 0; k < 6; ++k) {
       const double w = -r[kRow[k]] * t[kColumn[k]];
@@ -103,8 +107,7 @@ void add_block(const Block &block, const BlockResult &result, Output &output)
   }
   if (output.virial)
     for (int k = 0; k < 6; ++k) output.virial[k] += virial[k];
-  const double largest = std::sqrt(largest_squared);
-  if (!(largest <= output.largest_edge_force)) output.largest_edge_force = largest;
+  output.largest_edge_force = larger(output.largest_edge_force, std::sqrt(largest_squared));
 }
 
 }    // namespace
