@@ -9,7 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nequip_legato import __version__
@@ -42,11 +42,13 @@ class Artifact:
         kind: ``plugin`` or ``binding``.
         file_name: name of the library.
         settings: CMake variables; with the sources they decide whether a build still fits.
+        sources: digest of the C++ sources, taken once: they may be edited while a build runs.
     """
 
     kind: str
     file_name: str
     settings: dict[str, str]
+    sources: str = field(default_factory=lambda: source_hash())
 
     @property
     def name(self) -> str:
@@ -55,7 +57,7 @@ class Artifact:
         The compiler is left out on purpose: a plugin built on a login node must be found on a
         compute node that has no compiler.
         """
-        parts = [source_hash(), platform.machine(), json.dumps(self.settings, sort_keys=True)]
+        parts = [self.sources, platform.machine(), json.dumps(self.settings, sort_keys=True)]
         return f"{self.kind}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:16]}"
 
     @property
