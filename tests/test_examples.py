@@ -73,6 +73,21 @@ def test_demo(tmp_path):
     assert "legato/grad_norm" in header
 
 
+def test_demo_spares_folders_that_are_not_its_own(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    done = subprocess.run(
+        [sys.executable, NH3 / "demo.py", "--out", tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("demo: ")
+    assert "--out" in done.stderr
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
 def test_readme_yaml_is_accepted():
     """What the README tells to paste makes a callback."""
     text = (ROOT / "README.md").read_text()

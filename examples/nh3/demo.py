@@ -197,6 +197,9 @@ def summary(simulations: list[Simulation], times: dict[str, float], errors: dict
 def demo(out: Path, epochs: int, steps: int, overrides: list[str]) -> None:
     """All steps; see the module's description."""
     if out.exists():
+        # only what an earlier demo left is thrown away
+        if not (out / "training").is_dir() and any(out.iterdir()):
+            raise DemoError(f"{out} holds other things than a demo; give another folder with --out")
         shutil.rmtree(out)
     out.mkdir(parents=True)
     times = {}
