@@ -18,6 +18,7 @@ import remedies
 from scipy.stats import spearmanr
 from training import Training, metrics
 
+from nequip_legato.files import write_atomically
 from nequip_legato.stability.records import Record, read_records
 from nequip_legato.stability.trace import TRACE
 
@@ -35,9 +36,7 @@ _ERRORS = {
 def write_json(path: Path, content: Any) -> None:
     """Write JSON beside ``path``, then rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    hidden = path.with_name(f".{path.name}")
-    hidden.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    hidden.replace(path)
+    write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def keep_campaign(folder: Path, results: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 from training import HERE
 
+from nequip_legato.files import replacing
 from nequip_legato.stability.snapshot import FAILURE
 
 sys.path.insert(0, str(HERE.parents[1] / "examples" / "nh3"))
@@ -44,9 +45,8 @@ def make(work: Path, results: Path, original: Path, *, frames: int, displacement
             (results / f"{kind}.extxyz", good),
             (path(work, kind), known + good),
         ):
-            hidden = target.with_name(f".{target.name}")
-            ase.io.write(hidden, [bare(frame) for frame in content], format="extxyz")
-            hidden.replace(target)
+            with replacing(target) as hidden:
+                ase.io.write(hidden, [bare(frame) for frame in content], format="extxyz")
 
 
 def failed_states(campaign: Path) -> list[Atoms]:

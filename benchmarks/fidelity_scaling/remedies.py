@@ -35,8 +35,7 @@ def variants_table(
         for atoms in sizes:
             own = [r for r in records if r.group == variant and r.atoms == atoms]
             failed = sum(r.failed for r in own)
-            time = sum(r.time for r in own) / max(failed, 0.5)
-            cells.append(f"{failed} of {len(own)}, {'> ' * (failed == 0)}{time:.2f}")
+            cells.append(f"{failed} of {len(own)}, {_shown_time(own)}")
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -94,7 +93,16 @@ def _log_ratio(records: Sequence[Record], variant: str, reference: str, seed: st
 
 def _log_time(records: Sequence[Record], variant: str, seed: str, atoms: int) -> float:
     own = [r for r in records if (r.group, r.training_seed, r.atoms) == (variant, seed, atoms)]
-    return math.log(sum(r.time for r in own) / max(sum(r.failed for r in own), 0.5))
+    return math.log(_time_per_failure(own))
+
+
+def _time_per_failure(records: Sequence[Record]) -> float:
+    return sum(r.time for r in records) / max(sum(r.failed for r in records), 0.5)
+
+
+def _shown_time(records: Sequence[Record]) -> str:
+    bound = "" if any(r.failed for r in records) else "> "
+    return f"{bound}{_time_per_failure(records):.2f}"
 
 
 def criterion_table(records: Sequence[Record]) -> str:
@@ -105,10 +113,7 @@ def criterion_table(records: Sequence[Record]) -> str:
         own = [r for r in records if r.group == variant]
         times = []
         for seed in sorted({r.training_seed for r in own}):
-            of_seed = [r for r in own if r.training_seed == seed]
-            failed = sum(r.failed for r in of_seed)
-            time = sum(r.time for r in of_seed) / max(failed, 0.5)
-            times.append(f"{'> ' * (failed == 0)}{time:.2f}")
+            times.append(_shown_time([r for r in own if r.training_seed == seed]))
         failed = sum(r.failed for r in own)
         lines.append(f"| {variant} | {failed} of {len(own)} | {', '.join(times)} |")
     return "\n".join(lines) + "\n"
