@@ -184,6 +184,7 @@ class SharpnessAware(Callback):
             self._closure_calls += 1
             guards.check_one_closure_call(self._closure_calls, optimizer)
             logged |= self._step(trainer, pl_module, optimizer, norm)
+        if self.skipped_steps:  # what is logged costs Lightning half a millisecond
             logged["legato/skipped_steps"] = float(self.skipped_steps)
         if self._schedule.varies:
             logged["legato/rho"] = self._rho_now

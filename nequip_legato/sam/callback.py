@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from nequip_legato.sam import guards
 from nequip_legato.sam.base import SharpnessAware, mean_over_processes, with_gradient
+from nequip_legato.sam.isolation import Stateful
 from nequip_legato.sam.own_gradient import OwnGradient
 from nequip_legato.sam.perturbation import ascent_direction, perturbed, total_norm
 from nequip_legato.sam.replay import MicroBatch, replay
@@ -51,7 +52,7 @@ class SAM(SharpnessAware):
 
     Logged at every step: ``legato/sharpness`` = L(w + e) - L(w) in units of the loss, mean over
     micro-batches and processes; ``legato/grad_norm`` = ||g|| at w before clipping;
-    ``legato/skipped_steps``, the steps left out so far because a gradient was not finite;
+    ``legato/skipped_steps``, the steps left out so far because a gradient was not finite, if any;
     ``legato/rho`` if it is not the same at every step. A step that is left out changes neither
     weights nor optimizer state nor nequip's averaged weights.
 
@@ -94,6 +95,7 @@ class SAM(SharpnessAware):
         self.per_rank = guards.check_switch("per_rank", per_rank)
         self._watch = RhoWatch()
         self._own: OwnGradient | None = None
+        self._stateful: Stateful | None = None
         self._forget_window()
 
     def _forget_window(self) -> None:
@@ -107,8 +109,9 @@ class SAM(SharpnessAware):
     # --- start and end of training ---
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Also listen to the gradients of this process, if they are wanted."""
+        """Also look for what a pass changes, and listen to this process' gradients if wanted."""
         super().on_fit_start(trainer, pl_module)
+        self._stateful = Stateful.find(pl_module)
         self._forget_window()
         if self.per_rank and trainer.world_size > 1:
             self._own = OwnGradient(pl_module.parameters())
@@ -181,7 +184,7 @@ class SAM(SharpnessAware):
         optimizer.zero_grad(set_to_none=True)
         with perturbed(parameters, direction, rho=self._rho_now):
             del direction
-            losses = replay(trainer, pl_module, optimizer, window)
+            losses = replay(trainer, pl_module, optimizer, window, stateful=self._stateful)
         second = total_norm([p.grad for p in with_gradient(optimizer)]).item()
         loss, rise = _loss_and_rise(trainer, pl_module, window, losses)
         stops, loss, rise = mean_over_processes(trainer, [not math.isfinite(second), loss, rise])

@@ -1,7 +1,7 @@
 """Running a forward pass that leaves no trace: metrics, buffers, logging and random numbers."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,16 @@ from nequip.train.ema import EMAWeights
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-__all__ = ["RandomState", "buffers_kept", "logging_discarded", "metrics_kept", "random_state_kept"]
+from nequip_legato.sam.perturbation import copied
+
+__all__ = [
+    "RandomState",
+    "Stateful",
+    "buffers_kept",
+    "logging_discarded",
+    "metrics_kept",
+    "random_state_kept",
+]
 
 
 @dataclass(frozen=True)
@@ -21,7 +30,7 @@ class RandomState:
     """State of every random number generator that a training step may draw from."""
 
     python: Any
-    numpy: Any
+    numpy: dict[str, Any]
     cpu: Tensor
     device: torch.device
     accelerator: Tensor | None
@@ -34,7 +43,7 @@ class RandomState:
             accelerator = torch.get_device_module(device).get_rng_state(device)
         return cls(
             python=random.getstate(),
-            numpy=np.random.get_state(),
+            numpy=np.random.get_state(legacy=False),
             cpu=torch.get_rng_state(),
             device=device,
             accelerator=accelerator,
@@ -60,57 +69,73 @@ def random_state_kept(device: torch.device) -> Iterator[None]:
         before.restore()
 
 
-@contextmanager
-def metrics_kept(module: nn.Module) -> Iterator[None]:
-    """Context after which every metric inside ``module`` is as it was.
+@dataclass(frozen=True)
+class Stateful:
+    """The modules inside one that a forward pass may change besides gradients.
 
-    Covers torchmetrics' metrics and the modules that hold them, such as nequip's
-    ``MetricsManager``, whose last values other callbacks read (SoftAdapt, for one).
+    Attributes:
+        metrics: torchmetrics' metrics and the modules that hold them, such as nequip's
+            ``MetricsManager``, whose last values other callbacks read (SoftAdapt, for one).
+        buffers: modules with buffers (running statistics, say); averaged weights, which no forward
+            pass touches, are left out.
     """
-    saved = [(holder, _attributes(holder)) for holder in _metric_holders(module)]
+
+    metrics: list[nn.Module]
+    buffers: list[nn.Module]
+
+    @classmethod
+    def find(cls, module: nn.Module) -> "Stateful":
+        """Look through ``module``, once: it takes longer than to keep what is found."""
+
+        def holds_metric(child: nn.Module) -> bool:
+            return any(isinstance(m, Metric) for m in child.modules())
+
+        return cls(
+            # not ``module`` itself, which is the whole training module
+            metrics=[m for c in module.children() if holds_metric(c) for m in c.modules()],
+            buffers=[
+                m
+                for m in module.modules()
+                if not isinstance(m, EMAWeights) and any(True for _ in m.buffers(recurse=False))
+            ],
+        )
+
+
+@contextmanager
+def metrics_kept(holders: Sequence[nn.Module]) -> Iterator[None]:
+    """Context after which the attributes of all ``holders`` are as they were."""
+    saved = [(holder, _attributes(holder)) for holder in holders]
     try:
         yield
     finally:
         for holder, attributes in saved:
-            for name in holder.__dict__.keys() - attributes.keys():
-                del holder.__dict__[name]
-            holder.__dict__.update(attributes)
-
-
-def _metric_holders(module: nn.Module) -> list[nn.Module]:
-    """Metrics inside ``module``, and the modules between them and ``module`` itself."""
-
-    def holds_metric(child: nn.Module) -> bool:
-        return any(isinstance(m, Metric) for m in child.modules())
-
-    return [m for child in module.children() if holds_metric(child) for m in child.modules()]
+            now = vars(holder)
+            for name in now.keys() - attributes.keys() if len(now) > len(attributes) else ():
+                del now[name]
+            now.update(attributes)
 
 
 def _attributes(module: nn.Module) -> dict[str, Any]:
     """Attributes of a module; what a metric may change in place is copied."""
-
-    def keep(value: Any) -> Any:
-        if isinstance(value, Tensor) and not value.requires_grad:
-            return value.clone()
-        return list(value) if type(value) is list else value
-
-    return {name: keep(value) for name, value in vars(module).items()}
+    attributes = dict(vars(module))
+    for name, value in attributes.items():
+        if type(value) is list:
+            attributes[name] = list(value)
+        elif isinstance(value, Tensor) and not value.requires_grad:
+            attributes[name] = value.clone()
+    return attributes
 
 
 @contextmanager
-def buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Context after which the buffers of ``module`` (running statistics, say) are as they were.
-
-    Averaged weights, which no forward pass touches, are left out.
-    """
+def buffers_kept(owners: Sequence[nn.Module]) -> Iterator[None]:
+    """Context after which the buffers of all ``owners`` are as they were."""
     owned = [
         (owner, name, buffer)
-        for owner in module.modules()
-        if not isinstance(owner, EMAWeights)
+        for owner in owners
         for name, buffer in owner.named_buffers(recurse=False)
     ]
     buffers = [buffer.detach() for _, _, buffer in owned]
-    saved = [buffer.clone() for buffer in buffers]
+    saved = copied(buffers)
     try:
         yield
     finally:

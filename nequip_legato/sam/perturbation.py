@@ -45,7 +45,8 @@ def total_norm(tensors: Sequence[Tensor]) -> Tensor:
         A tensor of shape (). Not finite if an element is not finite, or if the sum of squares
         overflows the tensors' dtype.
     """
-    return torch.nn.utils.get_total_norm(tensors)
+    norms = torch._foreach_norm(list(tensors)) if tensors else [torch.zeros(())]
+    return torch.linalg.vector_norm(torch.stack(norms))
 
 
 @torch.no_grad()

@@ -1,9 +1,10 @@
 """The micro-batches behind one optimizer step, and running them once more."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch.optim import Optimizer
 
 from nequip_legato.sam.isolation import (
     RandomState,
+    Stateful,
     buffers_kept,
     logging_discarded,
     metrics_kept,
@@ -53,13 +55,22 @@ def replay(
     pl_module: LightningModule,
     optimizer: Optimizer,
     window: Sequence[MicroBatch],
+    *,
+    stateful: Stateful,
 ) -> list[Tensor]:
-    """Forward and backward once more over all micro-batches, from cleared gradients.
+    """Forward and backward once more over all micro-batches; gradients must be cleared.
 
     Goes through the trainer's strategy, so that precision, DistributedDataParallel and manual
     synchronisation act as in the first pass, and each micro-batch sees the random numbers that it
     saw there. Nothing but the parameters' gradients is changed: metrics, buffers, what is logged
     and the random state are put back, also when a pass raises.
+
+    Args:
+        trainer: under way.
+        pl_module: that it trains.
+        optimizer: whose gradients are replaced.
+        window: the micro-batches of the step.
+        stateful: what is to be put back inside ``pl_module``.
 
     Returns:
         One loss per micro-batch, divided by ``accumulate_grad_batches``, shape (), detached.
@@ -67,11 +78,10 @@ def replay(
     strategy = trainer.strategy
     with ExitStack() as traces:
         traces.enter_context(random_state_kept(pl_module.device))
-        traces.enter_context(metrics_kept(pl_module))
-        traces.enter_context(buffers_kept(pl_module))
+        traces.enter_context(metrics_kept(stateful.metrics))
+        traces.enter_context(buffers_kept(stateful.buffers))
         traces.enter_context(logging_discarded(trainer, pl_module))
         traces.enter_context(torch.enable_grad())
-        optimizer.zero_grad(set_to_none=True)
         losses = []
         for micro in window:
             # As in Lightning's loop: gradients are synchronised with the last backward pass.
@@ -83,12 +93,19 @@ def replay(
         return losses
 
 
+@cache
+def _takes_batch_idx(training_step: Callable[..., Any]) -> bool:
+    # As Lightning asks; but not at every step, for looking at signatures takes its time.
+    return is_param_in_hook_signature(training_step, "batch_idx", min_args=2)
+
+
 def _one_pass(
     trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, micro: MicroBatch
 ) -> Tensor:
     micro.random_state.restore()
     arguments = [copy.copy(micro.batch)]
-    if is_param_in_hook_signature(pl_module.training_step, "batch_idx", min_args=2):
+    step = pl_module.training_step
+    if _takes_batch_idx(getattr(step, "__func__", step)):
         arguments.append(micro.batch_idx)
     output = trainer.strategy.training_step(*arguments)
     result = ClosureResult.from_training_step_output(output, trainer.accumulate_grad_batches)

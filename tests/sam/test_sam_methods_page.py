@@ -38,7 +38,7 @@ def test_block_trains(data, tmp_path, number):
     run = nequip_train(tmp_path, config)
     assert run.returncode == 0, run.output[-3000:]
     assert run.checkpoint["global_step"] == 16
-    assert run.logged("legato/skipped_steps")[-1] == 0  # climbed, and at no bad gradient
+    assert not run.logged("legato/skipped_steps")
     saved = run.checkpoint["nequip_legato_sam"]
     for key, value in yaml.safe_load(BLOCKS[number])["trainer"]["callbacks"][0].items():
         if key != "_target_" and value != "${rho}":

@@ -36,6 +36,20 @@ torch.save({k: out[k].detach() for k in ("total_energy", "forces")}, sys.argv[3]
 assert not [m for m in sys.modules if m.startswith("nequip_legato")]
 """
 
+CALCULATE = """
+import importlib.util, sys
+assert importlib.util.find_spec("nequip_legato") is None
+import torch, ase.io
+from nequip.integrations.ase import NequIPCalculator
+frame = ase.io.read(sys.argv[2])
+frame.calc = NequIPCalculator.from_compiled_model(
+    sys.argv[1], chemical_species_to_atom_type_map={"Al": "Al", "Cu": "Cu"}
+)
+results = {"total_energy": [[frame.get_potential_energy()]], "forces": frame.get_forces()}
+torch.save({k: torch.as_tensor(v) for k, v in results.items()}, sys.argv[3])
+assert not [m for m in sys.modules if m.startswith("nequip_legato")]
+"""
+
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory) -> Path:
@@ -67,6 +81,12 @@ def python(elsewhere: Path, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    for key in ("total_energy", "forces"):
+        assert one[key].abs().max() > 0
+        torch.testing.assert_close(one[key], other[key], rtol=1e-12, atol=1e-12)
+
+
 def main_of(script: str) -> str:
     return f"from nequip.scripts.{script} import main; main()"
 
@@ -89,8 +109,20 @@ def test_checkpoints_load_and_package(train, data, elsewhere, tmp_path, method):
     python(elsewhere, tmp_path, "-c", main_of("package"), "build", checkpoint, str(package))
     python(elsewhere, tmp_path, "-c", EVALUATE, str(package), frame, "package.pt")
     results = [torch.load(tmp_path / f"{name}.pt") for name in ("checkpoint", "package")]
-    for key in ("total_energy", "forces"):
-        assert results[0][key].abs().max() > 0
-        torch.testing.assert_close(results[0][key], results[1][key], rtol=1e-12, atol=1e-12)
+    assert_same(*results)
     with zipfile.ZipFile(package) as archive:
         assert not [n for n in archive.namelist() if n.endswith(".py") and "legato" in n]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_checkpoints_compile_and_run(train, data, elsewhere, tmp_path, method):
+    """Deployed by nequip-compile, for nequip's own ASE calculator."""
+    run = train(method, "trainer.max_epochs=1", sam=METHODS[method], training_module=EMA)
+    frame, checkpoint = str(data / "val.extxyz"), str(run.folder / "last.ckpt")
+    options = ["--mode", "aotinductor", "--target", "ase", "--device", "cpu"]
+    compiled = "model.nequip.pt2"
+    python(elsewhere, tmp_path, "-c", main_of("compile"), checkpoint, compiled, *options)
+    python(elsewhere, tmp_path, "-c", EVALUATE, checkpoint, frame, "checkpoint.pt")
+    python(elsewhere, tmp_path, "-c", CALCULATE, compiled, frame, "compiled.pt")
+    assert_same(*(torch.load(tmp_path / f"{name}.pt") for name in ("checkpoint", "compiled")))
