@@ -28,8 +28,8 @@ def steps(method: str, passes: int, *seconds: float) -> list[dict]:
 
 def test_ratios(ratios):
     rows = [
-        *steps("plain", 1, 9.0, 10.0, 30.0),
-        *steps("SAM", 2, 19.0, 20.0, 21.0),
+        *steps("plain", 1, 10.0, 10.0, 30.0),
+        *steps("SAM", 2, 20.0, 20.0, 40.0),
         *steps("ASAM", 2, 21.0),
         *steps("late", 1, 10.0),
         *steps("late", 2, 20.0),
