@@ -30,7 +30,7 @@ class LookSAM(SAM):
             - _target_: nequip_legato.LookSAM
               rho: 0.005
               every: 5
-              alpha: 0.7
+              alpha: 0.1
 
     Costs 1 + 1/k gradients per step and up to three more copies of the weights, one of which is
     kept from step to step and is part of checkpoints. ``legato/sharpness`` is logged at the steps
@@ -39,7 +39,8 @@ class LookSAM(SAM):
     Args:
         rho: length of the climb, >= 0, in units of the weights.
         every: k, >= 1; 1 is :class:`SAM`.
-        alpha: weight of the kept component, >= 0.
+        alpha: weight of the kept component, >= 0. The paper takes 0.7, for batches of thousands of
+            images; with one frame a step that ruined force errors (see docs/methods.md).
         last_fraction: as for :class:`SAM`.
         schedule: as for :class:`SAM`.
         warmup: as for :class:`SAM`.
@@ -57,7 +58,7 @@ class LookSAM(SAM):
         self,
         *,
         every: int = 5,
-        alpha: float = 0.7,
+        alpha: float = 0.1,
         **common: Any,
     ) -> None:
         # SAM has keys that this method has not.
