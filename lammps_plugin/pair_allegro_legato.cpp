@@ -5,6 +5,8 @@
 
 #include "pair_allegro_legato.h"
 
+#include "core/block_size.h"
+#include "core/device.h"
 #include "core/engine.h"
 #include "core/error.h"
 
@@ -15,6 +17,7 @@
 #include "memory.h"
 #include "neigh_list.h"
 #include "neighbor.h"
+#include "universe.h"
 #include "update.h"
 #include "utils.h"
 
@@ -24,14 +27,13 @@ using namespace LAMMPS_NS;
 
 namespace {
 
-constexpr int kDefaultBlock = 128;
 constexpr int kDomainValues = 3;
-constexpr const char *kKeywords = "block N, threads N";
+constexpr const char *kKeywords = "block N, threads N, device auto|cpu|cuda";
 
 }    // namespace
 
 PairAllegroLegato::PairAllegroLegato(LAMMPS *lmp) :
-    Pair(lmp), block_(kDefaultBlock), threads_(comm->nthreads)
+    Pair(lmp), threads_(comm->nthreads), device_(legato::DeviceWish::automatic)
 {
   single_enable = 0;
   restartinfo = 0;
@@ -64,19 +66,40 @@ void PairAllegroLegato::allocate()
 void PairAllegroLegato::settings(int narg, char **arg)
 {
   for (int iarg = 0; iarg < narg; iarg += 2) {
-    int *value = nullptr;
-    if (strcmp(arg[iarg], "block") == 0) value = &block_;
-    if (strcmp(arg[iarg], "threads") == 0) value = &threads_;
-    if (!value)
+    int *number = nullptr;
+    if (strcmp(arg[iarg], "block") == 0) number = &block_;
+    if (strcmp(arg[iarg], "threads") == 0) number = &threads_;
+    const bool is_device = strcmp(arg[iarg], "device") == 0;
+    if (!number && !is_device)
       error->all(FLERR, "Unknown keyword {} of pair style allegro_legato; the known ones are: {}",
                  arg[iarg], kKeywords);
     if (iarg + 1 >= narg)
-      error->all(FLERR, "Keyword {} of pair style allegro_legato needs a number", arg[iarg]);
-    *value = utils::inumeric(FLERR, arg[iarg + 1], false, lmp);
-    if (*value < 1)
+      error->all(FLERR, "Keyword {} of pair style allegro_legato needs {}", arg[iarg],
+                 is_device ? "auto, cpu or cuda" : "a number");
+    if (is_device) {
+      set_device(arg[iarg + 1]);
+      continue;
+    }
+    *number = utils::inumeric(FLERR, arg[iarg + 1], false, lmp);
+    if (*number < 1)
       error->all(FLERR, "Keyword {} of pair style allegro_legato must be positive, but is {}",
-                 arg[iarg], *value);
+                 arg[iarg], *number);
   }
+}
+
+void PairAllegroLegato::set_device(const char *name)
+{
+  if (strcmp(name, "auto") == 0)
+    device_ = legato::DeviceWish::automatic;
+  else if (strcmp(name, "cpu") == 0)
+    device_ = legato::DeviceWish::cpu;
+  else if (strcmp(name, "cuda") == 0)
+    device_ = legato::DeviceWish::gpu;
+  else
+    error->all(FLERR,
+               "Keyword device of pair style allegro_legato must be auto, cpu or cuda (also for "
+               "AMD's GPUs), but is {}",
+               name);
 }
 
 void PairAllegroLegato::coeff(int narg, char **arg)
@@ -95,12 +118,39 @@ void PairAllegroLegato::coeff(int narg, char **arg)
 void PairAllegroLegato::open_model(const std::string &path)
 {
   engine_.reset();
-  engine_ = std::make_unique<legato::Engine>(path, legato::EngineOptions{threads_, block_});
+  const legato::EngineOptions options{threads_, block_, device_, node_process()};
+  engine_ = std::make_unique<legato::Engine>(path, options);
+}
+
+// The ranks of a node share its GPUs. Partitions of a run with several replicas have a communicator
+// each, so counting starts where the partition does: alone on a node, they use different GPUs.
+legato::NodeProcess PairAllegroLegato::node_process() const
+{
+  legato::NodeProcess process;
+#ifndef MPI_STUBS    // LAMMPS' stand-in for a single process
+  MPI_Comm node;
+  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
+  MPI_Comm_rank(node, &process.number);
+  MPI_Comm_size(node, &process.count);
+  MPI_Comm_free(&node);
+#endif
+  process.number += universe->root_proc[universe->iworld];
+  return process;
 }
 
 const legato::Metadata &PairAllegroLegato::model_metadata() const
 {
   return engine_->metadata();
+}
+
+const legato::Device &PairAllegroLegato::model_device() const
+{
+  return engine_->device();
+}
+
+const legato::BlockSize &PairAllegroLegato::block_size() const
+{
+  return engine_->block_size();
 }
 
 const char *PairAllegroLegato::newton_remedy() const
@@ -122,13 +172,36 @@ void PairAllegroLegato::load_model(const std::string &path)
   MPI_Allreduce(&failed, &failures, 1, MPI_INT, MPI_SUM, world);
   if (failures == comm->nprocs) error->all(FLERR, "{}", message);
   if (failed) error->one(FLERR, "{}", message);
+  n_failures_ = 0;
+  if (comm->me != 0) return;
+  const bool measured = block_size().to_measure();
+  utils::logmesg(
+      lmp,
+      "Pair style allegro_legato: model {} ({}, cutoff {} A, types {}), blocks of {}, {} thread(s) "
+      "per MPI rank, on the {}\n",
+      path, model_metadata().dtype, model_metadata().cutoff, model_metadata().joined_type_names(),
+      measured ? "as many atoms as the memory allows"
+               : fmt::format("up to {} atoms", block_size().limit()),
+      threads_, model_device().is_cpu() ? "CPU" : "GPU");
+}
+
+// One warning for all ranks, on the next step on which the energy is wanted.
+void PairAllegroLegato::warn_of_smaller_blocks()
+{
+  const int mine = block_size().n_failures();
+  int all = 0;
+  MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_SUM, world);
+  if (all == n_failures_) return;
+  n_failures_ = all;
+  const int limit = block_size().limit();
+  int smallest = limit;
+  MPI_Allreduce(&limit, &smallest, 1, MPI_INT, MPI_MIN, world);
   if (comm->me == 0)
-    utils::logmesg(
-        lmp,
-        "Pair style allegro_legato: model {} ({}, cutoff {} A, types {}), blocks of up to "
-        "{} atoms, {} thread(s) per MPI rank\n",
-        path, model_metadata().dtype, model_metadata().cutoff, model_metadata().joined_type_names(),
-        block_, threads_);
+    error->warning(FLERR,
+                   "Pair style allegro_legato: a block of atoms did not fit into the memory of the "
+                   "{}; it was evaluated in parts, and the run goes on with blocks of up to {} "
+                   "atoms ('block {}' avoids this warning)",
+                   model_device().is_cpu() ? "CPU" : "GPU", smallest, smallest);
 }
 
 void PairAllegroLegato::map_types(int narg, char **names)
@@ -223,6 +296,7 @@ void PairAllegroLegato::compute(int eflag, int vflag)
 
   if (eflag_global) {
     eng_vdwl += output.energy;
+    warn_of_smaller_blocks();
     store_domain(output.smallest_distance_ratio, static_cast<double>(output.n_outside),
                  output.largest_edge_force);
   }

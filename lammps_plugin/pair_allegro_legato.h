@@ -19,13 +19,17 @@ PairStyle(allegro_legato,PairAllegroLegato);
 #include <vector>
 
 namespace legato {
+class BlockSize;
 class Engine;
+struct Device;
+enum class DeviceWish;
 struct Metadata;
+struct NodeProcess;
 }    // namespace legato
 
 namespace LAMMPS_NS {
 
-// pair_style allegro_legato [block N] [threads N]
+// pair_style allegro_legato [block N] [threads N] [device auto|cpu|cuda]
 // pair_coeff * * MODEL NAME...        one model type name, or NULL, per LAMMPS atom type
 //
 // compute pair gives three values: [1] smallest ratio of a distance to the shortest one of its type
@@ -46,18 +50,26 @@ class PairAllegroLegato : public Pair {
   std::unique_ptr<legato::Engine> engine_;
   std::vector<int> model_types_;    // LAMMPS type -> model type, or -1 for NULL
   double energy_unit_ = 1.0;        // of the unit style, per eV
-  int block_;                       // largest number of centres evaluated at once
+  int block_ = 0;                   // largest number of centres evaluated at once; 0: automatic
   int threads_;                     // blocks evaluated side by side
+  legato::DeviceWish device_;
 
   // What a style on another device replaces.
   virtual void open_model(const std::string &path);
   virtual const legato::Metadata &model_metadata() const;
+  virtual const legato::Device &model_device() const;
+  virtual const legato::BlockSize &block_size() const;
   virtual const char *newton_remedy() const;
 
+  int n_failures_ = 0;    // blocks that did not fit into the memory, on all ranks, when last told
+
   void allocate();
+  void set_device(const char *name);
   void load_model(const std::string &path);
   void map_types(int narg, char **names);
   void check_special_bonds();
+  legato::NodeProcess node_process() const;
+  void warn_of_smaller_blocks();
   void store_domain(const double smallest_ratio, const double n_outside, const double largest);
 };
 

@@ -5,7 +5,11 @@
 
 #include "pair_allegro_legato_kokkos.h"
 
+#include "core/block.h"
+#include "core/block_size.h"
 #include "core/block_view.h"
+#include "core/device.h"
+#include "core/device_memory.h"
 #include "core/error.h"
 #include "core/metadata.h"
 #include "core/model.h"
@@ -31,10 +35,7 @@ using namespace LegatoKernels;
 
 namespace {
 
-constexpr int kMaxThreads = 1024;
-constexpr int kGpuBlock = 8192;    // a GPU wants many atoms at once
-constexpr int kMinEdges = 2;       // deployed models are compiled for two edges or more
-constexpr int kAlign = 8;          // blocks begin at multiples of 64 bytes, as torch's own memory
+constexpr int kAlign = 8;    // blocks begin at multiples of 64 bytes, as torch's own memory
 
 template <class DeviceType> constexpr bool kIsHost = std::is_same_v<DeviceType, LMPHostType>;
 
@@ -54,8 +55,9 @@ template <class DeviceType> legato::Device kokkos_device()
 
 template <class View> void need(View &view, const std::string &name, const bigint size)
 {
-  if (static_cast<bigint>(view.extent(0)) < size)
-    view = View(Kokkos::view_alloc(name, Kokkos::WithoutInitializing), size + size / 5);
+  if (static_cast<bigint>(view.extent(0)) >= size) return;
+  view = View();    // gives its memory back first
+  view = View(Kokkos::view_alloc(name, Kokkos::WithoutInitializing), size + size / 5);
 }
 
 template <class DeviceType, class T>
@@ -83,10 +85,7 @@ PairAllegroLegatoKokkos<DeviceType>::PairAllegroLegatoKokkos(LAMMPS *lmp) : Pair
   execution_space = ExecutionSpaceFromDevice<DeviceType>::space;
   datamask_read = X_MASK | F_MASK | TYPE_MASK | ENERGY_MASK | VIRIAL_MASK;
   datamask_modify = F_MASK | ENERGY_MASK | VIRIAL_MASK;
-  if (!kIsHost<DeviceType>) {
-    block_ = kGpuBlock;
-    threads_ = 1;    // blocks would only share the device
-  }
+  if (!kIsHost<DeviceType>) threads_ = 1;    // blocks would only share the device
 }
 
 template <class DeviceType>
@@ -95,21 +94,40 @@ PairAllegroLegatoKokkos<DeviceType>::~PairAllegroLegatoKokkos() = default;
 template <class DeviceType>
 void PairAllegroLegatoKokkos<DeviceType>::open_model(const std::string &path)
 {
-  if (threads_ > kMaxThreads)
-    throw legato::Error("threads must be between 1 and " + std::to_string(kMaxThreads) +
-                        " and block 1 or more, but they are " + std::to_string(threads_) + " and " +
-                        std::to_string(block_));
+  const legato::Device device = kokkos_device<DeviceType>();
+  if (device_ == legato::DeviceWish::cpu && !device.is_cpu())
+    throw legato::Error("'device cpu' was asked for, but Kokkos runs this pair style on a GPU; "
+                        "leave 'device' out, or use pair style allegro_legato/kk/host");
+  if (device_ == legato::DeviceWish::gpu && device.is_cpu())
+    throw legato::Error("'device cuda' was asked for, but Kokkos runs this pair style on the CPU; "
+                        "run a LAMMPS with Kokkos for GPUs with '-k on g 1', or use pair style "
+                        "allegro_legato after 'suffix off'");
+  legato::check_block_and_threads(block_, threads_);
   model_.reset();
   pool_ = std::make_unique<legato::WorkerPool>(threads_, legato::use_single_thread);
   std::thread(legato::restore_thread_count).join();
-  pool_->run_one(
-      [&] { model_ = legato::Model::load(path, threads_, kokkos_device<DeviceType>()); });
+  pool_->run_one([&] { model_ = legato::Model::load(path, threads_, device); });
+  size_ = std::make_unique<legato::BlockSize>(block_, !device.is_cpu());
+  const int sharers = legato::processes_per_gpu(node_process(), lmp->kokkos->ngpus);
+  memory_ = std::make_unique<legato::DeviceMemory>(device, sharers);
 }
 
 template <class DeviceType>
 const legato::Metadata &PairAllegroLegatoKokkos<DeviceType>::model_metadata() const
 {
   return model_->metadata();
+}
+
+template <class DeviceType>
+const legato::Device &PairAllegroLegatoKokkos<DeviceType>::model_device() const
+{
+  return model_->device();
+}
+
+template <class DeviceType>
+const legato::BlockSize &PairAllegroLegatoKokkos<DeviceType>::block_size() const
+{
+  return *size_;
 }
 
 template <class DeviceType> const char *PairAllegroLegatoKokkos<DeviceType>::newton_remedy() const
@@ -168,16 +186,6 @@ void PairAllegroLegatoKokkos<DeviceType>::count_edges(const int n_centres)
   Kokkos::deep_copy(host_first_edge_, first_edge_);    // waits for the kernels
 }
 
-// As Engine: no more than asked for, and as even as possible over the threads.
-template <class DeviceType>
-int PairAllegroLegatoKokkos<DeviceType>::even_block_size(const int n_centres) const
-{
-  int n_blocks = (n_centres + block_ - 1) / block_;
-  const int rest = n_blocks % threads_;
-  if (rest != 0) n_blocks += threads_ - rest;
-  return std::max(1, (n_centres + n_blocks - 1) / n_blocks);
-}
-
 // The blocks that are evaluated side by side next.
 template <class DeviceType>
 std::vector<Place> PairAllegroLegatoKokkos<DeviceType>::next_places(int begin, const int n_centres,
@@ -192,7 +200,7 @@ std::vector<Place> PairAllegroLegatoKokkos<DeviceType>::next_places(int begin, c
     place.n_centres = std::min(size, n_centres - begin);
     begin += place.n_centres;
     place.n_real_edges = host_first_edge_(begin) - host_first_edge_(place.first_centre);
-    place.n_edges = std::max<bigcount>(kMinEdges, place.n_real_edges);
+    place.n_edges = std::max<bigcount>(legato::kMinEdges, place.n_real_edges);
     place.node = node;
     place.edge = edge;
     node += align(place.n_centres + around_.num_types);
@@ -207,10 +215,14 @@ void PairAllegroLegatoKokkos<DeviceType>::reserve(const std::vector<Place> &plac
 {
   const Place &last = places.back();
   const bigcount n_edges = last.edge + last.n_edges;
-  need(arrays_.atom_types, "legato:atom_types", last.node + last.n_centres + around_.num_types);
-  need(arrays_.edge_index, "legato:edge_index", 2 * n_edges);
-  need(arrays_.edge_vectors, "legato:edge_vectors", 3 * n_edges);
-  need(arrays_.neighbours, "legato:neighbours", n_edges);
+  try {
+    need(arrays_.atom_types, "legato:atom_types", last.node + last.n_centres + around_.num_types);
+    need(arrays_.edge_index, "legato:edge_index", 2 * n_edges);
+    need(arrays_.edge_vectors, "legato:edge_vectors", 3 * n_edges);
+    need(arrays_.neighbours, "legato:neighbours", n_edges);
+  } catch (const std::exception &problem) {    // Kokkos has no exception of its own for it
+    throw legato::OutOfMemory(problem.what());
+  }
 }
 
 template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::clear_per_atom()
@@ -240,18 +252,28 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::add_per_at
   per_atom_ = PerAtom<DeviceType>();
 }
 
+// Blocks of `size` did not fit; returns the size to go on with.
 template <class DeviceType>
-void PairAllegroLegatoKokkos<DeviceType>::shrink_block(const int size, const char *reason)
+int PairAllegroLegatoKokkos<DeviceType>::smaller_block(const int size, const char *reason)
 {
-  if (size <= 1)
-    error->one(FLERR, "Pair style allegro_legato: not even one atom fits into the memory ({})",
-               reason);
-  block_ = size / 2;
-  error->warning(
-      FLERR,
-      "Pair style allegro_legato: a block of {} atoms does not fit into the memory, going "
-      "on with blocks of {}; 'block {}' avoids this warning",
-      size, block_, block_);
+  try {
+    size_->does_not_fit(size, reason);
+  } catch (const legato::Error &problem) {
+    error->one(FLERR, "Pair style allegro_legato: {}", problem.what());
+  }
+  memory_->give_back_cache();
+  return size_->limit();
+}
+
+// All blocks of a step, of `size` or fewer centres, are over.
+template <class DeviceType>
+void PairAllegroLegatoKokkos<DeviceType>::end_step(const int n_centres, const int size)
+{
+  if (kIsHost<DeviceType>) return;
+  if (size_->to_measure())
+    size_->measured(memory_->peak(), std::min(n_centres, threads_ * size), memory_->available(),
+                    threads_);
+  memory_->trim();
 }
 
 template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(int eflag, int vflag)
@@ -271,7 +293,8 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
 
   Tally total;
   const auto &metadata = model_->metadata();
-  int size = n_centres > 0 ? even_block_size(n_centres) : 1;
+  int size = legato::centres_per_block(n_centres, size_->limit(), threads_);
+  if (size_->to_measure()) memory_->begin_measuring();
   for (int begin = 0; begin < n_centres;) {
     const std::vector<Place> places = next_places(begin, n_centres, size);
     std::vector<legato::BlockView> views(places.size());
@@ -307,8 +330,7 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
           model_->evaluate_view(views[worker], results[worker]);
       });
     } catch (const legato::OutOfMemory &problem) {
-      shrink_block(size, problem.what());
-      size = block_;
+      size = smaller_block(size, problem.what());
       continue;    // nothing of these blocks has been added yet
     } catch (const std::exception &problem) {
       error->one(FLERR, "Pair style allegro_legato: {}", problem.what());
@@ -342,9 +364,11 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
   Kokkos::Experimental::contribute(per_atom_.virial, virial_scatter);
   Kokkos::Experimental::contribute(per_atom_.centroid, centroid_scatter);
   add_per_atom();
+  end_step(n_centres, size);
 
   if (eflag_global) {
     eng_vdwl += total.energy;
+    warn_of_smaller_blocks();
     store_domain(std::sqrt(total.smallest_squared), static_cast<double>(total.n_outside),
                  std::sqrt(total.largest_squared));
   }

@@ -21,6 +21,7 @@ PairStyle(allegro_legato/kk/host,PairAllegroLegatoKokkos<LMPHostType>);
 #include <vector>
 
 namespace legato {
+class DeviceMemory;
 class Model;
 class WorkerPool;
 struct BlockViewResult;
@@ -46,6 +47,8 @@ template <class DeviceType> class PairAllegroLegatoKokkos : public PairAllegroLe
   using Place = LegatoKernels::Place;
 
   std::unique_ptr<legato::Model> model_;
+  std::unique_ptr<legato::BlockSize> size_;
+  std::unique_ptr<legato::DeviceMemory> memory_;
   std::unique_ptr<legato::WorkerPool> pool_;    // torch never runs on LAMMPS' own thread
 
   LegatoKernels::Surroundings<DeviceType> around_;
@@ -57,17 +60,19 @@ template <class DeviceType> class PairAllegroLegatoKokkos : public PairAllegroLe
 
   void open_model(const std::string &path) override;
   const legato::Metadata &model_metadata() const override;
+  const legato::Device &model_device() const override;
+  const legato::BlockSize &block_size() const override;
   const char *newton_remedy() const override;
 
   void upload_metadata();
   int find_centres();
   void count_edges(int n_centres);
-  int even_block_size(int n_centres) const;
   std::vector<Place> next_places(int begin, int n_centres, int size) const;
   void reserve(const std::vector<Place> &places);
   void clear_per_atom();
   void add_per_atom();
-  void shrink_block(int size, const char *reason);
+  int smaller_block(int size, const char *reason);
+  void end_step(int n_centres, int size);
 };
 
 }    // namespace LAMMPS_NS

@@ -12,6 +12,9 @@
 
 namespace legato {
 
+// Deployed models are compiled for two edges or more: torch.export specialises the sizes 0 and 1.
+constexpr std::int64_t kMinEdges = 2;
+
 struct Block {
   std::int64_t n_centres = 0;
   std::int64_t n_edges = 0;                // with padding

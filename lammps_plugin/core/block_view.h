@@ -2,24 +2,13 @@
 // A block whose arrays lie in the caller's memory, on the device that the model runs on.
 #pragma once
 
+#include "device.h"
 #include "error.h"
 
 #include <cstdint>
 #include <memory>
-#include <string>
 
 namespace legato {
-
-// Where a model runs.
-struct Device {
-  std::string kind = "cpu";    // cpu or cuda, which is also what torch calls AMD's devices
-  int index = -1;
-  // The cudaStream_t or hipStream_t on which the caller writes a block and reads its result. The
-  // model is queued on it too, so that neither side waits for the other. Null: the default stream.
-  void *stream = nullptr;
-
-  bool is_cpu() const { return kind == "cpu"; }
-};
 
 // As Block, see block.h: two edges or more. The arrays are read and not copied; they must stay
 // until the result is done with.

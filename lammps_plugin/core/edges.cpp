@@ -5,12 +5,6 @@
 
 namespace legato {
 
-namespace {
-
-constexpr std::int64_t kMinEdges = 2;    // torch.export specialises sizes 0 and 1
-
-}    // namespace
-
 Closeness gather_block(const System &system, const Metadata &metadata, int begin, int end,
                        Block &block)
 {

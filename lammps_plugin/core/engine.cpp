@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine.h"
 
+#include "device_memory.h"
 #include "edges.h"
 #include "error.h"
 #include "model.h"
@@ -13,22 +14,12 @@
 #include <limits>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <thread>
 
 namespace legato {
 
 namespace {
-
-constexpr int kMaxThreads = 1024;
-
-// Centres per block: no more than asked for, and as even as possible over the threads.
-int centres_per_block(int n_centres, const EngineOptions &options)
-{
-  int n_blocks = (n_centres + options.block - 1) / options.block;
-  const int rest = n_blocks % options.threads;
-  if (rest != 0) n_blocks += options.threads - rest;
-  return std::max(1, (n_centres + n_blocks - 1) / n_blocks);
-}
 
 // Lets blocks add their results one after the other, in order.
 class Turnstile {
@@ -117,7 +108,11 @@ void add_block(const Block &block, const BlockResult &result, Output &output)
 
 struct Engine::Parts {
   EngineOptions options;
+  Device device;
   std::unique_ptr<Model> model;
+  std::optional<DeviceMemory> memory;
+  std::optional<BlockSize> size;
+  std::mutex size_mutex;
   std::vector<Block> blocks;           // one a thread
   std::vector<BlockResult> results;    // one a thread
   std::vector<double> seconds;         // one a thread, inside the model
@@ -125,27 +120,66 @@ struct Engine::Parts {
 
   Parts(const std::string &path, const EngineOptions &wanted) : options(wanted)
   {
-    if (options.threads < 1 || options.threads > kMaxThreads || options.block < 1)
-      throw Error("threads must be between 1 and " + std::to_string(kMaxThreads) +
-                  " and block 1 or more, but they are " + std::to_string(options.threads) +
-                  " and " + std::to_string(options.block));
+    check_block_and_threads(options.block, options.threads);
     pool = std::make_unique<WorkerPool>(options.threads, use_single_thread);
     std::thread(restore_thread_count).join();
-    pool->run_one([&] { model = Model::load(path, options.threads); });
+    pool->run_one([&] {
+      device = choose_device(path, options);
+      model = Model::load(path, options.threads, device);
+    });
+    memory.emplace(device, processes_per_gpu(options.process, count_gpus()));
+    size.emplace(options.block, !device.is_cpu());
     blocks.resize(options.threads);
     results.resize(options.threads);
     seconds.resize(options.threads, 0.0);
   }
 
-  void evaluate(int worker, bool with_forces)
+  static Device choose_device(const std::string &path, const EngineOptions &options)
+  {
+    const int n_gpus = options.device == DeviceWish::cpu ? 0 : count_gpus();
+    bool on_gpu = options.device == DeviceWish::gpu;
+    if (options.device == DeviceWish::automatic) {
+      const std::string compiled_for = Model::device_of(path);
+      on_gpu = compiled_for.empty() ? n_gpus > 0 : compiled_for != "cpu";
+    }
+    if (!on_gpu) return {};
+    return {"cuda", std::max(0, gpu_of_process(options.process, n_gpus)), nullptr};
+  }
+
+  // The blocks of a step are over, of which `at_once` centres were evaluated side by side.
+  void end_step(int at_once)
+  {
+    if (device.is_cpu()) return;
+    if (size->to_measure())
+      size->measured(memory->peak(), at_once, memory->available(), options.threads);
+    memory->trim();
+  }
+
+  int limit()
+  {
+    const std::lock_guard<std::mutex> lock(size_mutex);
+    return size->limit();
+  }
+
+  // Evaluates the worker's block, made of `n_centres` of the list. False if it did not fit into the
+  // memory: the limit is lower then, and nothing has been added to any result.
+  bool evaluate(int worker, int n_centres, bool with_forces)
   {
     Block &block = blocks[worker];
     BlockResult &result = results[worker];
-    if (with_forces)
-      model->evaluate(block, result);
-    else
-      model->evaluate_energy(block, result);
+    try {
+      if (with_forces)
+        model->evaluate(block, result);
+      else
+        model->evaluate_energy(block, result);
+    } catch (const OutOfMemory &problem) {
+      const std::lock_guard<std::mutex> lock(size_mutex);
+      size->does_not_fit(n_centres, problem.what());
+      memory->give_back_cache();
+      return false;
+    }
     seconds[worker] += result.model_seconds;
+    return true;
   }
 };
 
@@ -166,6 +200,16 @@ const EngineOptions &Engine::options() const
   return parts_->options;
 }
 
+const Device &Engine::device() const
+{
+  return parts_->device;
+}
+
+const BlockSize &Engine::block_size() const
+{
+  return *parts_->size;
+}
+
 double Engine::model_seconds() const
 {
   return std::accumulate(parts_->seconds.begin(), parts_->seconds.end(), 0.0);
@@ -181,24 +225,35 @@ void Engine::compute(const System &system, Output &output)
   if (!with_forces && (output.virial || output.atomic_virial || output.centroid_virial))
     throw Error("virials cannot be had without forces; ask for both");
 
-  const int size = centres_per_block(system.n_centres, parts_->options);
-  const int n_blocks = (system.n_centres + size - 1) / size;
+  Parts &parts = *parts_;
+  const int threads = parts.options.threads;
+  const int size = centres_per_block(system.n_centres, parts.size->limit(), threads);
+  const int n_blocks = (system.n_centres - 1) / size + 1;
   double smallest_squared = std::numeric_limits<double>::infinity();
   std::atomic<int> next_block{0};
   Turnstile turnstile;
 
-  parts_->pool->run([&](int worker) {
-    Block &block = parts_->blocks[worker];
-    const BlockResult &result = parts_->results[worker];
+  if (parts.size->to_measure()) parts.memory->begin_measuring();
+  parts.pool->run([&](int worker) {
+    Block &block = parts.blocks[worker];
+    const BlockResult &result = parts.results[worker];
     for (int b = next_block++; b < n_blocks; b = next_block++) {
       try {
-        const Closeness closeness = gather_block(system, metadata(), b * size,
-                                                 std::min((b + 1) * size, system.n_centres), block);
-        if (block.n_centres > 0) parts_->evaluate(worker, with_forces);
-        if (!turnstile.enter(b)) return;
-        if (block.n_centres > 0) add_block(block, result, output);
-        smallest_squared = std::min(smallest_squared, closeness.smallest_ratio_squared);
-        output.n_outside += closeness.n_outside;
+        bool entered = false;
+        const int end = std::min((b + 1) * size, system.n_centres);
+        for (int begin = b * size; begin < end;) {
+          // less than the block if one of this step did not fit into the memory
+          const int n_centres = std::min(end - begin, parts.limit());
+          const Closeness closeness =
+              gather_block(system, metadata(), begin, begin + n_centres, block);
+          if (block.n_centres > 0 && !parts.evaluate(worker, n_centres, with_forces)) continue;
+          if (!entered && !turnstile.enter(b)) return;
+          entered = true;
+          if (block.n_centres > 0) add_block(block, result, output);
+          smallest_squared = std::min(smallest_squared, closeness.smallest_ratio_squared);
+          output.n_outside += closeness.n_outside;
+          begin += n_centres;
+        }
         turnstile.leave();
       } catch (...) {
         turnstile.fail();
@@ -206,6 +261,7 @@ void Engine::compute(const System &system, Output &output)
       }
     }
   });
+  parts.end_step(std::min(system.n_centres, threads * size));
   output.smallest_distance_ratio = std::sqrt(smallest_squared);
 }
 

@@ -2,6 +2,8 @@
 // Energies, forces and virials of a system from a deployed model, block by block.
 #pragma once
 
+#include "block_size.h"
+#include "device.h"
 #include "metadata.h"
 #include "system.h"
 
@@ -12,7 +14,10 @@ namespace legato {
 
 struct EngineOptions {
   int threads = 1;    // blocks evaluated side by side
-  int block = 128;    // largest number of centres in a block
+  int block =
+      128;    // largest number of centres in a block; 0: 128, on a GPU what its memory allows
+  DeviceWish device = DeviceWish::cpu;
+  NodeProcess process;    // decides which GPU
 };
 
 class Engine {
@@ -23,6 +28,9 @@ class Engine {
 
   const Metadata &metadata() const;
   const EngineOptions &options() const;
+  const Device &device() const;
+  // How many centres a block has now at most, and whether blocks have not fitted into the memory.
+  const BlockSize &block_size() const;
 
   // Adds energies, forces and virials of the system's centres to `output`.
   //
@@ -33,6 +41,9 @@ class Engine {
   //
   // Results are added in block order, so they do not depend on which thread was faster.
   // Without forces the model is not differentiated, and virials must not be asked for.
+  //
+  // A block for which the device has too little memory is evaluated again in halves, and so are all
+  // later ones; nothing is added twice. Throws Error if not even one centre fits.
   void compute(const System &system, Output &output);
 
   // Processor time spent inside the model since the engine was made, over all threads.

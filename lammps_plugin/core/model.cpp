@@ -4,7 +4,6 @@
 #include "error.h"
 #include "model_formats.h"
 
-#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 
 #include <atomic>
@@ -35,11 +34,21 @@ void check_readable(const std::string &path)
                 "'nequip-deploy build CHECKPOINT OUT.nequip.pth'");
 }
 
-void check_device(const Device &device)
+std::string device_name(const std::string &kind)
 {
-  if (!device.is_cpu() && !at::hasCUDA())
-    throw Error("the model is to run on a GPU, but torch finds none or is a build without GPUs; "
-                "install a torch for this GPU or run on the CPU");
+  return kind == "cpu" ? "the CPU" : kind == "cuda" ? "a GPU" : "device '" + kind + "'";
+}
+
+// Throws Error for a file that is none of ours at first sight.
+bool is_torchscript(const std::string &path)
+{
+  const bool torchscript = ends_with(path, ".nequip.pth");
+  if (!torchscript && !ends_with(path, ".nequip.pt2"))
+    throw Error("model file '" + path +
+                "' must end in .nequip.pth (TorchScript) or .nequip.pt2 (AOTInductor); make one "
+                "with 'nequip-deploy build CHECKPOINT OUT.nequip.pth'");
+  check_readable(path);
+  return torchscript;
 }
 
 }    // namespace
@@ -51,14 +60,22 @@ std::string first_line(const std::string &message)
 
 std::unique_ptr<Model> Model::load(const std::string &path, int workers, const Device &device)
 {
-  const bool torchscript = ends_with(path, ".nequip.pth");
-  if (!torchscript && !ends_with(path, ".nequip.pt2"))
-    throw Error("model file '" + path +
-                "' must end in .nequip.pth (TorchScript) or .nequip.pt2 (AOTInductor); make one "
-                "with 'nequip-deploy build CHECKPOINT OUT.nequip.pth'");
-  check_readable(path);
-  check_device(device);
+  const bool torchscript = is_torchscript(path);
+  // A file for another device is the better reason of the two.
+  const std::string compiled_for = torchscript ? "" : device_of_aotinductor(path);
+  if (!compiled_for.empty() && compiled_for != device.kind)
+    throw Error("model file '" + path + "' was compiled for " + device_name(compiled_for) +
+                ", but is to run on " + device_name(device.kind) +
+                "; deploy it with 'nequip-deploy build --device " + device.kind +
+                "', use TorchScript (.nequip.pth), which runs on both, or choose 'device " +
+                compiled_for + "'");
+  require_device(device);
   return torchscript ? load_torchscript(path, device) : load_aotinductor(path, workers, device);
+}
+
+std::string Model::device_of(const std::string &path)
+{
+  return is_torchscript(path) ? "" : device_of_aotinductor(path);
 }
 
 void use_single_thread()

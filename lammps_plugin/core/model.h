@@ -17,21 +17,26 @@ class Model {
 
   // Loads OUT.nequip.pth (TorchScript) or OUT.nequip.pt2 (AOTInductor).
   // `workers` is the number of threads that will call evaluate at the same time.
-  // Throws Error for every file that cannot be used.
+  // Throws Error for every file that cannot be used, or not on that device.
   static std::unique_ptr<Model> load(const std::string &path, int workers,
                                      const Device &device = {});
 
-  // Energies and edge forces of one block. Safe to call from several threads.
+  // The kind of device that a file was compiled for, cpu or cuda; empty if it runs on either.
+  // Throws Error as load does.
+  static std::string device_of(const std::string &path);
+
+  // Energies and edge forces of one block, whose arrays are copied to the device and back.
+  // Safe to call from several threads. Throws OutOfMemory if the device has too little of it.
   virtual void evaluate(Block &block, BlockResult &result) = 0;
   // Energies of one block; the edge forces are left empty. Without a backward pass where the file
   // can do so: TorchScript always, AOTInductor if it was deployed with a second, energy-only model.
   virtual void evaluate_energy(Block &block, BlockResult &result) = 0;
 
-  // The same for arrays of the caller, which are not copied. Safe to call from several threads.
-  // Throws OutOfMemory if the device has too little of it.
+  // The same for arrays of the caller, which are not copied.
   virtual void evaluate_view(const BlockView &block, BlockViewResult &result) = 0;
 
   const Metadata &metadata() const { return metadata_; }
+  const Device &device() const { return device_; }
 
  protected:
   Metadata metadata_;

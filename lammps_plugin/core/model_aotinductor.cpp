@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "error.h"
+#include "failures.h"
 #include "model_formats.h"
 #include "stopwatch.h"
 #include "tensors.h"
-#include "view_tensors.h"
 
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
 
@@ -57,25 +57,33 @@ void check_processor(const StringMap &entries, const std::string &path)
                   " instructions, which this one lacks" + remedy);
 }
 
+Error unreadable(const std::string &path, const std::string &reason)
+{
+  return Error("cannot load model file '" + path +
+               "', it is damaged, incomplete, or compiled for another machine or torch; deploy "
+               "it again with 'nequip-deploy build' (torch says: " +
+               first_line(reason) + ")");
+}
+
+StringMap stored_entries(const std::string &path)
+{
+  try {
+    const auto stored =
+        torch::inductor::AOTIModelPackageLoader::load_metadata_from_package(path, "model");
+    return StringMap(stored.begin(), stored.end());
+  } catch (const std::exception &problem) {
+    throw unreadable(path, problem.what());
+  }
+}
+
 class AOTInductorModel : public Model {
  public:
   AOTInductorModel(const std::string &path, int workers, const Device &device)
   {
     device_ = device;
-    StringMap entries;
-    try {
-      const auto stored =
-          torch::inductor::AOTIModelPackageLoader::load_metadata_from_package(path, "model");
-      entries = StringMap(stored.begin(), stored.end());
-    } catch (const std::exception &problem) {
-      throw unreadable(path, problem.what());
-    }
+    const StringMap entries = stored_entries(path);
     metadata_ = parse_metadata(entries, path);
     check_processor(entries, path);
-    if (metadata_.device != device.kind)
-      throw Error("model file '" + path + "' was deployed for device '" + metadata_.device +
-                  "', but runs on " + (device.is_cpu() ? "the CPU" : "a GPU") +
-                  " here; deploy it with 'nequip-deploy build --device " + device.kind + "'");
     try {
       const auto index = static_cast<c10::DeviceIndex>(device.index);
       whole_ = std::make_unique<Loader>(path, "model", false, workers, index);
@@ -88,62 +96,59 @@ class AOTInductorModel : public Model {
 
   void evaluate(Block &block, BlockResult &result) override
   {
-    const auto outputs = run(*whole_, block, result);
-    read_energy(outputs.at(0), block, result);
-    read_forces(outputs.at(1), block, result);
+    const StreamScope stream(device_);
+    with_failures(device_, [&] {
+      const auto outputs = run(*whole_, block, result);
+      read_energy(outputs.at(0), block, result);
+      read_forces(outputs.at(1), block, result);
+    });
   }
 
   void evaluate_energy(Block &block, BlockResult &result) override
   {
-    read_energy(run(energy_ ? *energy_ : *whole_, block, result).at(0), block, result);
+    const StreamScope stream(device_);
+    with_failures(device_, [&] {
+      read_energy(run(energy_ ? *energy_ : *whole_, block, result).at(0), block, result);
+    });
     result.edge_forces.clear();
   }
 
   void evaluate_view(const BlockView &block, BlockViewResult &result) override
   {
     const StreamScope stream(device_);
-    try {
-      const ViewTensors tensors(block, device_);
-      const auto outputs =
-          whole_->run({tensors.pos, tensors.edge_index, tensors.atom_types, tensors.edge_vectors},
-                      device_.stream);
+    with_failures(device_, [&] {
+      const auto outputs = forward(*whole_, viewed(block, device_));
       keep_result(outputs.at(0), outputs.at(1), block, result);
-    } catch (const c10::OutOfMemoryError &problem) {
-      throw OutOfMemory(first_line(problem.what_without_backtrace()));
-    } catch (const c10::Error &problem) {
-      throw Error("the model failed: " + first_line(problem.what_without_backtrace()));
-    }
+    });
   }
 
  private:
   using Loader = torch::inductor::AOTIModelPackageLoader;
 
-  static std::vector<at::Tensor> run(Loader &loader, Block &block, BlockResult &result)
+  std::vector<at::Tensor> forward(Loader &loader, const ModelInputs &tensors) const
   {
-    const BlockTensors tensors(block);
-    try {
-      const Stopwatch stopwatch;
-      auto outputs =
-          loader.run({tensors.pos, tensors.edge_index, tensors.atom_types, tensors.edge_vectors});
-      result.model_seconds = stopwatch.seconds();
-      return outputs;
-    } catch (const c10::Error &problem) {
-      throw Error("the model failed: " + first_line(problem.what_without_backtrace()));
-    }
+    return loader.run({tensors.pos, tensors.edge_index, tensors.atom_types, tensors.edge_vectors},
+                      device_.stream);
   }
 
-  static Error unreadable(const std::string &path, const std::string &reason)
+  std::vector<at::Tensor> run(Loader &loader, Block &block, BlockResult &result) const
   {
-    return Error("cannot load model file '" + path +
-                 "', it is damaged, incomplete, or compiled for another machine or torch; deploy "
-                 "it again with 'nequip-deploy build' (torch says: " +
-                 first_line(reason) + ")");
+    const ModelInputs tensors = copied(block, device_);
+    const Stopwatch stopwatch;
+    auto outputs = forward(loader, tensors);
+    result.model_seconds = stopwatch.seconds();
+    return outputs;
   }
 
   std::unique_ptr<Loader> whole_, energy_;
 };
 
 }    // namespace
+
+std::string device_of_aotinductor(const std::string &path)
+{
+  return parse_metadata(stored_entries(path), path).device;
+}
 
 std::unique_ptr<Model> load_aotinductor(const std::string &path, int workers, const Device &device)
 {

@@ -11,6 +11,9 @@ namespace legato {
 std::unique_ptr<Model> load_torchscript(const std::string &path, const Device &device);
 std::unique_ptr<Model> load_aotinductor(const std::string &path, int workers, const Device &device);
 
+// See Model::device_of.
+std::string device_of_aotinductor(const std::string &path);
+
 // First line of a torch message, which goes on with a stack trace.
 std::string first_line(const std::string &message);
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "error.h"
+#include "failures.h"
 #include "model_formats.h"
 #include "stopwatch.h"
 #include "tensors.h"
-#include "view_tensors.h"
 
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/jit/api/module.h>
@@ -37,17 +37,23 @@ class TorchScriptModel : public Model {
 
   void evaluate(Block &block, BlockResult &result) override
   {
-    const auto outputs = run(module_, block, result);
-    read_energy(outputs.at("atomic_energy").toTensor(), block, result);
-    read_forces(outputs.at("edge_forces").toTensor(), block, result);
+    const StreamScope stream(device_);
+    with_failures(device_, [&] {
+      const auto outputs = run(module_, block, result);
+      read_energy(outputs.at("atomic_energy").toTensor(), block, result);
+      read_forces(outputs.at("edge_forces").toTensor(), block, result);
+    });
   }
 
   void evaluate_energy(Block &block, BlockResult &result) override
   {
     if (has_energy_part_) {
+      const StreamScope stream(device_);
       const at::NoGradGuard no_gradient;
-      const auto outputs = run(energy_, block, result);
-      read_energy(outputs.at("atomic_energy").toTensor(), block, result);
+      with_failures(device_, [&] {
+        const auto outputs = run(energy_, block, result);
+        read_energy(outputs.at("atomic_energy").toTensor(), block, result);
+      });
     } else {
       evaluate(block, result);
     }
@@ -57,22 +63,11 @@ class TorchScriptModel : public Model {
   void evaluate_view(const BlockView &block, BlockViewResult &result) override
   {
     const StreamScope stream(device_);
-    const torch::jit::GraphOptimizerEnabledGuard no_specialisation(false);    // as above
-    try {
-      const ViewTensors tensors(block, device_);
-      c10::Dict<std::string, at::Tensor> inputs;
-      inputs.insert("pos", tensors.pos);
-      inputs.insert("edge_index", tensors.edge_index);
-      inputs.insert("atom_types", tensors.atom_types);
-      inputs.insert("edge_vectors", tensors.edge_vectors);
-      const auto outputs = module_.forward({inputs}).toGenericDict();
+    with_failures(device_, [&] {
+      const auto outputs = forward(module_, viewed(block, device_));
       keep_result(outputs.at("atomic_energy").toTensor(), outputs.at("edge_forces").toTensor(),
                   block, result);
-    } catch (const c10::OutOfMemoryError &problem) {
-      throw OutOfMemory(first_line(problem.what_without_backtrace()));
-    } catch (const c10::Error &problem) {
-      throw Error("the model failed: " + first_line(problem.what_without_backtrace()));
-    }
+    });
   }
 
  private:
@@ -91,25 +86,26 @@ class TorchScriptModel : public Model {
     has_energy_part_ = true;
   }
 
-  static Outputs run(torch::jit::Module &module, Block &block, BlockResult &result)
+  static Outputs forward(torch::jit::Module &module, const ModelInputs &tensors)
   {
     // Blocks differ in their number of edges: code specialised to shapes would be thrown away.
     // The switch belongs to the thread.
     const torch::jit::GraphOptimizerEnabledGuard no_specialisation(false);
-    const BlockTensors tensors(block);
     c10::Dict<std::string, at::Tensor> inputs;
     inputs.insert("pos", tensors.pos);
     inputs.insert("edge_index", tensors.edge_index);
     inputs.insert("atom_types", tensors.atom_types);
     inputs.insert("edge_vectors", tensors.edge_vectors);
-    try {
-      const Stopwatch stopwatch;
-      auto outputs = module.forward({inputs}).toGenericDict();
-      result.model_seconds = stopwatch.seconds();
-      return outputs;
-    } catch (const c10::Error &problem) {
-      throw Error("the model failed: " + first_line(problem.what_without_backtrace()));
-    }
+    return module.forward({inputs}).toGenericDict();
+  }
+
+  Outputs run(torch::jit::Module &module, Block &block, BlockResult &result) const
+  {
+    const ModelInputs tensors = copied(block, device_);
+    const Stopwatch stopwatch;
+    auto outputs = forward(module, tensors);
+    result.model_seconds = stopwatch.seconds();
+    return outputs;
   }
 
   torch::jit::Module module_, energy_;

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from ase.calculators.lammps import Prism
 from ase.md.velocitydistribution import thermalize_momenta
 
 PROGRAMS = Path(sys.executable).parent
+# what follows `-k on` instead of `t THREADS`, for instance 'g 1 -pk kokkos newton on neigh half'
+SWITCHES_VARIABLE = "NEQUIP_LEGATO_KOKKOS_SWITCHES"
 MASSES = {"H": 1.008, "N": 14.007, "Ar": 39.948}
 # LAMMPS' values in units metal and real, from update.cpp
 NKTV2P = {"metal": 1.6021765e6, "real": 68568.415}
@@ -40,7 +43,8 @@ class Program:
         if self.kokkos_threads == 0:
             return [str(self.path)]
         threads = max(threads, self.kokkos_threads)
-        return [str(self.path), "-k", "on", "t", str(threads), "-sf", "kk"]
+        switches = os.environ.get(SWITCHES_VARIABLE, f"t {threads}")
+        return [str(self.path), "-k", "on", *shlex.split(switches), "-sf", "kk"]
 
 
 _program = Program()
