@@ -13,6 +13,8 @@ load_cache(
   "${LEGATO_LAMMPS_BUILD}" READ_WITH_PREFIX LEGATO_TREE_
   BUILD_MPI
   CMAKE_CXX_COMPILER
+  CUDAToolkit_ROOT
+  CUDA_cuda_driver_LIBRARY
   CMAKE_HOME_DIRECTORY
   EXTERNAL_KOKKOS
   KOKKOS_LAYOUT
@@ -81,6 +83,11 @@ if(LEGATO_KOKKOS)
     # A Kokkos of its own, which has to be a shared library: with a static one the plugin would
     # bring in a second Kokkos, which nobody initialises.
     set(Kokkos_DIR "${LEGATO_TREE_Kokkos_DIR}")
+    foreach(setting CUDAToolkit_ROOT CUDA_cuda_driver_LIBRARY) # the CUDA toolkit that LAMMPS found
+      if(LEGATO_TREE_${setting})
+        set(${setting} "${LEGATO_TREE_${setting}}" CACHE PATH "as in LAMMPS" FORCE)
+      endif()
+    endforeach()
     find_package(Kokkos CONFIG REQUIRED NO_DEFAULT_PATH PATHS "${LEGATO_TREE_Kokkos_DIR}")
     get_target_property(legato_kind Kokkos::kokkoscore TYPE)
     if(NOT legato_kind STREQUAL "SHARED_LIBRARY")

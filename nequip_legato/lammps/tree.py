@@ -20,8 +20,9 @@ set(LEGATO_TORCH_DIR "{torch}" CACHE PATH "installed torch package")
 include_directories(${{CMAKE_CURRENT_LIST_DIR}}/../src/legato)
 include_directories(SYSTEM ${{LEGATO_TORCH_DIR}}/include
                     ${{LEGATO_TORCH_DIR}}/include/torch/csrc/api/include)
-link_libraries(${{LEGATO_TORCH_DIR}}/lib/libtorch.so ${{LEGATO_TORCH_DIR}}/lib/libtorch_cpu.so
-               ${{LEGATO_TORCH_DIR}}/lib/libc10.so)
+# libtorch.so brings in the CUDA part, though no symbol of it is asked for
+link_libraries(-Wl,--no-as-needed ${{LEGATO_TORCH_DIR}}/lib/libtorch.so
+               ${{LEGATO_TORCH_DIR}}/lib/libtorch_cpu.so ${{LEGATO_TORCH_DIR}}/lib/libc10.so)
 """
 _KOKKOS_FILES = (
     "kokkos_blocks.h",

@@ -7,8 +7,6 @@ import torch
 
 __all__ = ["limited"]
 
-_FAR_TOO_MANY = 1 << 56  # numbers, which no machine has the memory for
-
 
 class _Limited(torch.nn.Module):
     """A model that asks torch for too much memory when a block has more nodes than a limit."""
@@ -17,10 +15,11 @@ class _Limited(torch.nn.Module):
         super().__init__()
         self.inner = model
         self.limit = limit
+        self.far_too_many = 1 << 56  # numbers, which no machine has the memory for
 
     def forward(self, data: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if data["atom_types"].size(0) > self.limit:
-            data["pos"] = data["pos"] + torch.empty([_FAR_TOO_MANY])[0]
+            data["pos"] = data["pos"] + torch.empty([self.far_too_many])[0]
         return self.inner(data)
 
 
