@@ -20,6 +20,7 @@ from nequip.utils.aoti_metadata import (
     serialize_aoti_keys,
 )
 from torch._inductor.package import load_package
+from torch._inductor.utils import fresh_inductor_cache
 
 from nequip_legato.deploy.archive import ENERGY_MODEL, with_second_model
 from nequip_legato.deploy.source import one_line
@@ -145,7 +146,9 @@ def _compiled(
         "edge": torch.export.Dim("num_edges", min=2),
     }
     content = io.BytesIO()
-    with _without_deprecations():
+    # Inductor names what it writes by the code, which models of one architecture share: without a
+    # cache of its own, one deployment may pack the metadata of another that runs beside it.
+    with _without_deprecations(), fresh_inductor_cache():
         try:
             aot_export_model(
                 model=model,

@@ -1,5 +1,6 @@
 """AOTInductor files; each build takes about half a minute."""
 
+import json
 import os
 import subprocess
 import sys
@@ -132,3 +133,18 @@ def test_stack_of_a_library(wanted, tmp_path):
 
 def test_no_library_asks_for_nothing():
     assert not needs_executable_stack(b"PK\x03\x04" + bytes(100))
+
+
+@pytest.mark.slow
+def test_two_models_of_one_architecture_at_once(checkpoint, tmp_path):
+    """Inductor names its files by the code, which these two share."""
+    climbs = (0.01, 0.02)
+    builds = []
+    for rho in climbs:
+        command = [SCRIPTS / "nequip-deploy", "build", checkpoint(sam={"rho": rho})]
+        command += [tmp_path / f"{rho}.nequip.pt2"]
+        builds.append(subprocess.Popen([*map(str, command)]))
+    assert [process.wait(timeout=900) for process in builds] == [0, 0]
+    for rho in climbs:
+        told = info(tmp_path / f"{rho}.nequip.pt2").entries["legato_training"]
+        assert json.loads(told)["rho"] == rho
