@@ -234,7 +234,7 @@ def _remedies(
     text = []
     rows = list(models["report"])
     records = list(report)
-    for part in ("remedies", "methods"):
+    for part in ("remedies", "methods", "gentler"):
         if (results / f"{part}.jsonl").is_file():
             records += read_records(results / f"{part}.jsonl")
             rows += models[part]
@@ -242,9 +242,10 @@ def _remedies(
         few = {r.atoms for r in records[len(report) :]}
         records = [record for record in records if record.atoms in few]
         text = [
-            "## Remedies",
+            "## Remedies and other methods",
             remedies.variants_table(records, rows, measured),
             remedies.pairs_table(records, rows, pairs),
+            remedies.against_best_table(records, rows),
         ]
     if (results / "criterion.jsonl").is_file():
         records = read_records(results / "criterion.jsonl")

@@ -6,11 +6,12 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
+from scipy.stats import chi2
 from scipy.stats import t as student
 
 from nequip_legato.stability.records import Record
 
-__all__ = ["criterion_table", "pairs_table", "variants_table"]
+__all__ = ["against_best_table", "criterion_table", "pairs_table", "variants_table"]
 
 
 def variants_table(
@@ -75,11 +76,68 @@ def pairs_table(
     return "\n".join(lines) + "\n"
 
 
+def against_best_table(records: Sequence[Record], rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: every variant against the one that lives longest, cheapest first.
+
+    The best has the largest time per failure, geometric mean over training seeds and sizes. Two
+    intervals of 95 %: for the ratio to the best that of `pairs_table`, over training seeds; for the
+    best itself, at each size, that of an exponential distribution over all of its runs, which is
+    too narrow, since runs of one model are alike. A variant is within where no time of its own is
+    below the latter.
+
+    Args:
+        records: finished runs.
+        rows: from `collect.errors`.
+    """
+    variants = list(dict.fromkeys(row["variant"] for row in rows))
+    seeds = sorted({row["seed"] for row in rows})
+    sizes = sorted({record.atoms for record in records})
+    life = {
+        v: mean(_log_time(records, v, str(s), n) for s in seeds for n in sizes) for v in variants
+    }
+    best = max(variants, key=life.__getitem__)
+    cost = {row["variant"]: row["gradient_evaluations"] for row in rows}
+    heads = [f"variant | cost | against {best}", *(f"ps per failure, {n:,} atoms" for n in sizes)]
+    lines = [
+        f"| {' | '.join(heads)} | within |",
+        "| --- |" + " ---: |" * (2 + len(sizes)) + " --- |",
+    ]
+    for variant in sorted(variants, key=lambda v: (cost[v], -life[v])):
+        logs = [_log_ratio(records, variant, best, str(seed)) for seed in seeds]
+        cells = [f"{cost[variant] / min(cost.values()):.2f}"]
+        cells.append("1" if variant == best else _interval(logs))
+        within = True
+        for atoms in sizes:
+            own, its = (
+                [r for r in records if (r.group, r.atoms) == (v, atoms)] for v in (variant, best)
+            )
+            low, high = _exponential_limits(its)
+            cells.append(_shown_time(own) + (f" [{low:.2f}, {high:.2f}]" * (variant == best)))
+            within &= _time_per_failure(own) >= low
+        cells.append("yes" if within else "no")
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _exponential_limits(records: Sequence[Record]) -> tuple[float, float]:
+    """Of the mean time to failure, 95 %, for runs that are censored at a fixed time.
+
+    Source: Meeker & Escobar, Statistical Methods for Reliability Data (1998), chapter 7.
+    """
+    time, failed = sum(r.time for r in records), sum(r.failed for r in records)
+    high = 2 * time / chi2.ppf(0.025, 2 * failed) if failed else math.inf
+    return 2 * time / chi2.ppf(0.975, 2 * failed + 2), high
+
+
+def _limits(logs: Sequence[float]) -> tuple[float, float, float]:
+    half = student.ppf(0.975, len(logs) - 1) * np.std(logs, ddof=1) / math.sqrt(len(logs))
+    return mean(logs) - half, mean(logs), mean(logs) + half
+
+
 def _interval(logs: list[float]) -> str:
     if len(logs) < 2:
         return "one seed"
-    half = student.ppf(0.975, len(logs) - 1) * np.std(logs, ddof=1) / math.sqrt(len(logs))
-    low, middle, high = (math.exp(mean(logs) + k * half) for k in (-1, 0, 1))
+    low, middle, high = map(math.exp, _limits(logs))
     return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
 
 

@@ -2,7 +2,7 @@
 
     python run.py                 everything, going on where an earlier call stopped
     python run.py --only train    one stage; train, deploy, choose, campaign, feed, remedies,
-                                  sharpness, collect, or methods, which is not among everything
+                                  methods, sharpness, collect
 
 Several hours on two cores. Models and runs go to work/ (or --work), what is kept to results/.
 """
@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from nequip_legato.stability.campaign import run_campaign
 from nequip_legato.stability.progress import shown
 from nequip_legato.stability.report import report
 
-STAGES = ("train", "deploy", "choose", "campaign", "feed", "remedies", "sharpness", "collect")
+STAGES = ("train", "deploy", "choose", "campaign", "feed", "remedies", "methods")
+STAGES += ("sharpness", "collect")
 PROGRAMS = Path(sys.executable).parent
 
 
@@ -36,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=(*STAGES, "methods"))
+    parser.add_argument("--only", choices=STAGES)
     parser.add_argument("--work", type=Path, default=HERE / "work")
     parser.add_argument("--study", type=Path, default=HERE / "study.yaml")
     parser.add_argument("--results", type=Path, default=HERE / "results")
@@ -101,11 +103,9 @@ class Study:
 
     def _deploy(self, *parts: str) -> None:
         """To AOTInductor; all with the domain of the original frames, and so the same criteria."""
-        for training in (t for part in parts for t in self.trainings(part)):
-            if not training.deployed.is_file():
-                command = [str(PROGRAMS / "nequip-deploy"), "build", str(training.checkpoint)]
-                command += [str(training.deployed), "--frames", str(TRAINING_FRAMES)]
-                subprocess.run(command, check=True)
+        trainings = [t for part in parts for t in self.trainings(part)]
+        with ThreadPoolExecutor(self.workers) as pool:
+            list(pool.map(_deploy, [t for t in trainings if not t.deployed.is_file()]))
 
     def choose(self) -> None:
         """Time to failure of the models among which rho is chosen."""
@@ -118,10 +118,8 @@ class Study:
     def feed(self) -> None:
         """More training frames: failed states and displaced atoms, labelled."""
         self._campaign("feed", models="choice", keep=False)
-        more_frames.make(self.work, self.results, TRAINING_FRAMES, **self._feed())
-
-    def _feed(self) -> dict[str, Any]:
-        return {key: self.settings["feed"][key] for key in ("frames", "displacement")}
+        kept = {key: self.settings["feed"][key] for key in ("frames", "displacement")}
+        more_frames.make(self.work, self.results, TRAINING_FRAMES, **kept)
 
     def remedies(self) -> None:
         """Train, deploy and run what might help, and run the paper's criterion."""
@@ -132,9 +130,10 @@ class Study:
 
     def methods(self) -> None:
         """Train, deploy and run the other methods."""
-        self._train("methods")
-        self._deploy("methods")
-        self._campaign("methods")
+        for part in ("methods", "gentler"):
+            self._train(part)
+            self._deploy(part)
+            self._campaign(part)
 
     def _campaign(self, part: str, *, models: str | None = None, keep: bool = True) -> None:
         campaign = deepcopy(self.settings["campaign"]) | self.settings[part].get("campaign", {})
@@ -162,7 +161,7 @@ class Study:
     def sharpness(self) -> None:
         """Sharpness of all models that are reported, on the same training frames."""
         found: dict[str, Any] = {}
-        for part in ("report", "remedies"):
+        for part in ("report", "remedies", "methods", "gentler"):
             trainings = self.trainings(part)
             measured = measure(
                 [t.checkpoint for t in trainings],
@@ -185,6 +184,12 @@ class Study:
         # Relative, for the report names its sources.
         report([os.path.relpath(source)], out=self.results / "report", reference="plain")
         collect.collect(self.results, self.settings["compare"])
+
+
+def _deploy(training: Training) -> None:
+    command = [str(PROGRAMS / "nequip-deploy"), "build", str(training.checkpoint)]
+    command += [str(training.deployed), "--frames", str(TRAINING_FRAMES)]
+    subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":
