@@ -1,5 +1,6 @@
 """Running a forward pass that leaves no trace: metrics, buffers, logging and random numbers."""
 
+import pickle
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ __all__ = [
     "buffers_kept",
     "logging_discarded",
     "metrics_kept",
-    "random_state_kept",
+    "random_state_repeated",
 ]
 
 
@@ -49,6 +50,16 @@ class RandomState:
             accelerator=accelerator,
         )
 
+    def same_as(self, other: "RandomState") -> bool:
+        """Whether no number has been drawn between the two."""
+        return (
+            self.python == other.python
+            # bytes, for what the dictionary holds depends on the bit generator
+            and pickle.dumps(self.numpy) == pickle.dumps(other.numpy)
+            and torch.equal(self.cpu, other.cpu)
+            and (self.accelerator is None or torch.equal(self.accelerator, other.accelerator))
+        )
+
     def restore(self) -> None:
         """Put every generator back to this state."""
         random.setstate(self.python)
@@ -60,13 +71,19 @@ class RandomState:
 
 
 @contextmanager
-def random_state_kept(device: torch.device) -> Iterator[None]:
-    """Context after which the random numbers go on as if nothing had been drawn in it."""
-    before = RandomState.capture(device)
+def random_state_repeated(first: RandomState) -> Iterator[bool]:
+    """Context for drawing again what has been drawn since ``first``, and going on behind it.
+
+    Gives whether anything was drawn; if not, nothing needs to be restored within or behind it,
+    which takes longer than to find out.
+    """
+    behind = RandomState.capture(first.device)
+    drawn = not behind.same_as(first)
     try:
-        yield
+        yield drawn
     finally:
-        before.restore()
+        if drawn:
+            behind.restore()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from nequip_legato.sam.isolation import (
     buffers_kept,
     logging_discarded,
     metrics_kept,
-    random_state_kept,
+    random_state_repeated,
 )
 
 __all__ = ["MicroBatch", "replay"]
@@ -77,7 +77,7 @@ def replay(
     """
     strategy = trainer.strategy
     with ExitStack() as traces:
-        traces.enter_context(random_state_kept(pl_module.device))
+        drawn = traces.enter_context(random_state_repeated(window[0].random_state))
         traces.enter_context(metrics_kept(stateful.metrics))
         traces.enter_context(buffers_kept(stateful.buffers))
         traces.enter_context(logging_discarded(trainer, pl_module))
@@ -88,6 +88,8 @@ def replay(
             is_last = micro is window[-1]
             parallel = isinstance(strategy, ParallelStrategy)
             wait = strategy.block_backward_sync() if parallel and not is_last else nullcontext()
+            if drawn:
+                micro.random_state.restore()
             with wait:
                 losses.append(_one_pass(trainer, pl_module, optimizer, micro))
         return losses
@@ -102,7 +104,6 @@ def _takes_batch_idx(training_step: Callable[..., Any]) -> bool:
 def _one_pass(
     trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, micro: MicroBatch
 ) -> Tensor:
-    micro.random_state.restore()
     arguments = [copy.copy(micro.batch)]
     step = pl_module.training_step
     if _takes_batch_idx(getattr(step, "__func__", step)):
