@@ -24,6 +24,7 @@ from nequip_legato.deploy.check import (
     isolated_atoms,
     reference_of,
 )
+from nequip_legato.deploy.contraction import contract_centres_first
 from nequip_legato.deploy.domain import Domain, domain_of
 from nequip_legato.deploy.reader import FORMAT, ModelInfo, info, kind_of
 from nequip_legato.deploy.source import (
@@ -121,7 +122,7 @@ def build(
         compare(model, references, cutoffs=cutoffs, dtype=dtype, what="evaluation in blocks")
 
         entries |= _legato_entries(source, domain, device=device)
-        model = apply_modifiers(model, modifiers, persistent=False)
+        model = contract_centres_first(apply_modifiers(model, modifiers, persistent=False))
         if kind == "TorchScript":
             report("scripting")
             export.save_torchscript(model, entries, scratch, device=device)
