@@ -13,7 +13,8 @@ from nequip.utils.aot import aot_export_model
 from structures import Periodic, ammonia
 
 from nequip_legato import deploy
-from nequip_legato.deploy.export import _without_executable_stack
+from nequip_legato.deploy.builder import _model_entries
+from nequip_legato.deploy.export import _without_executable_stack, save_torchscript
 from nequip_legato.deploy.source import open_source
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
 from nequip_legato.files import replacing
@@ -56,8 +57,18 @@ class Models:
 
     @property
     def torchscript(self) -> Path:
-        """TorchScript for blocks. By positions it is also what ``pair_allegro`` evaluates."""
+        """TorchScript for blocks; it takes positions as well."""
         return self._deployed("block.nequip.pth")
+
+    @property
+    def nequips_torchscript(self) -> Path:
+        """TorchScript of nequip's own graph, as ``nequip-compile`` has it for ``pair_allegro``."""
+        path = self.folder / "nequip.nequip.pth"
+        if not path.is_file():
+            model = open_source(self.checkpoint, model_key="sole_model").model
+            with replacing(path) as hidden:
+                save_torchscript(model, _model_entries(model), hidden, device="cpu")
+        return path
 
     @property
     def aotinductor(self) -> Path:

@@ -103,6 +103,8 @@ def _ratios(whole: list[dict], md: list[dict]) -> list[dict]:
             target = f">= {least}" if atoms >= 3456 else ">= 1"
             mine = _pick(rows, name=f"blocks: {kind}", threads=1)
             both(f"whole TorchScript / blocks {kind}, {atoms} atoms", target, base, mine)
+            same = _pick(rows, name="whole: deployed TorchScript")
+            both(f"whole deployed TorchScript / blocks {kind}, {atoms} atoms", "", same, mine)
         both(
             f"whole AOTInductor, 2 threads / blocks AOTInductor, 2 threads, {atoms} atoms",
             ">= 1.5 (wall)",

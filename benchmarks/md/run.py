@@ -74,25 +74,28 @@ class Benchmark:
     def models(self) -> None:
         """Compile what is not there."""
         forms = self.forms
-        for path in (forms.torchscript, forms.aotinductor, forms.whole_aotinductor(2)):
+        for path in (forms.torchscript, forms.nequips_torchscript, forms.aotinductor):
             print(path.name)
+        print(forms.whole_aotinductor(2).name)
         print(forms.static_block(128).name)
 
     def evaluate(self) -> None:
         """Energies and forces in one process, all ways in turn."""
         script, inductor = str(self.forms.torchscript), str(self.forms.aotinductor)
+        nequips = str(self.forms.nequips_torchscript)
         whole2 = str(self.forms.whole_aotinductor(2))
         static = str(self.forms.static_block(128))
         one = {"threads": 1, "block": 128}
 
         def ways(repeat):
-            yield {"name": "whole: TorchScript", "file": script, "threads": 1}
+            yield {"name": "whole: TorchScript", "file": nequips, "threads": 1}
+            yield {"name": "whole: deployed TorchScript", "file": script, "threads": 1}
             yield dict(name="blocks: TorchScript", file=script, **one)
             yield dict(name="blocks: AOTInductor", file=inductor, **one)
             yield {"name": "whole: AOTInductor", "file": whole2, "threads": 2}
             yield {"name": "blocks: AOTInductor", "file": inductor, "threads": 2, "block": 128}
             if repeat == (1, 1, 1):
-                yield {"name": "ase: TorchScript", "file": script, "threads": 1}
+                yield {"name": "ase: TorchScript", "file": nequips, "threads": 1}
                 yield dict(name="energy: TorchScript", file=script, **one)
                 yield dict(name="energy: AOTInductor", file=inductor, **one)
                 yield dict(name="static: AOTInductor", file=static, **one)
@@ -140,7 +143,7 @@ class Benchmark:
                 runs.append(Run(kind, pair_legato(file, 128), repeat, steps))
             runs.append(Run("no model", pair_none(4.5), repeat, steps))
             if self.pair_allegro is not None:
-                file = self.forms.torchscript  # takes positions as well
+                file = self.forms.nequips_torchscript
                 runs.append(
                     Run("pair_allegro", pair_allegro(file), repeat, steps, lmp=self.pair_allegro)
                 )
