@@ -66,11 +66,9 @@ void PairAllegroLegato::allocate()
 void PairAllegroLegato::settings(int narg, char **arg)
 {
   for (int iarg = 0; iarg < narg; iarg += 2) {
-    int *number = nullptr;
-    if (strcmp(arg[iarg], "block") == 0) number = &block_;
-    if (strcmp(arg[iarg], "threads") == 0) number = &threads_;
+    const bool is_block = strcmp(arg[iarg], "block") == 0;
     const bool is_device = strcmp(arg[iarg], "device") == 0;
-    if (!number && !is_device)
+    if (!is_block && !is_device && strcmp(arg[iarg], "threads") != 0)
       error->all(FLERR, "Unknown keyword {} of pair style allegro_legato; the known ones are: {}",
                  arg[iarg], kKeywords);
     if (iarg + 1 >= narg)
@@ -80,10 +78,14 @@ void PairAllegroLegato::settings(int narg, char **arg)
       set_device(arg[iarg + 1]);
       continue;
     }
-    *number = utils::inumeric(FLERR, arg[iarg + 1], false, lmp);
-    if (*number < 1)
+    const int number = utils::inumeric(FLERR, arg[iarg + 1], false, lmp);
+    if (number < 1)
       error->all(FLERR, "Keyword {} of pair style allegro_legato must be positive, but is {}",
-                 arg[iarg], *number);
+                 arg[iarg], number);
+    if (is_block)
+      block_ = number;
+    else
+      threads_ = number;
   }
 }
 

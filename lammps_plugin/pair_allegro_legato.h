@@ -15,6 +15,7 @@ PairStyle(allegro_legato,PairAllegroLegato);
 #include "pair.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,7 +51,7 @@ class PairAllegroLegato : public Pair {
   std::unique_ptr<legato::Engine> engine_;
   std::vector<int> model_types_;    // LAMMPS type -> model type, or -1 for NULL
   double energy_unit_ = 1.0;        // of the unit style, per eV
-  int block_ = 0;                   // largest number of centres evaluated at once; 0: automatic
+  std::optional<int> block_;        // largest number of centres evaluated at once; else automatic
   int threads_;                     // blocks evaluated side by side
   legato::DeviceWish device_;
 

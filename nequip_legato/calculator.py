@@ -27,7 +27,7 @@ class LegatoCalculator(Calculator):
         model: deployed file, ``.nequip.pth`` or ``.nequip.pt2``.
         type_names: chemical symbol -> model type name, where they differ (``{"D": "H"}``).
         threads: blocks evaluated side by side.
-        block: largest number of atoms in a block.
+        block: largest number of atoms in a block (128 unless given).
 
     Results: ``energy`` and ``free_energy`` in eV, ``energies`` (n,), ``forces`` (n, 3) in eV/A, and
     ``stress`` (6,) in eV/A^3 for periodic cells.
@@ -44,7 +44,7 @@ class LegatoCalculator(Calculator):
         *,
         type_names: dict[str, str] | None = None,
         threads: int = 1,
-        block: int = 128,
+        block: int | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)

@@ -5,6 +5,7 @@
 #include "error.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 namespace legato {
@@ -16,12 +17,12 @@ constexpr int kLargestGpuBlock = 32768;       // more centres make a GPU no fast
 constexpr double kShareOfFreeMemory = 0.5;    // the rest is for LAMMPS, and for denser blocks
 
 // Throws Error for what cannot be.
-inline void check_block_and_threads(int block, int threads)
+inline void check_block_and_threads(std::optional<int> block, int threads)
 {
-  if (threads < 1 || threads > kMaxThreads || block < 0)
+  if (threads < 1 || threads > kMaxThreads || block.value_or(1) < 1)
     throw Error("threads must be between 1 and " + std::to_string(kMaxThreads) +
                 " and block 1 or more, but they are " + std::to_string(threads) + " and " +
-                std::to_string(block));
+                (block ? std::to_string(*block) : "automatic"));
 }
 
 // Centres per block: no more than `limit`, and as even as possible over the threads.
@@ -37,12 +38,8 @@ inline int centres_per_block(int n_centres, int limit, int threads)
 // The largest number of centres in a block. On a GPU it follows the memory unless the user gave it.
 class BlockSize {
  public:
-  // `wanted` 0: automatic.
-  BlockSize(int wanted, bool on_gpu) :
-      limit_(wanted > 0 ? wanted
-             : on_gpu   ? kFirstGpuBlock
-                        : kCpuBlock),
-      to_measure_(wanted == 0 && on_gpu)
+  BlockSize(std::optional<int> wanted, bool on_gpu) :
+      limit_(wanted.value_or(on_gpu ? kFirstGpuBlock : kCpuBlock)), to_measure_(!wanted && on_gpu)
   {
   }
 

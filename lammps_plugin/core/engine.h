@@ -8,14 +8,14 @@
 #include "system.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace legato {
 
 struct EngineOptions {
-  int threads = 1;    // blocks evaluated side by side
-  int block =
-      128;    // largest number of centres in a block; 0: 128, on a GPU what its memory allows
+  int threads = 1;             // blocks evaluated side by side
+  std::optional<int> block;    // largest number of centres in a block; 128, on a GPU what fits
   DeviceWish device = DeviceWish::cpu;
   NodeProcess process;    // decides which GPU
 };

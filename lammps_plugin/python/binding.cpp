@@ -7,6 +7,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -102,10 +104,10 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
   module.doc() = "The engine behind pair_style allegro_legato.";
   py::register_exception<legato::Error>(module, "EngineError");
   py::class_<legato::Engine>(module, "Engine", "A deployed model and the threads that evaluate it.")
-      .def(py::init([](const std::string &path, int threads, int block) {
+      .def(py::init([](const std::string &path, int threads, std::optional<int> block) {
              return std::make_unique<legato::Engine>(path, legato::EngineOptions{threads, block});
            }),
-           py::arg("path"), py::kw_only(), py::arg("threads") = 1, py::arg("block") = 128)
+           py::arg("path"), py::kw_only(), py::arg("threads") = 1, py::arg("block") = py::none())
       .def(
           "compute", &compute, py::arg("positions"), py::arg("types"), py::arg("offsets"),
           py::arg("neighbours"), py::arg("with_forces") = true,
@@ -126,5 +128,6 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
           "cutoff", [](const legato::Engine &e) { return e.metadata().cutoff; }, "Angstrom")
       .def_property_readonly("dtype", [](const legato::Engine &e) { return e.metadata().dtype; })
       .def_property_readonly("threads", [](const legato::Engine &e) { return e.options().threads; })
-      .def_property_readonly("block", [](const legato::Engine &e) { return e.options().block; });
+      .def_property_readonly("block",
+                             [](const legato::Engine &e) { return e.block_size().limit(); });
 }

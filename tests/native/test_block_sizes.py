@@ -29,10 +29,12 @@ int main()
       std::cin >> n >> limit >> threads;
       std::cout << legato::centres_per_block(n, limit, threads) << '\n';
     } else if (what == "size") {
-      int wanted, on_gpu, n, centres, threads;
+      int on_gpu, n, centres, threads;
       double bytes, available;
+      std::string wanted;
       std::cin >> wanted >> on_gpu >> n;
-      legato::BlockSize size(wanted, on_gpu);
+      legato::BlockSize size(
+          wanted == "auto" ? std::nullopt : std::optional<int>(std::stoi(wanted)), on_gpu);
       std::cout << size.limit();
       for (; n > 0; --n) {
         std::cin >> what;
@@ -109,7 +111,7 @@ def test_blocks_are_even_and_not_too_large(limit, threads, core):
 
 def test_sizes_on_the_cpu_and_of_the_user_stay(core):
     measured = "measured 1e9 2048 8e9 1"
-    assert core(f"size 0 0 1 {measured}") == [[128, 128, 0, 0]]
+    assert core(f"size auto 0 1 {measured}") == [[128, 128, 0, 0]]
     assert core(f"size 500 0 1 {measured}") == [[500, 500, 0, 0]]
     assert core(f"size 500 1 1 {measured}") == [[500, 500, 0, 0]]
 
@@ -120,17 +122,17 @@ def test_size_on_a_gpu_follows_its_memory(core):
     for available in (1e9, 1e10):
         for threads in (1, 2):
             measured = f"measured {2048 * per_atom} 2048 {available} {threads}"
-            [[first, second, third, wanted, failures]] = core(f"size 0 1 2 {measured} {measured}")
+            [[first, second, third, wanted, failures]] = core(f"size auto 1 2 {measured} {measured}")
             assert (first, wanted, failures) == (2048, 0, 0)
             assert second == third == int(0.5 * available / per_atom / threads)
-    [[_, largest, *_]] = core("size 0 1 1 measured 1e6 2048 8e10 1")
+    [[_, largest, *_]] = core("size auto 1 1 measured 1e6 2048 8e10 1")
     assert largest == 32768
-    assert core("size 0 1 1 measured 1e6 100 8e10 1") == [[2048, 2048, 1, 0]]  # too few to tell
+    assert core("size auto 1 1 measured 1e6 100 8e10 1") == [[2048, 2048, 1, 0]]  # too few to tell
 
 
 def test_size_halves_when_it_does_not_fit(core):
-    assert core("size 0 1 3 fails 2048 fails 1024 fails 512") == [[2048, 1024, 512, 256, 0, 3]]
+    assert core("size auto 1 3 fails 2048 fails 1024 fails 512") == [[2048, 1024, 512, 256, 0, 3]]
     # a block of another thread, which failed at the size before
     assert core("size 100 0 2 fails 100 fails 100") == [[100, 50, 50, 0, 2]]
     # no growth afterwards
-    assert core("size 0 1 2 fails 2048 measured 1e6 2048 8e10 1") == [[2048, 1024, 1024, 0, 1]]
+    assert core("size auto 1 2 fails 2048 measured 1e6 2048 8e10 1") == [[2048, 1024, 1024, 0, 1]]
