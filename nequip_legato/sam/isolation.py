@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from nequip.train import NequIPLightningModule
 from nequip.train.ema import EMAWeights
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -104,12 +105,15 @@ class Stateful:
     def find(cls, module: nn.Module) -> "Stateful":
         """Look through ``module``, once: it takes longer than to keep what is found."""
 
-        def holds_metric(child: nn.Module) -> bool:
-            return any(isinstance(m, Metric) for m in child.modules())
+        def holds_metric(child: nn.Module | None) -> bool:
+            return child is not None and any(isinstance(m, Metric) for m in child.modules())
 
+        # not ``module`` itself, which is the whole training module
+        children = list(module.children())
+        if getattr(type(module), "training_step", None) is NequIPLightningModule.training_step:
+            children = [module.loss, module.train_metrics]  # all that it touches
         return cls(
-            # not ``module`` itself, which is the whole training module
-            metrics=[m for c in module.children() if holds_metric(c) for m in c.modules()],
+            metrics=[m for c in children if holds_metric(c) for m in c.modules()],
             buffers=[
                 m
                 for m in module.modules()

@@ -1,5 +1,6 @@
 """The second pass leaves no trace."""
 
+import csv
 import random
 
 import lightning
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics
+from lightning.pytorch.loggers import CSVLogger
 from sam_toy import Toy, fit, weights
 
 from nequip_legato import SAM
@@ -91,6 +93,29 @@ def test_logged_values_are_those_at_the_weights():
     assert all(set(step) == {"train_loss", *ours} for step in sam)
     assert all(step["legato/sharpness"] > 0 for step in sam)
     assert [step["train_loss"] for step in plain] == [step["train_loss"] for step in sam]
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5])
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("every", [0, 1, 3])
+def test_loggers_get_ours_at_the_steps_that_they_take(every, accumulate, rho, tmp_path):
+    """Also where training went on from a checkpoint, and behind an epoch of a broken window."""
+    options = {"log_every_n_steps": every, "accumulate_grad_batches": accumulate}
+    checkpoint = tmp_path / "at_four.ckpt"
+    logger = CSVLogger(tmp_path, version=0)
+    trainer = fit(Toy(adam), [SAM(rho=rho)], steps=4, logger=logger, **options)
+    trainer.save_checkpoint(checkpoint)
+    logger = CSVLogger(tmp_path, version=1)
+    fit(Toy(adam), [SAM(rho=rho)], steps=10, logger=logger, ckpt_path=checkpoint, **options)
+    rows = []
+    for version in (0, 1) if every else ():
+        with (tmp_path / "lightning_logs" / f"version_{version}" / "metrics.csv").open() as file:
+            rows += csv.DictReader(file)
+    assert [int(row["step"]) for row in rows] == [
+        n for n in range(10) if every and n % every == every - 1
+    ]
+    assert all(row["train_loss"] and row["legato/grad_norm"] for row in rows)
+    assert all(bool(row.get("legato/sharpness")) == (rho > 0) for row in rows)
 
 
 def test_random_numbers_are_the_same_in_both_passes_and_go_on_as_if_there_were_one():
