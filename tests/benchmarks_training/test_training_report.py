@@ -68,6 +68,6 @@ def test_quick_run(tmp_path):
     assert 0.6 < found["cpu"]["MomentumSAM"] < 1.5
     steps = json.loads((tmp_path / "quick" / "small-1.json").read_text())["steps"]
     assert {(s["method"], s["count"]) for s in steps} == {
-        ("plain", 1), ("SAM", 2), ("ASAM", 2), ("MomentumSAM", 1),
+        ("plain", 1), ("SAM", 2), ("SAM, logging", 2), ("ASAM", 2), ("MomentumSAM", 1),
         ("late", 1), ("late", 2), ("LookSAM", 1), ("LookSAM", 2),
     }  # fmt: skip
