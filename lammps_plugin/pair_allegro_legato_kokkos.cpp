@@ -94,6 +94,8 @@ PairAllegroLegatoKokkos<DeviceType>::~PairAllegroLegatoKokkos() = default;
 template <class DeviceType>
 void PairAllegroLegatoKokkos<DeviceType>::open_model(const std::string &path)
 {
+  // Asks all ranks, so it comes before whatever may fail on one of them.
+  const int sharers = legato::processes_per_gpu(node_process(), lmp->kokkos->ngpus);
   const legato::Device device = kokkos_device<DeviceType>();
   if (device_ == legato::DeviceWish::cpu && !device.is_cpu())
     throw legato::Error("'device cpu' was asked for, but Kokkos runs this pair style on a GPU; "
@@ -108,7 +110,6 @@ void PairAllegroLegatoKokkos<DeviceType>::open_model(const std::string &path)
   std::thread(legato::restore_thread_count).join();
   pool_->run_one([&] { model_ = legato::Model::load(path, threads_, device); });
   size_ = std::make_unique<legato::BlockSize>(block_, !device.is_cpu());
-  const int sharers = legato::processes_per_gpu(node_process(), lmp->kokkos->ngpus);
   memory_ = std::make_unique<legato::DeviceMemory>(device, sharers);
 }
 

@@ -19,7 +19,7 @@ def small_model(deployed, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("ranks", "style"), [(1, ""), (2, ""), (1, "threads 2"), (1, "block 50"), (1, "block 10")]
+    ("ranks", "style"), [(1, ""), (2, ""), (1, "threads 2"), (1, "block 50"), (1, "block 12")]
 )
 def test_the_run_goes_on(ranks, style, tmp_path, data_file, deployed, small_model):
     """The same forces, energies and virials, nothing twice."""
