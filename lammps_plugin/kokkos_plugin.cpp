@@ -7,9 +7,30 @@
 
 #include "pair_allegro_legato_kokkos.h"
 
+#include <sstream>
+
 extern "C" int lammps_config_accelerator(const char *, const char *, const char *);
 
 namespace {
+
+std::string built_version()
+{
+  return " " + std::to_string(KOKKOS_VERSION / 10000) + "." +
+         std::to_string(KOKKOS_VERSION / 100 % 100) + "." + std::to_string(KOKKOS_VERSION % 100);
+}
+
+// Kokkos tells its version only among the text of its configuration, and once it is switched on.
+std::string running_version()
+{
+  std::stringstream text;
+  Kokkos::print_configuration(text);
+  const std::string key = "Kokkos Version:";
+  for (std::string line; std::getline(text, line);) {
+    const auto at = line.find(key);
+    if (at != std::string::npos) return line.substr(at + key.size());
+  }
+  return "";
+}
 
 std::string built_backends()
 {
@@ -74,12 +95,14 @@ std::string legato::kokkos_mismatch()
   const struct {
     const char *what;
     std::string built, running;
-  } parts[] = {{"backends", built_backends(), running("api", apis)},
-               {"precision", built_precision(), running("precision", precisions)},
-               {"view layout", built_layout(), running("layout", layouts)}};
+    bool always_known;
+  } parts[] = {{"version", built_version(), running_version(), false},
+               {"backends", built_backends(), running("api", apis), true},
+               {"precision", built_precision(), running("precision", precisions), true},
+               {"view layout", built_layout(), running("layout", layouts), false}};
   for (const auto &part : parts) {
     const bool unknown = part.built.empty() || part.running.empty();
-    if (part.built != part.running && !(unknown && std::string(part.what) == "view layout"))
+    if (part.built != part.running && (part.always_known || !unknown))
       return std::string("The nequip-legato plugin was built for Kokkos ") + part.what +
              part.built + ", but this LAMMPS has" +
              (part.running.empty() ? " no Kokkos" : part.running);

@@ -10,7 +10,8 @@
 namespace legato {
 
 // How the plugin's Kokkos differs from that of the LAMMPS that loads it, both named; empty if it
-// does not. Backend, precision and layout decide how LAMMPS' arrays lie in memory.
+// does not. Version, backend, precision and layout decide how LAMMPS' arrays lie in memory. The
+// version is known once Kokkos is switched on; before, no style of ours uses it.
 std::string kokkos_mismatch();
 
 // For pair styles allegro_legato/kk, /kk/device and /kk/host.
