@@ -169,7 +169,7 @@ void PairAllegroLegato::load_model(const std::string &path)
   } catch (const std::exception &problem) {
     message = problem.what();
   }
-  const int failed = !message.empty();
+  int failed = !message.empty();    // not const: LAMMPS' stand-in for MPI takes no such pointers
   int failures = 0;
   MPI_Allreduce(&failed, &failures, 1, MPI_INT, MPI_SUM, world);
   if (failures == comm->nprocs) error->all(FLERR, "{}", message);
@@ -190,12 +190,12 @@ void PairAllegroLegato::load_model(const std::string &path)
 // One warning for all ranks, on the next step on which the energy is wanted.
 void PairAllegroLegato::warn_of_smaller_blocks()
 {
-  const int mine = block_size().n_failures();
+  int mine = block_size().n_failures();
   int all = 0;
   MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_SUM, world);
   if (all == n_failures_) return;
   n_failures_ = all;
-  const int limit = block_size().limit();
+  int limit = block_size().limit();
   int smallest = limit;
   MPI_Allreduce(&limit, &smallest, 1, MPI_INT, MPI_MIN, world);
   if (comm->me == 0)
@@ -308,7 +308,7 @@ void PairAllegroLegato::compute(int eflag, int vflag)
 void PairAllegroLegato::store_domain(const double smallest_ratio, const double n_outside,
                                      const double largest)
 {
-  const double mine[2] = {-smallest_ratio, largest};
+  double mine[2] = {-smallest_ratio, largest};
   double all[2];
   MPI_Allreduce(mine, all, 2, MPI_DOUBLE, MPI_MAX, world);
   pvector[0] = comm->me == 0 ? -all[0] : 0.0;
