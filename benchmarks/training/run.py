@@ -22,10 +22,16 @@ def main() -> None:
     parser.add_argument(
         "--cases", nargs="+", metavar="MODEL:BATCH", help="such as small:4; default all"
     )
+    parser.add_argument("--add", action="store_true", help="rounds to those that are there")
+    parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", help="with --add: only these, such as plain SAM"
+    )
     parser.add_argument("--results", type=Path, default=HERE / "results")
     chosen = parser.parse_args()
+    if chosen.methods and not chosen.add:
+        parser.error("--methods needs --add: the table needs every method once")
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch
-    from step_ratios import report, save
+    from step_ratios import earlier, report, save
     from step_times import measure
 
     cases = CASES
@@ -35,8 +41,10 @@ def main() -> None:
         cases = CASES[:1]
     folder = chosen.results / "quick" if chosen.quick else chosen.results
     for model, batch in cases:
-        rows = measure(model, batch, rounds=1 if chosen.quick else chosen.rounds)
-        save(folder, model, batch, rows)  # at once: a later case may take long
+        known = earlier(folder, model, batch) if chosen.add else []
+        rounds = 1 if chosen.quick else chosen.rounds
+        rows = measure(model, batch, rounds=rounds, only=chosen.methods)
+        save(folder, model, batch, known + rows)  # at once: a later case may take long
         print(report(folder), flush=True)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ratios", "report", "save"]
+__all__ = ["earlier", "ratios", "report", "save"]
 
 OVERHEAD = {"SAM": "overhead of SAM, %", "SAM, logging": "the same where it logs, %"}
 TARGETS = {"SAM": 2.05, "late, 10 %": 1.12, "MomentumSAM": 1.05, OVERHEAD["SAM"]: 2.0}
@@ -31,6 +31,12 @@ def save(folder: Path, model: str, batch: int, rows: list[dict[str, Any]]) -> No
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(data, indent=0) + "\n")
     beside.replace(path)
+
+
+def earlier(folder: Path, model: str, batch: int) -> list[dict[str, Any]]:
+    """Steps of a case that were measured before; none if there are none."""
+    path = folder / f"{model}-{batch}.json"
+    return json.loads(path.read_text())["steps"] if path.is_file() else []
 
 
 def ratios(rows: list[dict[str, Any]], clock: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import logging
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,16 @@ class Clock(lightning.Callback):
         self._last = now
 
 
-def measure(model: str, batch: int, *, rounds: int) -> list[dict[str, Any]]:
+def measure(
+    model: str, batch: int, *, rounds: int, only: Sequence[str] | None = None
+) -> list[dict[str, Any]]:
     """Times of single steps of every method.
 
     Args:
         model: a key of ``MODELS``.
         batch: frames of 64 atoms per step.
         rounds: how often to go through all methods.
+        only: methods; default all.
 
     Returns:
         Per step: method, round, seconds of processor (``cpu``) and ``wall``, those of the former
@@ -100,7 +104,8 @@ def measure(model: str, batch: int, *, rounds: int) -> list[dict[str, Any]]:
     set_global_state()
     frames = _batch(batch)
     # what logging takes does not depend on the batch
-    methods = {k: v for k, v in METHODS.items() if batch == 1 or k != "SAM, logging"}
+    names = only or [k for k in METHODS if batch == 1 or k != "SAM, logging"]
+    methods = {name: METHODS[name] for name in names}
     modules = {name: _module(model) for name in methods}
     rows = []
     for number in range(rounds):

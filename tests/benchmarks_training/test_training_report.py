@@ -58,9 +58,8 @@ def test_ratios(ratios):
 
 @pytest.mark.slow
 def test_quick_run(tmp_path):
-    subprocess.run(
-        [sys.executable, str(FOLDER / "run.py"), "--quick", "--results", str(tmp_path)], check=True
-    )
+    command = [sys.executable, str(FOLDER / "run.py"), "--quick", "--results", str(tmp_path)]
+    subprocess.run(command, check=True)
     (found,) = json.loads((tmp_path / "quick" / "ratios.json").read_text())
     assert (found["model"], found["batch"]) == ("small", 1)
     # Two passes are about two passes, one is about one, whatever else the machine does.
@@ -71,3 +70,8 @@ def test_quick_run(tmp_path):
         ("plain", 1), ("SAM", 2), ("SAM, logging", 2), ("ASAM", 2), ("MomentumSAM", 1),
         ("late", 1), ("late", 2), ("LookSAM", 1), ("LookSAM", 2),
     }  # fmt: skip
+    subprocess.run([*command, "--add", "--methods", "plain"], check=True)
+    more = json.loads((tmp_path / "quick" / "small-1.json").read_text())["steps"]
+    assert more[: len(steps)] == steps
+    assert len(more) > len(steps)
+    assert {s["method"] for s in more[len(steps) :]} == {"plain"}
