@@ -22,6 +22,7 @@ std::string built_version()
 // Kokkos tells its version only among the text of its configuration, and once it is switched on.
 std::string running_version()
 {
+  if (!Kokkos::is_initialized()) return "";
   std::stringstream text;
   Kokkos::print_configuration(text);
   const std::string key = "Kokkos Version:";

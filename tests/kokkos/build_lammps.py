@@ -16,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from importlib import metadata
 from pathlib import Path
 
 from filelock import FileLock
@@ -29,6 +30,7 @@ __all__ = ["BUILD_VARIABLE", "SOURCES_VARIABLE", "build", "existing_build"]
 SOURCES_VARIABLE = "NEQUIP_LEGATO_THIRD_PARTY"
 BUILD_VARIABLE = "NEQUIP_LEGATO_KOKKOS_BUILD"
 _PROGRAMS = Path(sys.executable).parent
+_MPI = metadata.distribution("mpich")
 _KOKKOS = "kokkos-5.0.2.tar.gz"
 _LAMMPS = "lammps-4Jul2026-kokkos.tar.xz"
 _PACKAGES = ["KOKKOS", "MOLECULE", "PLUGIN"]
@@ -63,17 +65,19 @@ def _sources() -> Path:
 
 
 def _target() -> Path:
-    """Folder of the build: another one for other sources, settings or another MPI."""
+    """Folder of the build: another one for other sources, settings or another MPI.
+
+    It does not depend on this Python's environment: the build has an MPI of its own, so that
+    checkouts share it and it outlives them.
+    """
     digest = hashlib.sha256()
-    for name in (_KOKKOS, _LAMMPS):
-        with (_sources() / name).open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    for part in (
-        Path(__file__).with_name("lammps_sources.py").read_bytes(),
-        str(_PROGRAMS).encode(),
+    for path in (
+        _sources() / _KOKKOS,
+        _sources() / _LAMMPS,
+        Path(__file__).with_name("lammps_sources.py"),
     ):
-        digest.update(part)
-    digest.update(repr([_KOKKOS_SETTINGS, _LAMMPS_SETTINGS]).encode())
+        digest.update(path.read_bytes())
+    digest.update(repr([_KOKKOS_SETTINGS, _LAMMPS_SETTINGS, _MPI.version]).encode())
     return user_cache_path("nequip-legato-tests") / f"lammps-kokkos-{digest.hexdigest()[:16]}"
 
 
@@ -103,6 +107,7 @@ def build(jobs: int) -> Path:
         found, _ = existing_build()
         if found is None:
             target.mkdir(exist_ok=True)  # an interrupted build goes on where it was
+            _copy_mpi(target / "mpi")
             _build_kokkos(target, jobs)
             _build_lammps(target, jobs)
     return target / "lammps-build"
@@ -128,6 +133,17 @@ def _extract(archive: Path, folder: Path) -> Path:
     return next(path for path in sorted(folder.iterdir()) if path.is_dir())
 
 
+def _copy_mpi(folder: Path) -> None:
+    """Copy the MPICH of this Python's environment, which finds its parts wherever it lies."""
+    prefix = Path(sys.prefix).resolve()
+    for file in _MPI.files or []:
+        source = Path(file.locate()).resolve()
+        if source.is_relative_to(prefix):
+            copy = folder / source.relative_to(prefix)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, copy)
+
+
 def _build_kokkos(target: Path, jobs: int) -> None:
     cmake = _PROGRAMS / "cmake"
     source = _extract(_sources() / _KOKKOS, target / "kokkos")
@@ -146,13 +162,13 @@ def _build_lammps(target: Path, jobs: int) -> None:
     text = wanted.read_text()
     relaxed = text.replace("find_package(Kokkos 5.1.0", "find_package(Kokkos 5.0")
     if relaxed != text:
-        wanted.write_text(relaxed)
         print(f"{leave_out(source / 'src', _PACKAGES)} files of LAMMPS are left out", flush=True)
+        wanted.write_text(relaxed)
     scratch = target / "lammps-build"
     where = ["-S", source / "cmake", "-B", scratch]
     needs = [
         f"-DCMAKE_PREFIX_PATH={target / 'kokkos-install'}",
-        f"-DMPI_CXX_COMPILER={_PROGRAMS / 'mpicxx'}",
+        f"-DMPI_CXX_COMPILER={target / 'mpi' / 'bin' / 'mpicxx'}",
     ]
     _run(cmake, *where, *_compilers(), *_LAMMPS_SETTINGS, *needs)
     _run(cmake, "--build", scratch, "--parallel", jobs)
@@ -165,7 +181,7 @@ def main() -> int:
     jobs = parser.parse_args().jobs
     found, reason = existing_build()
     if found is None and "is not built" not in reason:
-        print(f"skipped: {reason}")
+        print(f"LAMMPS with Kokkos is not built, and its tests are skipped: {reason}")
         return 0
     if found is None:
         started = time.perf_counter()

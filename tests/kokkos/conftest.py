@@ -47,7 +47,12 @@ def kokkos_plugin(kokkos_build: Path) -> Path:
 @pytest.fixture(scope="session")
 def plain_program(kokkos_build: Path, kokkos_plugin: Path) -> Program:
     """The same LAMMPS without switching Kokkos on."""
-    environment = {"LAMMPS_PLUGIN_PATH": str(kokkos_plugin), "OMP_PROC_BIND": "false"}
+    environment = {
+        "LAMMPS_PLUGIN_PATH": str(kokkos_plugin),
+        "OMP_PROC_BIND": "false",
+        # tests run side by side: a thread that waits must not take the core from those that work
+        "OMP_WAIT_POLICY": "passive",
+    }
     return Program(path=kokkos_build / "lmp", environment=environment)
 
 

@@ -96,6 +96,7 @@ def test_kokkos_style_needs_kokkos_switched_on(tmp_path, folder, plain_program, 
         run = run_lammps(tmp_path, lammps_input(deployed(), pair=pair))
     assert run.returncode != 0
     assert "-k on" in run.error
+    assert "not initialized" not in run.text  # the plugin asked Kokkos nothing
 
 
 def test_not_a_build_folder(tmp_path):
