@@ -105,6 +105,7 @@ class LegatoCalculator(Calculator):
             offsets,
             (n + image[order]).astype(np.int32),
             with_forces=not _ENERGIES.issuperset(properties),
+            with_atomic_virials=False,
         )
         self.results = {
             "energy": result["energy"],

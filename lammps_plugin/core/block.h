@@ -7,31 +7,35 @@
 // at the node of its type. Blocks are exact and hold no ghost atoms.
 #pragma once
 
+#include "aligned_array.h"
+
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 namespace legato {
 
 // Deployed models are compiled for two edges or more: torch.export specialises the sizes 0 and 1.
 constexpr std::int64_t kMinEdges = 2;
 
+// Its arrays are kept from block to block, with room for the largest.
 struct Block {
   std::int64_t n_centres = 0;
-  std::int64_t n_edges = 0;                // with padding
-  std::int64_t n_real_edges = 0;           // without padding
-  std::vector<std::int64_t> atom_types;    // (n_centres + num_types)
-  std::vector<std::int64_t> edge_index;    // (2, n_edges), centres then neighbours
-  std::vector<double> edge_vectors;        // (n_edges, 3), x_neighbour - x_centre, Angstrom
-  std::vector<int> atoms;                  // (n_centres) index of each centre in the system
-  std::vector<int> neighbours;             // (n_real_edges) index of the neighbour in the system
-
-  std::int64_t n_nodes() const { return static_cast<std::int64_t>(atom_types.size()); }
+  std::int64_t n_nodes = 0;                 // centres, then one node per type
+  std::int64_t n_edges = 0;                 // with padding
+  std::int64_t n_real_edges = 0;            // without padding
+  AlignedArray<std::int64_t> atom_types;    // (n_nodes)
+  AlignedArray<std::int64_t> edge_index;    // (2, n_edges), rising centres, then neighbours
+  AlignedArray<double> edge_vectors;        // (n_edges, 3), x_neighbour - x_centre, Angstrom
+  AlignedArray<int> atoms;                  // (n_centres) index of each centre in the system
+  AlignedArray<int> neighbours;             // (n_real_edges) index of the neighbour in the system
 };
 
+// Valid as long as `owner`.
 struct BlockResult {
-  std::vector<double> atomic_energy;    // (n_centres), eV
-  std::vector<double> edge_forces;      // (n_real_edges, 3), dE/d(edge vector), eV/Angstrom
-  double model_seconds = 0.0;           // processor time inside the model, copies left out
+  const double *atomic_energy = nullptr;    // (n_centres), eV
+  const double *edge_forces = nullptr;      // (n_real_edges, 3), dE/d(edge vector), eV/Angstrom
+  std::shared_ptr<void> owner;
+  double model_seconds = 0.0;    // processor time inside the model, copies left out
 };
 
 }    // namespace legato

@@ -1,47 +1,86 @@
 // SPDX-License-Identifier: MIT
 #include "edges.h"
 
+#include <algorithm>
 #include <limits>
+#include <vector>
 
 namespace legato {
+
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// What a distance is compared with, per pair of types.
+struct Limits {
+  std::vector<double> cutoff_squared;
+  // An infinite shortest distance (pair never seen in training) makes no statement: ratio inf.
+  std::vector<double> inverse_shortest_squared;
+
+  explicit Limits(const Metadata &metadata) :
+      cutoff_squared(metadata.edge_cutoffs), inverse_shortest_squared(metadata.shortest_distance)
+  {
+    for (auto &value : cutoff_squared) value *= value;
+    for (auto &value : inverse_shortest_squared)
+      value = value < kInfinity ? 1.0 / (value * value) : kInfinity;
+  }
+};
+
+// The centres that the model knows, then one node per type.
+void gather_nodes(const System &system, int num_types, int begin, int end, Block &block)
+{
+  block.atoms.make_room(end - begin);
+  block.atom_types.make_room(end - begin + num_types);
+  block.n_centres = 0;
+  for (int c = begin; c < end; ++c) {
+    const int i = system.centres[c];
+    const int type = system.model_type(i);
+    if (type < 0) continue;
+    block.atoms[block.n_centres] = i;
+    block.atom_types[block.n_centres++] = type;
+  }
+  block.n_nodes = block.n_centres;
+  for (int type = 0; type < num_types; ++type) block.atom_types[block.n_nodes++] = type;
+}
+
+// Room for all candidates. Returns their number.
+std::int64_t make_room_for_edges(const System &system, Block &block)
+{
+  std::int64_t n_candidates = 0;
+  for (std::int64_t centre = 0; centre < block.n_centres; ++centre)
+    n_candidates += system.n_neighbours[block.atoms[centre]];
+  const auto room = std::max(n_candidates + 1, kMinEdges);    // one more is written to, see below
+  block.edge_index.make_room(2 * room);
+  block.edge_vectors.make_room(3 * room);
+  block.neighbours.make_room(room);
+  return room;
+}
+
+}    // namespace
 
 Closeness gather_block(const System &system, const Metadata &metadata, int begin, int end,
                        Block &block)
 {
   const int num_types = metadata.num_types();
-  std::vector<double> cutoff_squared(metadata.edge_cutoffs);
-  for (auto &value : cutoff_squared) value *= value;
-  // An infinite shortest distance (pair never seen in training) makes no statement: ratio inf.
-  std::vector<double> inverse_shortest_squared(metadata.shortest_distance);
-  for (auto &value : inverse_shortest_squared)
-    value = value < std::numeric_limits<double>::infinity()
-                ? 1.0 / (value * value)
-                : std::numeric_limits<double>::infinity();
+  const Limits limits(metadata);
+  gather_nodes(system, num_types, begin, end, block);
+  const std::int64_t room = make_room_for_edges(system, block);
 
-  block.atoms.clear();
-  block.atom_types.clear();
-  for (int c = begin; c < end; ++c) {
-    const int i = system.centres[c];
-    const int type = system.model_type(i);
-    if (type < 0) continue;
-    block.atoms.push_back(i);
-    block.atom_types.push_back(type);
-  }
-  block.n_centres = static_cast<std::int64_t>(block.atoms.size());
-  for (int type = 0; type < num_types; ++type) block.atom_types.push_back(type);
-
+  std::int64_t *const centres = block.edge_index.data();
+  std::int64_t *const nodes = centres + room;    // moved to behind the centres in the end
+  double *const vectors = block.edge_vectors.data();
+  int *const neighbours = block.neighbours.data();
   Closeness closeness;
-  closeness.smallest_ratio_squared = std::numeric_limits<double>::infinity();
-  block.neighbours.clear();
-  block.edge_vectors.clear();
-  std::vector<std::int64_t> &index = block.edge_index;
-  index.clear();
-  std::vector<std::int64_t> neighbour_nodes;
+  closeness.smallest_ratio_squared = kInfinity;
+  std::int64_t n_edges = 0;
   for (std::int64_t centre = 0; centre < block.n_centres; ++centre) {
     const int i = block.atoms[centre];
     const double *xi = system.positions + 3 * static_cast<std::size_t>(i);
     const auto row = block.atom_types[centre] * num_types;
-    bool outside = false;
+    const double *cutoff_squared = limits.cutoff_squared.data() + row;
+    const double *inverse_shortest_squared = limits.inverse_shortest_squared.data() + row;
+    const std::int64_t first = n_edges;
+    double smallest = kInfinity;
     for (int k = 0; k < system.n_neighbours[i]; ++k) {
       const int j = system.neighbours[i][k] & system.neighbour_mask;
       const int type = system.model_type(j);
@@ -49,25 +88,31 @@ Closeness gather_block(const System &system, const Metadata &metadata, int begin
       const double *xj = system.positions + 3 * static_cast<std::size_t>(j);
       const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2];
       const double r2 = dx * dx + dy * dy + dz * dz;
-      if (r2 >= cutoff_squared[row + type]) continue;
-      index.push_back(centre);
-      neighbour_nodes.push_back(block.n_centres + type);
-      block.edge_vectors.insert(block.edge_vectors.end(), {dx, dy, dz});
-      block.neighbours.push_back(j);
-      const double ratio = r2 * inverse_shortest_squared[row + type];
-      if (ratio < closeness.smallest_ratio_squared) closeness.smallest_ratio_squared = ratio;
-      outside = outside || ratio < 1.0;
+      // Every candidate is written down, and stays if the next one is written behind it: a branch
+      // would be guessed wrong for every third. Positions that are no numbers stay, and show.
+      neighbours[n_edges] = j;
+      nodes[n_edges] = block.n_centres + type;
+      vectors[3 * n_edges] = dx;
+      vectors[3 * n_edges + 1] = dy;
+      vectors[3 * n_edges + 2] = dz;
+      const bool is_edge = !(r2 >= cutoff_squared[type]);
+      n_edges += is_edge;
+      const double ratio = is_edge ? r2 * inverse_shortest_squared[type] : kInfinity;
+      smallest = ratio < smallest ? ratio : smallest;
     }
-    if (outside) ++closeness.n_outside;
+    std::fill(centres + first, centres + n_edges, centre);
+    closeness.smallest_ratio_squared = std::min(closeness.smallest_ratio_squared, smallest);
+    if (smallest < 1.0) ++closeness.n_outside;
   }
 
-  block.n_real_edges = static_cast<std::int64_t>(block.neighbours.size());
-  for (block.n_edges = block.n_real_edges; block.n_edges < kMinEdges; ++block.n_edges) {
-    index.push_back(block.n_centres);
-    neighbour_nodes.push_back(block.n_centres);
-    block.edge_vectors.insert(block.edge_vectors.end(), {0.5 * metadata.cutoff, 0.0, 0.0});
+  block.n_real_edges = n_edges;
+  for (; n_edges < kMinEdges; ++n_edges) {
+    centres[n_edges] = nodes[n_edges] = block.n_centres;
+    vectors[3 * n_edges] = 0.5 * metadata.cutoff;
+    vectors[3 * n_edges + 1] = vectors[3 * n_edges + 2] = 0.0;
   }
-  index.insert(index.end(), neighbour_nodes.begin(), neighbour_nodes.end());
+  block.n_edges = n_edges;
+  std::copy(nodes, nodes + n_edges, centres + n_edges);
   return closeness;
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "engine.h"
 
+#include "allocator.h"
 #include "device_memory.h"
 #include "edges.h"
 #include "error.h"
@@ -61,33 +62,48 @@ double larger(double a, double b)
   return a > b || std::isnan(a) ? a : b;
 }
 
-void add_block(const Block &block, const BlockResult &result, Output &output)
+void add_energies(const Block &block, const BlockResult &result, Output &output)
 {
-  const double unit = output.energy_unit;
   for (std::int64_t centre = 0; centre < block.n_centres; ++centre) {
-    const double energy = unit * result.atomic_energy[centre];
+    const double energy = output.energy_unit * result.atomic_energy[centre];
     output.energy += energy;
     if (output.atomic_energy) output.atomic_energy[block.atoms[centre]] += energy;
   }
+}
 
-  if (!output.forces) return;
-
+void add_forces(const Block &block, const BlockResult &result, Output &output)
+{
+  const double unit = output.energy_unit;
   double largest_squared = 0.0;
+  const std::int64_t *centres = block.edge_index.data();
+  for (std::int64_t edge = 0; edge < block.n_real_edges;) {
+    const std::int64_t centre = centres[edge];
+    double sum[3] = {0.0, 0.0, 0.0};    // edges of a centre follow each other
+    for (; edge < block.n_real_edges && centres[edge] == centre; ++edge) {
+      const double *dE_dr = result.edge_forces + 3 * edge;
+      const double t[3] = {unit * dE_dr[0], unit * dE_dr[1], unit * dE_dr[2]};
+      double *fj = output.forces + 3 * static_cast<std::size_t>(block.neighbours[edge]);
+      for (int k = 0; k < 3; ++k) {
+        sum[k] += t[k];
+        fj[k] -= t[k];
+      }
+      largest_squared = larger(largest_squared, t[0] * t[0] + t[1] * t[1] + t[2] * t[2]);
+    }
+    double *fi = output.forces + 3 * static_cast<std::size_t>(block.atoms[centre]);
+    for (int k = 0; k < 3; ++k) fi[k] += sum[k];
+  }
+  output.largest_edge_force = larger(output.largest_edge_force, std::sqrt(largest_squared));
+}
+
+void add_virials(const Block &block, const BlockResult &result, Output &output)
+{
   double virial[6] = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
-  const bool with_virial = output.virial || output.atomic_virial || output.centroid_virial;
   for (std::int64_t edge = 0; edge < block.n_real_edges; ++edge) {
     const std::size_t i = block.atoms[block.edge_index[edge]];
     const std::size_t j = block.neighbours[edge];
     const double *r = &block.edge_vectors[3 * edge];
-    const double t[3] = {unit * result.edge_forces[3 * edge],
-                         unit * result.edge_forces[3 * edge + 1],
-                         unit * result.edge_forces[3 * edge + 2]};
-    for (int k = 0; k < 3; ++k) {
-      output.forces[3 * i + k] += t[k];
-      output.forces[3 * j + k] -= t[k];
-    }
-    largest_squared = larger(largest_squared, t[0] * t[0] + t[1] * t[1] + t[2] * t[2]);
-    if (!with_virial) continue;
+    double t[3];
+    for (int k = 0; k < 3; ++k) t[k] = output.energy_unit * result.edge_forces[3 * edge + k];
     for (int k = 0; k < 6; ++k) {
       const double w = -r[kRow[k]] * t[kColumn[k]];
       virial[k] += w;
@@ -101,7 +117,15 @@ void add_block(const Block &block, const BlockResult &result, Output &output)
   }
   if (output.virial)
     for (int k = 0; k < 6; ++k) output.virial[k] += virial[k];
-  output.largest_edge_force = larger(output.largest_edge_force, std::sqrt(largest_squared));
+}
+
+void add_block(const Block &block, const BlockResult &result, Output &output)
+{
+  add_energies(block, result, output);
+  if (!output.forces) return;
+  add_forces(block, result, output);
+  if (output.virial || output.atomic_virial || output.centroid_virial)
+    add_virials(block, result, output);
 }
 
 }    // namespace
@@ -121,6 +145,7 @@ struct Engine::Parts {
   Parts(const std::string &path, const EngineOptions &wanted) : options(wanted)
   {
     check_block_and_threads(options.block, options.threads);
+    keep_freed_memory();
     pool = std::make_unique<WorkerPool>(options.threads, use_single_thread);
     std::thread(restore_thread_count).join();
     pool->run_one([&] {

@@ -25,14 +25,14 @@ class Model {
   // Throws Error as load does.
   static std::string device_of(const std::string &path);
 
-  // Energies and edge forces of one block, whose arrays are copied to the device and back.
+  // Energies and edge forces of one block, whose arrays are copied to a GPU and back.
   // Safe to call from several threads. Throws OutOfMemory if the device has too little of it.
   virtual void evaluate(Block &block, BlockResult &result) = 0;
-  // Energies of one block; the edge forces are left empty. Without a backward pass where the file
+  // Energies of one block, and no edge forces. Without a backward pass where the file
   // can do so: TorchScript always, AOTInductor if it was deployed with a second, energy-only model.
   virtual void evaluate_energy(Block &block, BlockResult &result) = 0;
 
-  // The same for arrays of the caller, which are not copied.
+  // The same for arrays of the caller on the device, which are not copied.
   virtual void evaluate_view(const BlockView &block, BlockViewResult &result) = 0;
 
   const Metadata &metadata() const { return metadata_; }

@@ -99,8 +99,7 @@ class AOTInductorModel : public Model {
     const StreamScope stream(device_);
     with_failures(device_, [&] {
       const auto outputs = run(*whole_, block, result);
-      read_energy(outputs.at(0), block, result);
-      read_forces(outputs.at(1), block, result);
+      read_results(outputs.at(0), outputs.at(1), block, result);
     });
   }
 
@@ -110,7 +109,6 @@ class AOTInductorModel : public Model {
     with_failures(device_, [&] {
       read_energy(run(energy_ ? *energy_ : *whole_, block, result).at(0), block, result);
     });
-    result.edge_forces.clear();
   }
 
   void evaluate_view(const BlockView &block, BlockViewResult &result) override
@@ -133,7 +131,7 @@ class AOTInductorModel : public Model {
 
   std::vector<at::Tensor> run(Loader &loader, Block &block, BlockResult &result) const
   {
-    const ModelInputs tensors = copied(block, device_);
+    const ModelInputs tensors = inputs_of(block, device_);
     const Stopwatch stopwatch;
     auto outputs = forward(loader, tensors);
     result.model_seconds = stopwatch.seconds();

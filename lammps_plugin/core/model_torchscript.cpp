@@ -40,8 +40,8 @@ class TorchScriptModel : public Model {
     const StreamScope stream(device_);
     with_failures(device_, [&] {
       const auto outputs = run(module_, block, result);
-      read_energy(outputs.at("atomic_energy").toTensor(), block, result);
-      read_forces(outputs.at("edge_forces").toTensor(), block, result);
+      read_results(outputs.at("atomic_energy").toTensor(), outputs.at("edge_forces").toTensor(),
+                   block, result);
     });
   }
 
@@ -56,8 +56,8 @@ class TorchScriptModel : public Model {
       });
     } else {
       evaluate(block, result);
+      result.edge_forces = nullptr;
     }
-    result.edge_forces.clear();
   }
 
   void evaluate_view(const BlockView &block, BlockViewResult &result) override
@@ -101,7 +101,7 @@ class TorchScriptModel : public Model {
 
   Outputs run(torch::jit::Module &module, Block &block, BlockResult &result) const
   {
-    const ModelInputs tensors = copied(block, device_);
+    const ModelInputs tensors = inputs_of(block, device_);
     const Stopwatch stopwatch;
     auto outputs = forward(module, tensors);
     result.model_seconds = stopwatch.seconds();

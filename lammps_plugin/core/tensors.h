@@ -10,11 +10,9 @@
 #include <ATen/ATen.h>
 #include <c10/core/StreamGuard.h>
 
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <utility>
-#include <vector>
 
 namespace legato {
 
@@ -46,15 +44,14 @@ struct ModelInputs {
   at::Tensor pos, edge_index, atom_types, edge_vectors;
 };
 
-// A block's arrays as tensors on a device. They are copies: on the CPU because torch aligns its own
-// memory, and vectorized sums over memory that is aligned by chance would differ in the last bit
-// from thread to thread; for a GPU in page-locked memory, which the device reads by itself.
-inline ModelInputs copied(Block &block, const Device &device)
+// A block's arrays as tensors on a device: in place on the CPU; copied for a GPU, through
+// page-locked memory, which the device reads by itself.
+inline ModelInputs inputs_of(Block &block, const Device &device)
 {
   const auto tensor = [&device](auto &numbers, at::IntArrayRef size, at::ScalarType type) {
     const auto options = at::TensorOptions().dtype(type);
     const at::Tensor ours = at::from_blob(numbers.data(), size, options);
-    if (device.is_cpu()) return ours.clone();
+    if (device.is_cpu()) return ours;
     // torch keeps page-locked memory for later, and only once the copy out of it is over
     at::Tensor locked = at::empty(size, options.pinned_memory(true));
     locked.copy_(ours);
@@ -63,9 +60,9 @@ inline ModelInputs copied(Block &block, const Device &device)
   ModelInputs inputs;
   // The model takes positions only because nequip's tracer asks for them; it never reads them.
   inputs.pos =
-      at::zeros({block.n_nodes(), 3}, at::TensorOptions(torch_device(device)).dtype(at::kDouble));
+      at::zeros({block.n_nodes, 3}, at::TensorOptions(torch_device(device)).dtype(at::kDouble));
   inputs.edge_index = tensor(block.edge_index, {2, block.n_edges}, at::kLong);
-  inputs.atom_types = tensor(block.atom_types, {block.n_nodes()}, at::kLong);
+  inputs.atom_types = tensor(block.atom_types, {block.n_nodes}, at::kLong);
   inputs.edge_vectors = tensor(block.edge_vectors, {block.n_edges, 3}, at::kDouble);
   return inputs;
 }
@@ -93,30 +90,37 @@ inline Error wrong_size()
                "build'");
 }
 
-// The first `wanted` numbers of a tensor that has `size` or, if `at_least`, more.
-inline void read_numbers(const at::Tensor &tensor, std::int64_t size, bool at_least,
-                         std::int64_t wanted, std::vector<double> &numbers)
+// The first `wanted` numbers of a tensor that has `size` or, if `at_least`, more, on the CPU.
+inline at::Tensor numbers_of(const at::Tensor &tensor, std::int64_t size, bool at_least,
+                             std::int64_t wanted)
 {
   at::Tensor values = tensor.detach().to(at::kDouble).contiguous();
   if (at_least ? values.numel() < size : values.numel() != size) throw wrong_size();
-  if (!values.is_cpu()) {
-    const auto options = at::TensorOptions().dtype(at::kDouble).pinned_memory(true);
-    at::Tensor locked = at::empty({wanted}, options);
-    locked.copy_(values.view({-1}).slice(0, 0, wanted));    // waits for the device
-    values = locked;
-  }
-  numbers.resize(wanted);
-  std::memcpy(numbers.data(), values.data_ptr<double>(), sizeof(double) * numbers.size());
+  if (values.is_cpu()) return values;
+  const auto options = at::TensorOptions().dtype(at::kDouble).pinned_memory(true);
+  at::Tensor locked = at::empty({wanted}, options);
+  locked.copy_(values.view({-1}).slice(0, 0, wanted));    // waits for the device
+  return locked;
 }
 
 inline void read_energy(const at::Tensor &atomic_energy, const Block &block, BlockResult &result)
 {
-  read_numbers(atomic_energy, block.n_centres, true, block.n_centres, result.atomic_energy);
+  auto kept = std::make_shared<at::Tensor>(
+      numbers_of(atomic_energy, block.n_centres, true, block.n_centres));
+  result.atomic_energy = kept->data_ptr<double>();
+  result.edge_forces = nullptr;
+  result.owner = std::move(kept);
 }
 
-inline void read_forces(const at::Tensor &edge_forces, const Block &block, BlockResult &result)
+inline void read_results(const at::Tensor &atomic_energy, const at::Tensor &edge_forces,
+                         const Block &block, BlockResult &result)
 {
-  read_numbers(edge_forces, 3 * block.n_edges, false, 3 * block.n_real_edges, result.edge_forces);
+  auto kept = std::make_shared<std::pair<at::Tensor, at::Tensor>>(
+      numbers_of(atomic_energy, block.n_centres, true, block.n_centres),
+      numbers_of(edge_forces, 3 * block.n_edges, false, 3 * block.n_real_edges));
+  result.atomic_energy = kept->first.data_ptr<double>();
+  result.edge_forces = kept->second.data_ptr<double>();
+  result.owner = std::move(kept);
 }
 
 // Leaves the results on the device.

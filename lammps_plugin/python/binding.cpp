@@ -25,7 +25,8 @@ void require(bool holds, const std::string &message)
 
 // Energies, forces and virials of the first n_centres atoms' energies.
 py::dict compute(legato::Engine &engine, const Array<double> &positions, const Array<int> &types,
-                 const Array<std::int64_t> &offsets, const Array<int> &neighbours, bool with_forces)
+                 const Array<std::int64_t> &offsets, const Array<int> &neighbours, bool with_forces,
+                 bool with_atomic_virials)
 {
   require(positions.ndim() == 2 && positions.shape(1) == 3, "positions must have shape (n, 3)");
   const auto n_atoms = positions.shape(0);
@@ -55,8 +56,10 @@ py::dict compute(legato::Engine &engine, const Array<double> &positions, const A
   for (int type = 0; type <= num_types; ++type) type_map[type] = type - 1;
 
   const py::ssize_t n_forces = with_forces ? n_atoms : 0;
+  with_atomic_virials = with_atomic_virials && with_forces;
+  const py::ssize_t n_virials = with_atomic_virials ? n_atoms : 0;
   py::array_t<double> forces({n_forces, py::ssize_t(3)}), atomic_energy(n_atoms), virial(6),
-      atomic_virial({n_forces, py::ssize_t(6)}), centroid_virial({n_forces, py::ssize_t(9)});
+      atomic_virial({n_virials, py::ssize_t(6)}), centroid_virial({n_virials, py::ssize_t(9)});
   for (auto *array : {&forces, &atomic_energy, &virial, &atomic_virial, &centroid_virial})
     std::fill_n(array->mutable_data(), array->size(), 0.0);
 
@@ -74,6 +77,8 @@ py::dict compute(legato::Engine &engine, const Array<double> &positions, const A
   if (with_forces) {
     output.forces = forces.mutable_data();
     output.virial = virial.mutable_data();
+  }
+  if (with_atomic_virials) {
     output.atomic_virial = atomic_virial.mutable_data();
     output.centroid_virial = centroid_virial.mutable_data();
   }
@@ -88,9 +93,11 @@ py::dict compute(legato::Engine &engine, const Array<double> &positions, const A
   if (with_forces) {
     result["forces"] = forces;
     result["virial"] = virial;
+    result["largest_edge_force"] = output.largest_edge_force;
+  }
+  if (with_atomic_virials) {
     result["atomic_virial"] = atomic_virial;
     result["centroid_virial"] = centroid_virial;
-    result["largest_edge_force"] = output.largest_edge_force;
   }
   result["smallest_distance_ratio"] = output.smallest_distance_ratio;
   result["n_outside"] = output.n_outside;
@@ -111,6 +118,7 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
       .def(
           "compute", &compute, py::arg("positions"), py::arg("types"), py::arg("offsets"),
           py::arg("neighbours"), py::arg("with_forces") = true,
+          py::arg("with_atomic_virials") = true,
           "Evaluate the first len(offsets) - 1 atoms as centres.\n\n"
           "positions: (n, 3) float64, Angstrom, centres first, then their images\n"
           "types: (n,) int, model types, -1 for atoms that the model does not see\n"
@@ -119,7 +127,7 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
           "Returns a dict: energy (eV), atomic_energy (n,), forces (n, 3) in eV/A, virial (6,)\n"
           "xx yy zz xy xz yz in eV, atomic_virial (n, 6), centroid_virial (n, 9), and the\n"
           "comparison with the training data. Without forces the model is not differentiated, and\n"
-          "only energies and distances are returned.")
+          "only energies and distances are returned; per-atom virials can be left out, too.")
       .def("model_seconds", &legato::Engine::model_seconds,
            "Processor time inside the model since the start, over all threads.")
       .def_property_readonly("type_names",
