@@ -21,9 +21,11 @@ template <class T> class AlignedArray {
   void make_room(std::size_t size)
   {
     if (size <= room_) return;
-    room_ = size + size / 4;    // a little more, for blocks differ
+    const std::size_t room = size + size / 4;    // a little more, for blocks differ
     data_.reset();
-    data_.reset(static_cast<T *>(::operator new(room_ * sizeof(T), kAlignment)));
+    room_ = 0;    // should there be no memory
+    data_.reset(static_cast<T *>(::operator new(room * sizeof(T), kAlignment)));
+    room_ = room;
   }
 
   std::size_t room() const { return room_; }
