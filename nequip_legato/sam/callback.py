@@ -50,11 +50,11 @@ class SAM(SharpnessAware):
           rho: 0.005
           last_fraction: 0.1
 
-    Logged at every ``log_every_n_steps``-th step: ``legato/sharpness`` = L(w + e) - L(w) in units of the loss, mean over
-    micro-batches and processes; ``legato/grad_norm`` = ||g|| at w before clipping;
-    ``legato/skipped_steps``, the steps left out so far because a gradient was not finite, if any;
-    ``legato/rho`` if it is not the same at every step. A step that is left out changes neither
-    weights nor optimizer state nor nequip's averaged weights.
+    Logged at the steps that loggers take (``log_every_n_steps``): ``legato/sharpness`` = L(w + e) -
+    L(w) in units of the loss, mean over micro-batches and processes; ``legato/grad_norm`` = ||g||
+    at w before clipping; ``legato/skipped_steps``, the steps left out so far because a gradient was
+    not finite, if any; ``legato/rho`` if it is not the same at every step. A step that is left out
+    changes neither weights nor optimizer state nor nequip's averaged weights.
 
     Args:
         rho: length of the climb, >= 0; in units of the weights for SAM, without unit for ASAM (its

@@ -37,7 +37,7 @@ class MomentumSAM(SharpnessAware):
     over. Training loss and training metrics are therefore those at the moved weights; validation is
     not touched. The first step is a plain one.
 
-    Logged at every step: ``legato/grad_norm``, at the moved weights; ``legato/skipped_steps``;
+    Logged as by :class:`SAM`: ``legato/grad_norm``, at the moved weights; ``legato/skipped_steps``;
     ``legato/rho`` if it varies. There is no ``legato/sharpness``, since the loss at w is not known.
 
     Args:

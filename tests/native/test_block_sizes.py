@@ -122,7 +122,8 @@ def test_size_on_a_gpu_follows_its_memory(core):
     for available in (1e9, 1e10):
         for threads in (1, 2):
             measured = f"measured {2048 * per_atom} 2048 {available} {threads}"
-            [[first, second, third, wanted, failures]] = core(f"size auto 1 2 {measured} {measured}")
+            answers = core(f"size auto 1 2 {measured} {measured}")
+            [[first, second, third, wanted, failures]] = answers
             assert (first, wanted, failures) == (2048, 0, 0)
             assert second == third == int(0.5 * available / per_atom / threads)
     [[_, largest, *_]] = core("size auto 1 1 measured 1e6 2048 8e10 1")
