@@ -160,7 +160,8 @@ const char *PairAllegroLegato::newton_remedy() const
   return "'newton on'";
 }
 
-// Every rank reads the file. A failure is usually the same everywhere, and is then reported once.
+// Every rank reads the file, and all stop together if one cannot: were one to stop alone, MPI might
+// end the run before that rank's message is printed.
 void PairAllegroLegato::load_model(const std::string &path)
 {
   std::string message;
@@ -169,11 +170,7 @@ void PairAllegroLegato::load_model(const std::string &path)
   } catch (const std::exception &problem) {
     message = problem.what();
   }
-  int failed = !message.empty();    // not const: LAMMPS' stand-in for MPI takes no such pointers
-  int failures = 0;
-  MPI_Allreduce(&failed, &failures, 1, MPI_INT, MPI_SUM, world);
-  if (failures == comm->nprocs) error->all(FLERR, "{}", message);
-  if (failed) error->one(FLERR, "{}", message);
+  stop_if_any_failed(message);
   n_failures_ = 0;
   if (comm->me != 0) return;
   const bool measured = block_size().to_measure();
@@ -185,6 +182,25 @@ void PairAllegroLegato::load_model(const std::string &path)
       measured ? "as many atoms as the memory allows"
                : fmt::format("up to {} atoms", block_size().limit()),
       threads_, model_device().is_cpu() ? "CPU" : "GPU");
+}
+
+// Error of all ranks with the message of the first that has one; nothing if every message is empty.
+void PairAllegroLegato::stop_if_any_failed(std::string message) const
+{
+  int failed = !message.empty();    // not const: LAMMPS' stand-in for MPI takes no such pointers
+  int failures = 0;
+  MPI_Allreduce(&failed, &failures, 1, MPI_INT, MPI_SUM, world);
+  if (failures == 0) return;
+  int mine = failed ? comm->me : comm->nprocs;
+  int first = mine;
+  MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, world);
+  int length = static_cast<int>(message.size());
+  MPI_Bcast(&length, 1, MPI_INT, first, world);
+  message.resize(length);
+  MPI_Bcast(message.data(), length, MPI_CHAR, first, world);
+  if (failures == comm->nprocs) error->all(FLERR, "{}", message);
+  error->all(FLERR, "{} (on {} of {} MPI ranks, first on rank {})", message, failures, comm->nprocs,
+             first);
 }
 
 // One warning for all ranks, on the next step on which the energy is wanted.

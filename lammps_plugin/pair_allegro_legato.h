@@ -67,6 +67,7 @@ class PairAllegroLegato : public Pair {
   void allocate();
   void set_device(const char *name);
   void load_model(const std::string &path);
+  void stop_if_any_failed(std::string message) const;
   void map_types(int narg, char **names);
   void check_special_bonds();
   legato::NodeProcess node_process() const;

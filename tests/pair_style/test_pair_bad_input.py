@@ -218,7 +218,7 @@ run 0
 
 
 def test_file_that_only_one_rank_can_read(tmp_path, data_file, deployed):
-    """The ranks must not wait for one another."""
+    """The ranks must not wait for one another, and the message must not get lost."""
     shutil.copy(deployed(), tmp_path / "model.nequip.pth")
     wrapper = tmp_path / "rank.sh"
     wrapper.write_text(
@@ -237,7 +237,8 @@ def test_file_that_only_one_rank_can_read(tmp_path, data_file, deployed):
         check=False,
     )
     assert done.returncode != 0
-    assert "ERROR on proc 1: cannot open model file" in done.stdout + done.stderr
+    assert "ERROR: cannot open model file 'model.nequip.pth'" in done.stdout
+    assert "(on 1 of 2 MPI ranks, first on rank 1)" in done.stdout
 
 
 def test_compute_pair_tells_about_the_training_data(tmp_path, deployed):
