@@ -38,6 +38,7 @@ class Run:
         threads: of each rank.
         ranks: MPI processes.
         lmp: program.
+        repeats: run in so many repeats only; None for all.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Run:
     threads: int = 1
     ranks: int = 1
     lmp: Path = LMP
+    repeats: int | None = None
 
 
 def pair_legato(model: Path, block: int, threads: int = 1) -> str:
@@ -130,6 +132,8 @@ def main(path: Path) -> None:
     rows = []
     for repeat in range(job["repeats"]):
         for run in runs:
+            if run.repeats is not None and repeat >= run.repeats:
+                continue
             row = simulate(run, Path(job["folder"])) | {"repeat": repeat}
             rows.append(row)
             cpu, wall = (1e6 * row[clock] / row["atoms"] for clock in ("cpu", "wall"))
