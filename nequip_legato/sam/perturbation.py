@@ -115,8 +115,12 @@ def orthogonal_component(
         g_s - (g_s . g / ||g||^2) g, and its norm of shape ().
     """
     unit, _ = unit_vector(along)
-    products = torch._foreach_mul(unit, list(tensors))
-    length = torch.stack([product.sum() for product in products]).sum()
+    # torch has no scalar product of lists; by the law of cosines three norms make one.
+    size = total_norm(tensors)
+    aside = torch._foreach_mul(unit, size)
+    torch._foreach_sub_(aside, list(tensors))
+    length = size - total_norm(aside) ** 2 / (2 * size).clamp_min(torch.finfo(size.dtype).tiny)
+    del aside
     torch._foreach_mul_(unit, -length)
     torch._foreach_add_(unit, list(tensors))
     return unit, total_norm(unit)
