@@ -97,9 +97,11 @@ def run_program(*arguments: object, timeout: float = 300, **environment: str):
 
 def launch(*arguments: object, output: Path) -> subprocess.Popen:
     """Start ``nequip-legato stability ARGUMENTS`` and return at once."""
+    # Where the tests themselves run in the background, SIGINT is ignored, and would be here.
+    command = ["env", "--default-signal=INT", str(PROGRAM), "stability", *map(str, arguments)]
     with output.open("ab") as stream:
         return subprocess.Popen(
-            [str(PROGRAM), "stability", *map(str, arguments)],
+            command,
             env=_ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=stream,
