@@ -59,7 +59,10 @@ def pair_legato(model: Path, block: int, threads: int = 1) -> str:
 
 
 def pair_allegro(model: Path) -> str:
-    """The style of mir-group/pair_nequip_allegro, which a LAMMPS must have been built with."""
+    """The style of mir-group/pair_nequip_allegro, which the LAMMPS must have.
+
+    It takes files that ``nequip-compile`` makes for it, TorchScript or AOTInductor.
+    """
     return f"pair_style allegro\npair_coeff * * {model} H N\n"
 
 

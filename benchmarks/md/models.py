@@ -116,7 +116,11 @@ class Models:
             data=data,
             batch_map=sizes,
             output_path=content,
-            inductor_configs={"cpp.threads": threads, **_without_executable_stack(model)},
+            inductor_configs={
+                "cpp.threads": threads,
+                "aot_inductor.metadata": _model_entries(model),  # pair_allegro reads it
+                **_without_executable_stack(model),
+            },
         )
         with replacing(path) as hidden:
             hidden.write_bytes(content.getbuffer())

@@ -149,8 +149,11 @@ def _ratios(whole: list[dict], md: list[dict]) -> list[dict]:
                 "< 3000",
                 _memory(mine, sizes) - _memory(none, sizes),
             )
-        style = _pick(md, name="pair_allegro")
-        both(f"pair_allegro / {kind}, LAMMPS", "", style, mine)
+        for atoms in sizes:
+            style = _pick(md, name=f"pair_allegro, {kind}", atoms=atoms)
+            what = f"pair_allegro / allegro_legato, LAMMPS, {kind}, {atoms} atoms"
+            if style:
+                both(what, "", style, _pick(mine, atoms=atoms))
     for name, least, wanted in (("ranks", 1.9, {"ranks": 2}), ("threads", 1.8, {"threads": 2})):
         mine = _pick(md, name="AOTInductor", atoms=3456)
         both(
@@ -233,7 +236,8 @@ def _md_extra(rows: list[dict]) -> dict[str, str]:
 
 def _plot(md: list[dict], block: list[dict], path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
-    for kind, marker in (("TorchScript", "o"), ("AOTInductor", "s"), ("pair_allegro", "^")):
+    kinds = ("TorchScript", "AOTInductor", "pair_allegro, TorchScript", "pair_allegro, AOTInductor")
+    for kind, marker in zip(kinds, "os^v", strict=True):
         groups = _groups(_pick(md, name=kind, ranks=1, threads=1), ("atoms",))
         if groups:
             atoms = sorted(key[0] for key in groups)

@@ -131,7 +131,7 @@ class Benchmark:
 
     def md(self) -> None:
         """Molecular dynamics in LAMMPS: against N, threads and ranks; memory."""
-        from lammps_runs import Run, pair_allegro, pair_legato, pair_none
+        from lammps_runs import Run, pair_legato, pair_none
 
         runs = []
         for repeat in self.sizes:
@@ -146,10 +146,7 @@ class Benchmark:
                 runs.append(replace(runs[-2], ranks=2))
             runs.append(Run("no model", pair_none(4.5), repeat, steps))
             if self.pair_allegro is not None:
-                file = self.forms.nequips_torchscript
-                runs.append(
-                    Run("pair_allegro", pair_allegro(file), repeat, steps, lmp=self.pair_allegro)
-                )
+                runs += self._runs_of_pair_allegro(repeat, steps)
         if not self.quick:  # 221,184 atoms
             large = {"repeat": (8, 8, 8), "steps": 1, "repeats": 2}
             runs.append(Run("AOTInductor", pair_legato(self.forms.aotinductor, 128), **large))
@@ -165,6 +162,20 @@ class Benchmark:
         path.write_text(json.dumps(job))
         # in a process without torch: a program starts with the memory of the one that started it
         subprocess.run([sys.executable, str(HERE / "lammps_runs.py"), str(path)], check=True)
+
+    def _runs_of_pair_allegro(self, repeat: tuple[int, int, int], steps: int) -> list:
+        from lammps_runs import Run, pair_allegro
+
+        # 27,648 atoms whole need 16 GB, and minutes
+        few = {"repeats": 1, "steps": 1} if repeat == (4, 4, 4) else {"steps": steps}
+        files = {
+            "pair_allegro, TorchScript": self.forms.nequips_torchscript,
+            "pair_allegro, AOTInductor": self.forms.whole_aotinductor(1),
+        }
+        return [
+            Run(name, pair_allegro(file), repeat, lmp=self.pair_allegro, **few)
+            for name, file in files.items()
+        ]
 
     def report(self) -> None:
         """Tables, ratios and plot from what was measured."""
