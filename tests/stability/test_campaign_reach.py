@@ -2,13 +2,13 @@
 
 import json
 import resource
-import subprocess
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from campaigns import PROGRAM, change_settings, finished, write_campaign
+from campaigns import change_settings, finished, write_campaign
+from measured import measure
 
 from nequip_legato.stability.campaign import run_campaign
 from nequip_legato.stability.plan import PlannedRun, make_plan
@@ -65,19 +65,9 @@ def large(model, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("arguments", [["--dry-run"], ["--script", "slurm", "--tasks", "100"], []])
 def test_time_and_memory(arguments, large):
     """Of the whole program, which starts two real runs if it is not told otherwise."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.monotonic()
-    subprocess.run(
-        [str(PROGRAM), "stability", "run", str(large), *arguments],
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(f"{arguments}: {used:.1f} s of processor, {time.monotonic() - started:.1f} s in all")
-    assert used < 30
-    assert after.ru_maxrss < 1e6  # kB, the largest of all programs so far
+    used = measure("stability", "run", large, *arguments)
+    assert used.seconds < 30
+    assert used.megabytes < 1000
     if not arguments:
         assert len(finished(large)) == RUNS
 
