@@ -17,8 +17,11 @@ pytest.register_assert_rewrite(
     "test_trajectory",
 )
 
+import test_against_nequip  # noqa: E402
+import test_trajectory  # noqa: E402
 from build_lammps import existing_build  # noqa: E402
 from lammps_run import Program, using  # noqa: E402
+from precision import NEEDS_FLOAT64, Precision, assert_same, precision_of  # noqa: E402
 
 # Fixtures of the pair style's own conftest, under a name that is not taken.
 _spec = importlib.util.spec_from_file_location("pair_style_fixtures", _PAIR_STYLE / "conftest.py")
@@ -34,6 +37,30 @@ def kokkos_build() -> Path:
     if folder is None:
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def precision(kokkos_build: Path) -> Precision:
+    """How closely this LAMMPS can agree with float64."""
+    return precision_of(kokkos_build)
+
+
+@pytest.fixture(autouse=True)
+def limits_of_the_build(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pair style's tests have limits for float64; others where Kokkos has float32."""
+    folder, _ = existing_build()
+    if folder is None or precision_of(folder).name == "double":
+        return
+    limits = precision_of(folder)
+    reason = NEEDS_FLOAT64.get(request.function.__name__)
+    if reason:
+        pytest.skip(f"KOKKOS_PREC={limits.name}: {reason}")
+    monkeypatch.setitem(test_against_nequip.TOLERANCE, "float64", limits.relative)
+
+    def same(run, other):
+        assert_same(run, other, limits.relative)
+
+    monkeypatch.setattr(test_trajectory, "assert_same", same)
 
 
 @pytest.fixture(scope="session")

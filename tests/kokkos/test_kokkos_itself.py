@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from lammps_run import (
     Run,
-    dumped,
     forces,
     lammps_input,
     run_lammps,
@@ -16,6 +15,7 @@ from lammps_run import (
     using,
     write_data,
 )
+from precision import assert_same
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.lammps import tree
@@ -39,19 +39,13 @@ def plain(folder, plain_program, deployed) -> Run:
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_trajectory_of_the_plain_style(ranks, tmp_path, folder, plain, kokkos_program, deployed):
+def test_trajectory_of_the_plain_style(
+    ranks, tmp_path, folder, plain, kokkos_program, precision, deployed
+):
     shutil.copy(folder / "data.lammps", tmp_path)
     with using(kokkos_program):
         run = succeed(tmp_path, lammps_input(deployed(), steps=STEPS), ranks=ranks)
-    for names in (("xu", "yu", "zu"), ("vx", "vy", "vz"), ("fx", "fy", "fz"), ("c_eatom",)):
-        a, b = dumped(run, *names), dumped(plain, *names)
-        assert np.abs(a - b).max() <= 1e-8 * max(1.0, np.abs(b).max()), names
-    for prefix, count in (("c_satom", 6), ("c_catom", 9)):
-        names = [f"{prefix}[{k}]" for k in range(1, count + 1)]
-        a, b = dumped(run, *names), dumped(plain, *names)
-        assert np.abs(a - b).max() <= 1e-8 * np.abs(b).max(), prefix
-    for name in ("PotEng", "TotEng", "Pxx", "Pxy"):
-        np.testing.assert_allclose(run.thermo[name], plain.thermo[name], rtol=1e-7, atol=1e-6)
+    assert_same(run, plain, precision.relative)
 
 
 def test_plain_style_is_that_of_the_wheel(tmp_path, folder, plain, deployed):
@@ -62,21 +56,23 @@ def test_plain_style_is_that_of_the_wheel(tmp_path, folder, plain, deployed):
 
 
 @pytest.mark.parametrize("style", ["kk", "kk/device", "kk/host"])
-def test_style_by_its_full_name(style, tmp_path, folder, plain, kokkos_program, deployed):
+def test_style_by_its_full_name(
+    style, tmp_path, folder, plain, kokkos_program, precision, deployed
+):
     shutil.copy(folder / "data.lammps", tmp_path)
     pair = f"pair_style allegro_legato/{style}\npair_coeff * * {deployed()} H N"
     with using(kokkos_program):
         run = succeed(tmp_path, lammps_input(deployed(), steps=STEPS, pair=pair))
-    np.testing.assert_allclose(forces(run), forces(plain), atol=1e-8)
+    np.testing.assert_allclose(forces(run), forces(plain), atol=precision.relative)
 
 
-def test_plain_style_beside_kokkos(tmp_path, folder, plain, kokkos_program, deployed):
+def test_plain_style_beside_kokkos(tmp_path, folder, plain, kokkos_program, precision, deployed):
     """``suffix off``: the plain style reads and writes the arrays that Kokkos keeps."""
     shutil.copy(folder / "data.lammps", tmp_path)
     pair = f"suffix off\npair_style allegro_legato\npair_coeff * * {deployed()} H N\nsuffix on"
     with using(kokkos_program):
         run = succeed(tmp_path, lammps_input(deployed(), steps=STEPS, pair=pair))
-    np.testing.assert_allclose(forces(run), forces(plain), atol=1e-8)
+    np.testing.assert_allclose(forces(run), forces(plain), atol=precision.relative)
 
 
 def test_full_lists_without_newton_are_refused(tmp_path, folder, kokkos_program, deployed):
