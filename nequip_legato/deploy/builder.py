@@ -16,6 +16,7 @@ from nequip.train.lightning import _SOLE_MODEL_KEY
 from nequip.utils.global_state import get_latest_global_state
 
 from nequip_legato.deploy import export
+from nequip_legato.deploy.channels import repeat_weights
 from nequip_legato.deploy.check import (
     Deviations,
     Reference,
@@ -122,7 +123,8 @@ def build(
         compare(model, references, cutoffs=cutoffs, dtype=dtype, what="evaluation in blocks")
 
         entries |= _legato_entries(source, domain, device=device)
-        model = contract_centres_first(apply_modifiers(model, modifiers, persistent=False))
+        model = apply_modifiers(model, modifiers, persistent=False)
+        model = repeat_weights(contract_centres_first(model))
         if kind == "TorchScript":
             report("scripting")
             export.save_torchscript(model, entries, scratch, device=device)
