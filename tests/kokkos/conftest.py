@@ -21,7 +21,7 @@ import test_against_nequip  # noqa: E402
 import test_trajectory  # noqa: E402
 from build_lammps import existing_build  # noqa: E402
 from lammps_run import Program, using  # noqa: E402
-from precision import NEEDS_FLOAT64, Precision, assert_same, precision_of  # noqa: E402
+from precision import Precision, assert_same, precision_of, reason_to_skip  # noqa: E402
 
 # Fixtures of the pair style's own conftest, under a name that is not taken.
 _spec = importlib.util.spec_from_file_location("pair_style_fixtures", _PAIR_STYLE / "conftest.py")
@@ -52,9 +52,9 @@ def limits_of_the_build(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     if folder is None or precision_of(folder).name == "double":
         return
     limits = precision_of(folder)
-    reason = NEEDS_FLOAT64.get(request.function.__name__)
+    reason = reason_to_skip(limits, request.function.__name__)
     if reason:
-        pytest.skip(f"KOKKOS_PREC={limits.name}: {reason}")
+        pytest.skip(reason)
     monkeypatch.setitem(test_against_nequip.TOLERANCE, "float64", limits.relative)
 
     def same(run, other):

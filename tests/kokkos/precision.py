@@ -6,16 +6,18 @@ from pathlib import Path
 import numpy as np
 from lammps_run import Run, dumped
 
-__all__ = ["BY_NAME", "NEEDS_FLOAT64", "Precision", "assert_same", "precision_of"]
+__all__ = ["BY_NAME", "Precision", "assert_same", "precision_of", "reason_to_skip"]
 
 _DIFFERENCES = "differences of the energy need positions in float64"
-# Tests of the pair style whose limits mean something with float64 alone, and why.
-NEEDS_FLOAT64 = {
+# Tests of the pair style whose limits mean something with positions in float64 alone, and why.
+_NEEDS_FLOAT64 = {
     "test_forces_are_differences_of_the_energy": _DIFFERENCES,
     "test_virial_is_the_difference_of_the_energy_under_strain": _DIFFERENCES,
     "test_rotation_through_lammps": "rotated positions are rounded to other float32 numbers",
     "test_hybrid_overlay_adds": "LAMMPS' own Lennard-Jones forces (750 eV/A there) are in float32",
 }
+# The same for forces.
+_NEEDS_FLOAT64_FORCES = {"test_null_type": "sums of forces are rounded to float32"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,14 @@ def precision_of(build: Path) -> Precision:
         if line.startswith("KOKKOS_PREC:"):
             return BY_NAME[line.partition("=")[2].lower()]
     return BY_NAME["double"]
+
+
+def reason_to_skip(precision: Precision, test: str) -> str:
+    """Why a test says nothing about a LAMMPS of this precision; empty if it does."""
+    if precision.name == "double":
+        return ""
+    reasons = _NEEDS_FLOAT64 | (_NEEDS_FLOAT64_FORCES if precision.name == "single" else {})
+    return f"KOKKOS_PREC={precision.name}: {reasons[test]}" if test in reasons else ""
 
 
 def assert_same(run: Run, other: Run, tolerance: float) -> None:
