@@ -124,12 +124,13 @@ def build(
 
         entries |= _legato_entries(source, domain, device=device)
         model = apply_modifiers(model, modifiers, persistent=False)
-        model = repeat_weights(contract_centres_first(model))
+        model = contract_centres_first(model)
         if kind == "TorchScript":
             report("scripting")
             export.save_torchscript(model, entries, scratch, device=device)
         else:
             report("compiling with AOTInductor (a minute or two)")
+            model = repeat_weights(model)
             example = max((r.frame for r in references), key=lambda f: f.n_edges)
             second = None
             if energy_model:

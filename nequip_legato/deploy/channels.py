@@ -4,7 +4,8 @@ Allegro gives each edge the features y_zui = w_zur y_zi for channels u and the c
 r (Musaelian et al., Nat. Commun. 14, 579 (2023), section "Allegro layer"). nequip-allegro spreads
 w over the components by a matrix product with ones and zeros, for l_max 1 one of E·u rows by 2 and
 2 by 4 numbers, which no library does well: the weights are copied for it, and its result is written
-and read again, as are those of both gradients. Here the weights are repeated where they are needed.
+and read again, as are those of both gradients. Here the weights are repeated where they are needed,
+which AOTInductor does without writing them down; TorchScript does write them, and gains nothing.
 """
 
 import inspect
