@@ -14,6 +14,8 @@ from structures import Periodic, ammonia
 
 from nequip_legato import deploy
 from nequip_legato.deploy.builder import _model_entries
+from nequip_legato.deploy.channels import repeat_weights
+from nequip_legato.deploy.contraction import contract_centres_first
 from nequip_legato.deploy.export import _without_executable_stack, save_torchscript
 from nequip_legato.deploy.source import open_source
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
@@ -65,7 +67,7 @@ class Models:
         """TorchScript of nequip's own graph, as ``nequip-compile`` has it for ``pair_allegro``."""
         path = self.folder / "nequip.nequip.pth"
         if not path.is_file():
-            model = open_source(self.checkpoint, model_key="sole_model").model
+            model = self._model()
             with replacing(path) as hidden:
                 save_torchscript(model, _model_entries(model), hidden, device="cpu")
         return path
@@ -86,7 +88,8 @@ class Models:
                 "node": torch.export.Dim("num_nodes", min=2),
                 "edge": torch.export.Dim("num_edges", min=2),
             }
-            self._compile(path, data, POSITION_INPUTS, _TARGET["output"], sizes, threads)
+            model = self._model()
+            self._compile(path, model, data, POSITION_INPUTS, _TARGET["output"], sizes, threads)
         return path
 
     def static_block(self, block: int) -> Path:
@@ -95,7 +98,8 @@ class Models:
         if not path.is_file():
             data = static_inputs(ammonia((1, 1, 1)), block)
             sizes = dict.fromkeys(("graph", "node", "edge"), torch.export.Dim.STATIC)
-            self._compile(path, data, INPUTS, OUTPUTS, sizes, 1)
+            model = repeat_weights(contract_centres_first(self._model()))  # as deployed
+            self._compile(path, model, data, INPUTS, OUTPUTS, sizes, 1)
         return path
 
     def _deployed(self, name: str) -> Path:
@@ -105,8 +109,11 @@ class Models:
             deploy.build(self.checkpoint, path, frames=frames, energy_model=True)
         return path
 
-    def _compile(self, path, data, inputs, outputs, sizes, threads: int) -> None:
-        model = open_source(self.checkpoint, model_key="sole_model").model
+    def _model(self) -> torch.nn.Module:
+        """As trained."""
+        return open_source(self.checkpoint, model_key="sole_model").model
+
+    def _compile(self, path, model, data, inputs, outputs, sizes, threads: int) -> None:
         content = io.BytesIO()
         aot_export_model(
             model=model,
