@@ -5,10 +5,12 @@ is changed, as if two builds had been mixed up.
 """
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -120,6 +122,12 @@ def _refusal(folder: Path, plugin: Path, plain_program: Program) -> str:
     return run.error
 
 
+def _version_number(header: str) -> str:
+    """Such as 20260704, from what version.h says: "4 Jul 2026"."""
+    (words,) = re.findall(r'LAMMPS_VERSION "(.+)"', header)
+    return datetime.strptime(words, "%d %b %Y").strftime("%Y%m%d")
+
+
 def _lammps_version(copy: Copy) -> None:
     copy.version.write_text('#define LAMMPS_VERSION "10 Sep 2025"\n')
 
@@ -144,7 +152,7 @@ def _layout(copy: Copy) -> None:
     ("change", "built", "running"),
     [
         pytest.param(
-            *(_lammps_version, "for LAMMPS 20250910,", "this is LAMMPS 20260704"), id="lammps"
+            *(_lammps_version, "for LAMMPS 20250910,", "this is LAMMPS {version}"), id="lammps"
         ),
         pytest.param(
             *(_kokkos_version, "for Kokkos version 5.0.1,", "this LAMMPS has 5.0.2"), id="kokkos"
@@ -163,6 +171,7 @@ def _layout(copy: Copy) -> None:
 )
 def test_refused(change, built, running, tmp_path, kokkos_build, plain_program, compiled):
     copy = _copy(kokkos_build, tmp_path / "copy")
+    running = running.format(version=_version_number(copy.version.read_text()))
     change(copy)
     problem = _refusal(tmp_path / "run", compiled(copy), plain_program)
     assert f"The nequip-legato plugin was built {built}" in problem
