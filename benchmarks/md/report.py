@@ -1,7 +1,7 @@
 """Tables, ratios against their targets, and a plot, from the raw measurements."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
 
@@ -239,30 +239,65 @@ def _md_extra(rows: list[dict]) -> dict[str, str]:
 def _plot(md: list[dict], block: list[dict], path: Path) -> None:
     # for LAMMPS wall time: the processor time that it prints leaves out what passes in the
     # kernel, a third of what pair_allegro takes
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), constrained_layout=True)
+    figure, (speed, memory, sizes) = plt.subplots(
+        1, 3, figsize=(12, 3.8), constrained_layout=True, gridspec_kw={"wspace": 0.08}
+    )
     kinds = ("TorchScript", "AOTInductor", "pair_allegro, TorchScript", "pair_allegro, AOTInductor")
+    lammps_alone = {
+        atoms: median(row["memory"] for row in rows)
+        for (atoms,), rows in _groups(_pick(md, name="no model"), ("atoms",)).items()
+    }
     for kind, marker in zip(kinds, "os^v", strict=True):
         rows = _pick(md, name=kind, ranks=1, threads=1)
-        _curve(left, _undisturbed(rows) or rows, "atoms", "wall", marker, kind)
-        _curve(right, _pick(block, name=f"blocks: {kind}"), "block", "cpu", marker, kind)
-    left.set_title("LAMMPS, one thread")
-    left.set(xscale="log", xlabel="atoms", ylabel="wall time per atom and step (µs)")
-    right.set_title("432 atoms, one thread")
-    right.set(xscale="log", xlabel="centres in a block", ylabel="processor time per atom (µs)")
-    sizes = sorted({row["block"] for row in block})
-    right.set_xticks(sizes, labels=[str(size) for size in sizes], minor=False)
-    right.set_xticks([], minor=True)
-    for axes in (left, right):
+        style = {"marker": marker, "label": kind}
+        _curve(
+            speed,
+            _undisturbed(rows) or rows,
+            "atoms",
+            lambda row: row["atoms"] / row["wall"],
+            **style,
+        )
+        _curve(
+            memory,
+            [row for row in rows if row["atoms"] in lammps_alone],
+            "atoms",
+            lambda row: (row["memory"] - lammps_alone[row["atoms"]]) / 1e6,
+            **style,
+        )
+        _curve(
+            sizes,
+            _pick(block, name=f"blocks: {kind}"),
+            "block",
+            lambda row: 1e6 * row["cpu"] / row["atoms"],
+            **style,
+        )
+    speed.set_title("LAMMPS, one thread")
+    speed.set(xscale="log", xlabel="atoms", ylabel="atom-steps a second", ylim=(0, None))
+    memory.set_title("LAMMPS, one thread")
+    memory.set(xscale="log", yscale="log", xlabel="atoms", ylabel="memory beyond LAMMPS' own (MB)")
+    sizes.set_title("432 atoms, one thread")
+    sizes.set(
+        xscale="log",
+        xlabel="centres in a block",
+        ylabel="processor time per atom (µs)",
+        ylim=(0, None),
+    )
+    ticks = sorted({row["block"] for row in block})
+    sizes.set_xticks(ticks, labels=[str(size) for size in ticks], minor=False)
+    sizes.set_xticks([], minor=True)
+    for axes in (speed, memory, sizes):
         axes.grid(alpha=0.3)
-        axes.set_ylim(0, None)
-    handles = (left if left.has_data() else right).get_legend_handles_labels()
+    handles = (speed if speed.has_data() else sizes).get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=4)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _curve(axes: Axes, rows: list[dict], of: str, clock: str, marker: str, label: str) -> None:
+def _curve(
+    axes: Axes, rows: list[dict], of: str, value: Callable[[dict], float], **style: str
+) -> None:
+    """Medians of a number against the size that ``of`` names."""
     groups = {key[0]: group for key, group in _groups(rows, (of,)).items()}
     if groups:
         at = sorted(groups)
-        axes.plot(at, [_per_atom(groups[n], clock) for n in at], marker, ls="-", label=label)
+        axes.plot(at, [median(map(value, groups[n])) for n in at], ls="-", **style)
