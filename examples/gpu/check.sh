@@ -7,10 +7,10 @@
 #   1. builds LAMMPS with Kokkos for CUDA and the plugin (build.sh)
 #   2. runs tests/kokkos with `-k on g 1`, and the tests of the keyword `device`
 #   3. deploys a model as TorchScript, AOTInductor, and AOTInductor with Allegro's Triton kernels
-#   4. compares energies, forces and stresses: CPU against `device cuda` against allegro_legato/kk,
-#      also with a block that does not fit into the memory at first
-#   5. measures speed: styles, files, sizes of blocks, numbers of atoms; a CUDA graph of one block;
-#      and pair_allegro/kk of the LAMMPS that --pair-allegro names
+#   4. compares energies, forces and stresses of 3,456 atoms: CPU against `device cuda` against
+#      allegro_legato/kk, also where torch may use so little memory that a block does not fit at first
+#   5. measures speed: styles, files, sizes of blocks, 432 to 746,496 atoms; a CUDA graph of one
+#      block; and pair_allegro/kk of the LAMMPS that --pair-allegro names, with files of its own
 #
 # --checkpoint is a model of H and N (default: the example's, trained for one epoch). What was seen
 # goes to FOLDER/*.json and FOLDER/*.log; the exit status is 0 if steps 1 to 4 passed.
@@ -24,7 +24,7 @@ repository=$(dirname "$(dirname "$here")")
 python=$(command -v "${PYTHON:-python3}") || fail "there is no ${PYTHON:-python3}; set PYTHON"
 export PYTHON=$python
 PATH=$(dirname "$python"):$PATH
-out='' checkpoint='' pair_allegro=() build=()
+out='' checkpoint='' pair_allegro='' build=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --lean) build+=("$1"); shift; continue ;;
@@ -33,7 +33,7 @@ while [[ $# -gt 0 ]]; do
   [[ $# -ge 2 ]] || fail "option $1 needs a value"
   case $1 in
     --checkpoint) checkpoint=$(realpath "$2") ;;
-    --pair-allegro) pair_allegro=(--pair-allegro "$(realpath "$2")") ;;
+    --pair-allegro) pair_allegro=$(realpath "$2") ;;
     --out) out=$2; build+=("$1" "$2") ;;
     *) build+=("$1" "$2") ;;
   esac
@@ -92,8 +92,21 @@ lmp=(--lmp "$out/lammps-build/lmp" --plugin "$out/plugin-build" --work "$out/wor
 attempt agreement "$python" "$here/measure.py" agreement "${lmp[@]}" --out "$out/agreement.json" \
   "$out/model.nequip.pth" "$out/cuda.nequip.pt2" "$out/triton.nequip.pt2"
 required=("${failed[@]}")
-attempt speed "$python" "$here/measure.py" speed "${lmp[@]}" --out "$out/speed.json" \
-  "${pair_allegro[@]}" "$out/model.nequip.pth" "$out/cuda.nequip.pt2" "$out/triton.nequip.pt2"
+# its own best: files of its own target, with and without Allegro's Triton kernels
+compile() { # NAME ARGUMENTS...
+  local name=$1
+  shift
+  [[ -e $out/$name ]] || attempt "compile_$name" nequip-compile --mode aotinductor --device cuda \
+    --target pair_allegro "$@" "$checkpoint" "$out/$name"
+}
+rivals=()
+if [[ -n $pair_allegro ]]; then
+  compile rival.nequip.pt2
+  compile rival_triton.nequip.pt2 --modifiers enable_TritonContracter --
+  rivals=(--pair-allegro "$pair_allegro" --rivals "$out/rival.nequip.pt2" "$out/rival_triton.nequip.pt2")
+fi
+attempt speed "$python" "$here/measure.py" speed "${lmp[@]}" --out "$out/speed.json" "${rivals[@]}" \
+  -- "$out/model.nequip.pth" "$out/cuda.nequip.pt2" "$out/triton.nequip.pt2"
 attempt graph "$python" "$here/measure.py" graph --out "$out/graph.json" "$out/cuda.nequip.pt2" \
   "$out/triton.nequip.pt2"
 if [[ ${#failed[@]} -gt 0 ]]; then echo "failed: ${failed[*]}"; fi

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -25,6 +26,9 @@ BENCH = HERE.parents[1] / "benchmarks" / "md"
 START = HERE.parent / "nh3" / "data" / "start_432.data"
 # eV, eV/A and bar: float32 models, whose sums a GPU makes in another order
 TOLERANCES = {"energy": 1e-5, "forces": 2e-4, "pressure": 2.0}
+# bytes; less than a first block of 2,048 atoms takes
+LITTLE_MEMORY = 0.6e9
+RIVAL = "pair_allegro"
 KOKKOS = ["-k", "on", "g", "1", "-sf", "kk", "-pk", "kokkos", "newton", "on", "neigh", "half"]
 LOOK = """
 compute vir all pressure NULL virial
@@ -44,6 +48,7 @@ def lammps(
     repeat: int = 1,
     steps: int = 0,
     lmp: Path | None = None,
+    environment: dict[str, str] | None = None,
 ) -> dict:
     """Run benchmarks/md/in.bench, ammonia of 432 repeat^3 atoms.
 
@@ -68,7 +73,7 @@ def lammps(
     done = subprocess.run(
         command,
         cwd=folder,
-        env={**os.environ, "LAMMPS_PLUGIN_PATH": str(chosen.plugin)},
+        env={**os.environ, "LAMMPS_PLUGIN_PATH": str(chosen.plugin), **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -101,16 +106,49 @@ def pair_style(model: Path, keywords: str = "") -> str:
     return f"pair_style allegro_legato {keywords}\npair_coeff * * {model} H N\n"
 
 
+def ways_of(chosen: argparse.Namespace) -> list[dict]:
+    """How models are run: ``name``, keywords of ``pair``, ``kokkos``."""
+    if chosen.device == "cpu":
+        return [{"name": "plain", "pair": "device cpu", "kokkos": False}]
+    return [
+        {"name": "plain", "pair": "device cuda", "kokkos": False},
+        {"name": "kk", "pair": "", "kokkos": True},
+    ]
+
+
+def hard_ways_of(chosen: argparse.Namespace) -> list[dict]:
+    """Ways that must give the same forces too: small blocks, and too little memory."""
+    if chosen.device == "cpu":
+        return []
+    import torch
+
+    share = LITTLE_MEMORY / torch.cuda.get_device_properties(0).total_memory
+    little = {"PYTORCH_ALLOC_CONF": f"per_process_memory_fraction:{share:.6f}"}
+    small_blocks = {"name": "kk small blocks", "pair": "block 100 threads 2", "kokkos": True}
+    return [small_blocks] + [
+        way | {"name": f"{way['name']} little memory", "environment": little, "warned": True}
+        for way in ways_of(chosen)
+    ]
+
+
 def agreement(chosen: argparse.Namespace) -> int:
-    """Compare every way on the device with the plain style on the CPU."""
-    reference = lammps(chosen, "cpu", pair_style(chosen.models[0], "device cpu"), kokkos=False)
+    """Compare every way on the device with the plain style on the CPU, 3,456 atoms."""
+    on_cpu = pair_style(chosen.models[0], "device cpu")
+    reference = lammps(chosen, "cpu", on_cpu, kokkos=False, repeat=2)
     rows, bad = [], 0
     for model in chosen.models:
-        for way, keywords, kokkos in chosen.ways:
-            name = f"{model.name} {way}"
+        for way in ways_of(chosen) + hard_ways_of(chosen):
+            name = f"{model.name} {way['name']}"
             row: dict = {"name": name}
             try:
-                run = lammps(chosen, name, pair_style(model, keywords), kokkos=kokkos)
+                run = lammps(
+                    chosen,
+                    name,
+                    pair_style(model, way["pair"]),
+                    kokkos=way["kokkos"],
+                    repeat=2,
+                    environment=way.get("environment"),
+                )
             except RuntimeError as problem:
                 row["error"] = str(problem)
             else:
@@ -118,6 +156,8 @@ def agreement(chosen: argparse.Namespace) -> int:
                 for what in TOLERANCES:
                     row[what] = float(np.abs(run[what] - reference[what]).max())
             row["passed"] = all(row.get(k, np.inf) <= v for k, v in TOLERANCES.items())
+            if way.get("warned") and not row.get("warnings"):
+                row["passed"] = False  # there was no lack of memory, so nothing has been seen
             bad += not row["passed"]
             rows.append(row)
             print(row, flush=True)
@@ -130,19 +170,20 @@ def speed(chosen: argparse.Namespace) -> int:
     cases = []
     for repeat in chosen.repeats:
         for model in chosen.models:
-            for way, keywords, kokkos in chosen.ways:
-                cases.append((f"{model.name} {way}", pair_style(model, keywords), kokkos, repeat))
-        if chosen.pair_allegro:
-            pair = f"pair_style allegro\npair_coeff * * {chosen.models[0]} H N\n"
-            cases.append(("pair_allegro kk", pair, True, repeat))
+            for way in ways_of(chosen):
+                name = f"{model.name} {way['name']}"
+                cases.append((name, pair_style(model, way["pair"]), way["kokkos"], repeat))
+        for model in chosen.rivals:
+            pair = f"pair_style allegro\npair_coeff * * {model} H N\n"
+            cases.append((f"{RIVAL} {model.name}", pair, chosen.device == "cuda", repeat))
     middle = chosen.repeats[len(chosen.repeats) // 2]
-    for block in chosen.blocks:
+    for block in chosen.blocks if chosen.device == "cuda" else []:
         pair = pair_style(chosen.models[-1], f"block {block}")
         cases.append((f"{chosen.models[-1].name} kk block {block}", pair, True, middle))
-    rows = []
+    rows: list[dict] = []
     for number in range(chosen.rounds):
         for name, pair, kokkos, repeat in cases:
-            lmp = chosen.pair_allegro if name.startswith("pair_allegro") else None
+            lmp = chosen.pair_allegro if name.startswith(RIVAL) else None
             row = {"name": name, "round": number, "repeat": repeat}
             try:
                 run = lammps(chosen, name, pair, kokkos=kokkos, repeat=repeat, steps=10, lmp=lmp)
@@ -152,8 +193,39 @@ def speed(chosen: argparse.Namespace) -> int:
                 row["error"] = str(problem)
             rows.append(row)
             print(row, flush=True)
-            write_atomically(chosen.out, json.dumps(rows, indent=2))
+            result = {"rows": rows, "fastest": fastest(rows)}
+            write_atomically(chosen.out, json.dumps(result, indent=2))
+    for row in fastest(rows):
+        print(row, flush=True)
     return 0
+
+
+def fastest(rows: list[dict]) -> list[dict]:
+    """Of each number of atoms the fastest way of ours and of pair_allegro, by median wall time.
+
+    Returns:
+        ``atoms``, ``ours``, ``theirs`` (names), ``wall`` (seconds a step), and ``ratio``, their
+        time over ours, the median of those within a round.
+    """
+    done = [row for row in rows if "wall" in row]
+    found = []
+    for atoms in sorted({row["atoms"] for row in done}):
+        walls: dict[str, dict[int, float]] = {}
+        for row in done:
+            if row["atoms"] == atoms:
+                walls.setdefault(row["name"], {})[row["round"]] = row["wall"]
+        ranked = sorted(walls, key=lambda name: median(walls[name].values()))
+        ours = next((name for name in ranked if not name.startswith(RIVAL)), None)
+        theirs = next((name for name in ranked if name.startswith(RIVAL)), None)
+        if ours is None:
+            continue
+        best = {"atoms": atoms, "ours": ours, "wall": median(walls[ours].values())}
+        if theirs is not None:
+            both = walls[ours].keys() & walls[theirs].keys()
+            ratio = median(walls[theirs][n] / walls[ours][n] for n in both)
+            best |= {"theirs": theirs, "ratio": ratio}
+        found.append(best)
+    return found
 
 
 def ammonia_block(repeat: int, cutoff: float, device: str):
@@ -233,8 +305,21 @@ def main() -> int:
     parser.add_argument("--lmp", type=lambda word: Path(word).absolute())
     parser.add_argument("--plugin", type=Path)
     parser.add_argument("--work", type=lambda word: Path(word).absolute(), default=Path.cwd())
-    parser.add_argument("--pair-allegro", type=Path, metavar="LMP")
-    # 432, 3,456, 27,648 and 110,592 atoms... as far as asked for
+    parser.add_argument(
+        "--pair-allegro",
+        type=lambda word: Path(word).absolute(),
+        metavar="LMP",
+        help="a LAMMPS with pair_style allegro",
+    )
+    parser.add_argument(
+        "--rivals",
+        nargs="+",
+        default=[],
+        type=lambda word: Path(word).absolute(),
+        metavar="FILE",
+        help="models that nequip-compile made for it",
+    )
+    # 432, 3,456, 27,648, 93,312 and 746,496 atoms
     parser.add_argument("--repeats", type=int, nargs="+")
     parser.add_argument("--blocks", type=int, nargs="*", default=[1024, 4096, 16384])
     parser.add_argument("--rounds", type=int, default=3)
@@ -243,15 +328,10 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.what != "graph" and (chosen.lmp is None or chosen.plugin is None):
         parser.error(f"{chosen.what} needs --lmp and --plugin")
+    if bool(chosen.rivals) != (chosen.pair_allegro is not None):
+        parser.error("--pair-allegro and --rivals need each other")
     if chosen.repeats is None:
-        chosen.repeats = [1, 2] if chosen.what == "graph" else [1, 2, 4, 6]
-    if chosen.device == "cuda":
-        chosen.ways = [("plain", "device cuda", False), ("kk", "", True)]
-        if chosen.what == "agreement":
-            chosen.ways.append(("kk small blocks", "block 100 threads 2", True))
-    else:
-        chosen.ways = [("plain", "device cpu", False)]
-        chosen.blocks = []
+        chosen.repeats = [1, 2] if chosen.what == "graph" else [1, 2, 4, 6, 12]
     return {"agreement": agreement, "speed": speed, "graph": graph}[chosen.what](chosen)
 
 

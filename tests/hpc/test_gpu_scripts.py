@@ -72,9 +72,34 @@ def test_agreement_and_speed_on_the_cpu(tmp_path, deployed):
     (row,) = result["rows"]
     assert row["passed"]
     assert row["forces"] == 0.0
-    (row,) = measure("speed", tmp_path, *lmp, "--repeats", 1, "--rounds", 1, "--", model)
+    # a LAMMPS without pair_allegro: its runs fail, the others do not
+    rival = ["--pair-allegro", LMP, "--rivals", model]
+    few = ["--repeats", 1, "--rounds", 1]
+    result = measure("speed", tmp_path, *lmp, *rival, *few, "--", model)
+    row, theirs = result["rows"]
     assert row["atoms"] == 432
     assert row["wall"] > 0
+    assert "Unrecognized pair style 'allegro'" in theirs["error"]
+    (best,) = result["fastest"]
+    assert best == {"atoms": 432, "ours": row["name"], "wall": row["wall"]}
+
+
+def test_fastest_against_fastest(monkeypatch):
+    """Ratios are formed within a round: the machine is ten times slower in the second one."""
+    monkeypatch.syspath_prepend(str(GPU))
+    from measure import fastest
+
+    walls = {"a kk": 2.0, "b kk": 1.0, "pair_allegro x": 3.0, "pair_allegro y": 5.0}
+    rows = [
+        {"name": name, "round": number, "atoms": 432, "wall": wall * slow}
+        for number, slow in enumerate((1, 10, 1))
+        for name, wall in walls.items()
+    ]
+    rows[0] = {"name": "a kk", "round": 0, "error": "no memory"}
+    (best,) = fastest(rows)
+    assert (best["ours"], best["theirs"]) == ("b kk", "pair_allegro x")
+    assert best["wall"] == pytest.approx(1.0)
+    assert best["ratio"] == pytest.approx(3.0)
 
 
 def test_block_of_fixed_shape(tmp_path, deployed):
