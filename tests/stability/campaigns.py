@@ -97,8 +97,9 @@ def run_program(*arguments: object, timeout: float = 300, **environment: str):
 
 def launch(*arguments: object, output: Path) -> subprocess.Popen:
     """Start ``nequip-legato stability ARGUMENTS`` and return at once."""
-    # Where the tests themselves run in the background, SIGINT is ignored, and would be here.
-    command = ["env", "--default-signal=INT", str(PROGRAM), "stability", *map(str, arguments)]
+    # Where the tests run in the background SIGINT is ignored, under nohup SIGHUP: not here.
+    signals = "--default-signal=INT,HUP"
+    command = ["env", signals, str(PROGRAM), "stability", *map(str, arguments)]
     with output.open("ab") as stream:
         return subprocess.Popen(
             command,
