@@ -3,6 +3,7 @@
    SPDX-License-Identifier: GPL-2.0-only
 ------------------------------------------------------------------------- */
 
+#include "built_for.h"
 #include "pair_allegro_legato.h"
 #include "versions.h"
 #ifdef LEGATO_KOKKOS

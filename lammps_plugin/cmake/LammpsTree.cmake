@@ -79,16 +79,29 @@ if(LEGATO_KOKKOS)
   endif()
 
   add_library(legato_kokkos INTERFACE)
+  foreach(setting CUDAToolkit_ROOT CUDA_cuda_driver_LIBRARY) # the CUDA toolkit that LAMMPS found
+    if(LEGATO_TREE_${setting})
+      set(${setting} "${LEGATO_TREE_${setting}}" CACHE PATH "as in LAMMPS" FORCE)
+    endif()
+  endforeach()
   if(LEGATO_TREE_EXTERNAL_KOKKOS)
     # A Kokkos of its own, which has to be a shared library: with a static one the plugin would
     # bring in a second Kokkos, which nobody initialises.
-    set(Kokkos_DIR "${LEGATO_TREE_Kokkos_DIR}")
-    foreach(setting CUDAToolkit_ROOT CUDA_cuda_driver_LIBRARY) # the CUDA toolkit that LAMMPS found
-      if(LEGATO_TREE_${setting})
-        set(${setting} "${LEGATO_TREE_${setting}}" CACHE PATH "as in LAMMPS" FORCE)
-      endif()
-    endforeach()
-    find_package(Kokkos CONFIG REQUIRED NO_DEFAULT_PATH PATHS "${LEGATO_TREE_Kokkos_DIR}")
+    set(legato_package "${LEGATO_TREE_Kokkos_DIR}")
+  else()
+    # LAMMPS' own copy, compiled into its library, so that its symbols come from LAMMPS. Its headers
+    # and settings are those of the package that Kokkos leaves in the build folder.
+    set(legato_package "${LEGATO_LAMMPS_BUILD}/cmake_packages/Kokkos")
+    if(NOT EXISTS "${legato_package}") # -DDOWNLOAD_KOKKOS=ON
+      set(legato_package "${LEGATO_LAMMPS_BUILD}/kokkos_build-prefix/lib/cmake/Kokkos")
+    endif()
+  endif()
+  if(NOT EXISTS "${legato_package}/KokkosConfig.cmake")
+    message(FATAL_ERROR "the Kokkos of the LAMMPS in ${LEGATO_LAMMPS_BUILD} was not found: there is "
+                        "no ${legato_package}/KokkosConfig.cmake")
+  endif()
+  find_package(Kokkos CONFIG REQUIRED NO_DEFAULT_PATH PATHS "${legato_package}")
+  if(LEGATO_TREE_EXTERNAL_KOKKOS)
     get_target_property(legato_kind Kokkos::kokkoscore TYPE)
     if(NOT legato_kind STREQUAL "SHARED_LIBRARY")
       message(FATAL_ERROR "the Kokkos in ${Kokkos_DIR} is a static library, which plugins cannot "
@@ -96,28 +109,13 @@ if(LEGATO_KOKKOS)
     endif()
     target_link_libraries(legato_kokkos INTERFACE Kokkos::kokkos)
   else()
-    # LAMMPS' own copy, compiled into its library: headers from its sources, symbols from LAMMPS.
-    set(legato_kokkos_src "${legato_lammps}/lib/kokkos")
-    if(NOT IS_DIRECTORY "${legato_kokkos_src}")
-      set(legato_kokkos_src "${LEGATO_LAMMPS_BUILD}/_deps/kokkos-src")
-    endif()
-    file(GLOB_RECURSE legato_config "${LEGATO_LAMMPS_BUILD}/*/KokkosCore_config.h")
-    if(NOT legato_config OR NOT IS_DIRECTORY "${legato_kokkos_src}/core/src")
-      message(FATAL_ERROR "the headers of the Kokkos of the LAMMPS in ${LEGATO_LAMMPS_BUILD} were "
-                          "not found")
-    endif()
-    list(GET legato_config 0 legato_config)
-    get_filename_component(legato_config_folder "${legato_config}" DIRECTORY)
-    file(GLOB legato_desul "${legato_config_folder}/core/src" "${legato_config_folder}/../core/src")
-    target_include_directories(
-      legato_kokkos SYSTEM
-      INTERFACE "${legato_config_folder}" ${legato_desul} "${legato_kokkos_src}/core/src"
-                "${legato_kokkos_src}/containers/src" "${legato_kokkos_src}/algorithms/src"
-                "${legato_kokkos_src}/tpls/desul/include" "${legato_kokkos_src}/tpls/mdspan/include")
-    file(STRINGS "${legato_config}" legato_openmp REGEX "^#define KOKKOS_ENABLE_OPENMP")
-    if(legato_openmp)
-      find_package(OpenMP REQUIRED COMPONENTS CXX)
-      target_link_libraries(legato_kokkos INTERFACE OpenMP::OpenMP_CXX)
-    endif()
+    # all but the libraries themselves
+    set(legato_of "TARGET_PROPERTY:Kokkos::kokkos,INTERFACE")
+    target_include_directories(legato_kokkos SYSTEM INTERFACE $<${legato_of}_INCLUDE_DIRECTORIES>)
+    target_compile_definitions(legato_kokkos INTERFACE $<${legato_of}_COMPILE_DEFINITIONS>)
+    target_compile_options(legato_kokkos INTERFACE $<${legato_of}_COMPILE_OPTIONS>)
+    target_link_options(legato_kokkos INTERFACE $<${legato_of}_LINK_OPTIONS>)
+    get_target_property(legato_needs Kokkos::kokkoscore INTERFACE_LINK_LIBRARIES)
+    target_link_libraries(legato_kokkos INTERFACE ${legato_needs})
   endif()
 endif()

@@ -31,7 +31,9 @@ def source_hash() -> str:
     root = source_folder()
     files = [root / "CMakeLists.txt"]
     files += [
-        p for p in (root / "lammps_plugin").rglob("*") if p.suffix in (".h", ".cpp", ".cmake")
+        p
+        for p in (root / "lammps_plugin").rglob("*")
+        if p.suffix in (".h", ".cpp", ".cmake", ".in")
     ]
     digest = hashlib.sha256()
     for file in sorted(files):
