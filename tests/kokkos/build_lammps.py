@@ -25,7 +25,7 @@ from platformdirs import user_cache_path
 sys.path.insert(0, str(Path(__file__).parent))
 from lammps_sources import leave_out
 
-__all__ = ["BUILD_VARIABLE", "SOURCES_VARIABLE", "build", "existing_build"]
+__all__ = ["BUILD_VARIABLE", "SOURCES_VARIABLE", "archives", "build", "existing_build", "extract"]
 
 SOURCES_VARIABLE = "NEQUIP_LEGATO_THIRD_PARTY"
 BUILD_VARIABLE = "NEQUIP_LEGATO_KOKKOS_BUILD"
@@ -59,9 +59,17 @@ _LAMMPS_SETTINGS = [
 ]
 
 
-def _sources() -> Path:
+def archives() -> tuple[Path, Path, str]:
+    """Archives of Kokkos and LAMMPS, and why they cannot be had, if so."""
     beside = Path(__file__).parents[3] / "shared" / "third_party"
-    return Path(os.environ.get(SOURCES_VARIABLE, beside))
+    folder = Path(os.environ.get(SOURCES_VARIABLE, beside))
+    kokkos, lammps = folder / _KOKKOS, folder / _LAMMPS
+    missing = [path.name for path in (kokkos, lammps) if not path.is_file()]
+    reason = (
+        f"the sources of LAMMPS with Kokkos are absent ({', '.join(missing)}); name their "
+        f"folder in {SOURCES_VARIABLE}"
+    )
+    return kokkos, lammps, reason if missing else ""
 
 
 def _target() -> Path:
@@ -71,11 +79,7 @@ def _target() -> Path:
     checkouts share it and it outlives them.
     """
     digest = hashlib.sha256()
-    for path in (
-        _sources() / _KOKKOS,
-        _sources() / _LAMMPS,
-        Path(__file__).with_name("lammps_sources.py"),
-    ):
+    for path in (*archives()[:2], Path(__file__).with_name("lammps_sources.py")):
         digest.update(path.read_bytes())
     digest.update(repr([_KOKKOS_SETTINGS, _LAMMPS_SETTINGS, _MPI.version]).encode())
     return user_cache_path("nequip-legato-tests") / f"lammps-kokkos-{digest.hexdigest()[:16]}"
@@ -87,12 +91,9 @@ def existing_build() -> tuple[Path | None, str]:
     if named:
         path = Path(named)
         return (path, "") if (path / "lmp").is_file() else (None, f"there is no {path / 'lmp'}")
-    missing = [name for name in (_KOKKOS, _LAMMPS) if not (_sources() / name).is_file()]
-    if missing:
-        return None, (
-            f"the sources of LAMMPS with Kokkos are absent ({', '.join(missing)}); name their "
-            f"folder in {SOURCES_VARIABLE}"
-        )
+    reason = archives()[2]
+    if reason:
+        return None, reason
     path = _target() / "lammps-build"
     if (path / "lmp").is_file():
         return path, ""
@@ -123,7 +124,7 @@ def _compilers() -> list[str]:
     return [*settings, f"-DCMAKE_CXX_COMPILER_LAUNCHER={ccache}"] if ccache else settings
 
 
-def _extract(archive: Path, folder: Path) -> Path:
+def extract(archive: Path, folder: Path) -> Path:
     """Unpack an archive, whole or not at all; returns its top folder."""
     if not folder.is_dir():
         scratch = Path(tempfile.mkdtemp(dir=folder.parent))
@@ -146,7 +147,7 @@ def _copy_mpi(folder: Path) -> None:
 
 def _build_kokkos(target: Path, jobs: int) -> None:
     cmake = _PROGRAMS / "cmake"
-    source = _extract(_sources() / _KOKKOS, target / "kokkos")
+    source = extract(archives()[0], target / "kokkos")
     scratch, installed = target / "kokkos-build", target / "kokkos-install"
     where = ["-S", source, "-B", scratch, f"-DCMAKE_INSTALL_PREFIX={installed}"]
     _run(cmake, *where, *_compilers(), *_KOKKOS_SETTINGS)
@@ -156,7 +157,7 @@ def _build_kokkos(target: Path, jobs: int) -> None:
 
 def _build_lammps(target: Path, jobs: int) -> None:
     cmake = _PROGRAMS / "cmake"
-    source = _extract(_sources() / _LAMMPS, target / "lammps")
+    source = extract(archives()[1], target / "lammps")
     # LAMMPS asks for Kokkos 5.1.0, but compiles and runs with 5.0.2.
     wanted = source / "cmake" / "Modules" / "Packages" / "KOKKOS.cmake"
     text = wanted.read_text()

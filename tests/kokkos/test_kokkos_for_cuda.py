@@ -4,39 +4,27 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
+from build_lammps import archives, extract
 
-REPOSITORY = Path(__file__).parents[2]
-SOURCES = Path(
-    os.environ.get("NEQUIP_LEGATO_THIRD_PARTY", REPOSITORY.parent / "shared" / "third_party")
-)
-LAMMPS = SOURCES / "lammps-4Jul2026-kokkos.tar.xz"
-KOKKOS = SOURCES / "kokkos-5.0.2.tar.gz"
-
-
-def unpack(archive: Path, folder: Path) -> Path:
-    """Top folder of the archive."""
-    with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
-        return folder / Path(tar.getnames()[0]).parts[0]
+BUILD = Path(__file__).parents[2] / "examples" / "gpu" / "build.sh"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="there is no nvcc on the PATH")
-@pytest.mark.skipif(
-    not (LAMMPS.is_file() and KOKKOS.is_file()),
-    reason="the sources of LAMMPS with Kokkos are absent (NEQUIP_LEGATO_THIRD_PARTY)",
-)
+@pytest.mark.skipif(bool(archives()[2]), reason=archives()[2])
 def test_plugin_for_cuda(tmp_path):
-    """With the Kokkos that comes with LAMMPS, whose own compilation that does not take."""
-    lammps = unpack(LAMMPS, tmp_path)
-    unpack(KOKKOS, tmp_path).rename(lammps / "lib" / "kokkos")
+    """With the Kokkos that comes with LAMMPS, which need not be compiled for that."""
+    kokkos, lammps = (
+        extract(archive, tmp_path / name)
+        for name, archive in zip(("kokkos", "lammps"), archives()[:2], strict=True)
+    )
+    kokkos.rename(lammps / "lib" / "kokkos")
     done = subprocess.run(
         [
-            str(REPOSITORY / "examples" / "gpu" / "build.sh"),
+            str(BUILD),
             *("--out", str(tmp_path / "out"), "--lammps", str(lammps), "--arch", "HOPPER90"),
             *("--jobs", "1", "--plugin-only"),
         ],
