@@ -67,8 +67,7 @@ export NEQUIP_LEGATO_CACHE=$out/cache OMP_NUM_THREADS=1 OMP_PROC_BIND=false
 cd "$repository"
 attempt tests_device "$python" -m pytest -q -rs tests/pair_style/test_devices.py tests/pair_style/test_out_of_memory.py
 # the tests compile the plugin once more, by the way that users go
-CXX=$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' "$out/lammps-build/CMakeCache.txt") \
-  NEQUIP_LEGATO_KOKKOS_BUILD=$out/lammps-build \
+NEQUIP_LEGATO_KOKKOS_BUILD=$out/lammps-build \
   NEQUIP_LEGATO_KOKKOS_SWITCHES='g 1 -pk kokkos newton on neigh half' \
   attempt tests_kokkos "$python" -m pytest -q -rs tests/kokkos -m 'not slow' -k 'not bitwise and not bad_input'
 

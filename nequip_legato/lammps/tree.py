@@ -1,6 +1,7 @@
 """A LAMMPS that people compile themselves: a plugin for it, or our files among its sources."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def plugin_for(build_folder: Path) -> builder.Artifact:
             "folder in which cmake built LAMMPS"
         )
     torch = installed.find_torch()
+    # LAMMPS' own, which for GPUs is one that understands Kokkos' kernels (nvcc_wrapper, hipcc)
+    compiler = re.search(r"^CMAKE_CXX_COMPILER:\w+=(.+)$", settings.read_text(), re.MULTILINE)
     return builder.Artifact(
         "plugin",
         "legatoplugin.so",
@@ -60,6 +63,7 @@ def plugin_for(build_folder: Path) -> builder.Artifact:
             # another configuration of the same LAMMPS is another plugin
             "LEGATO_LAMMPS_SETTINGS": hashlib.sha256(settings.read_bytes()).hexdigest()[:16],
         },
+        compiler[1] if compiler else "",
     )
 
 

@@ -42,12 +42,14 @@ class Artifact:
         kind: ``plugin`` or ``binding``.
         file_name: name of the library.
         settings: CMake variables; with the sources they decide whether a build still fits.
+        compiler: the C++ compiler to take if it is there; otherwise that of the environment.
         sources: digest of the C++ sources, taken once: they may be edited while a build runs.
     """
 
     kind: str
     file_name: str
     settings: dict[str, str]
+    compiler: str = ""
     sources: str = field(default_factory=lambda: source_hash())
 
     @property
@@ -148,7 +150,7 @@ def ensure(artifact: Artifact, *, force: bool = False) -> Path:
 
 
 def _build(artifact: Artifact) -> None:
-    compiler = installed.find_compiler()
+    compiler = installed.find_compiler(artifact.compiler)
     cmake = installed.find_program("cmake")
     if cmake is None:
         raise LegatoError("CMake was not found; pip install 'nequip-legato[lammps]'")

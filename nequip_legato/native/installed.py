@@ -112,14 +112,17 @@ def find_program(name: str) -> str | None:
     return str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
 
 
-def find_compiler() -> str:
+def find_compiler(preferred: str = "") -> str:
     """Path of the C++ compiler: the environment variable CXX, else ``c++`` or ``g++``.
+
+    Args:
+        preferred: taken before all of these, if it is there.
 
     Raises:
         LegatoError: if there is none.
     """
     wanted = os.environ.get("CXX")
-    for name in [wanted] if wanted else ["c++", "g++"]:
+    for name in [preferred, *([wanted] if wanted else ["c++", "g++"])]:
         path = shutil.which(name)
         if path:
             return path

@@ -19,7 +19,7 @@ from precision import assert_same
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.lammps import tree
-from nequip_legato.native import builder
+from nequip_legato.native import builder, installed
 
 STEPS = 20
 
@@ -107,6 +107,19 @@ def test_other_settings_are_another_plugin(tmp_path):
         (tmp_path / "CMakeCache.txt").write_text(text)
         names.add(tree.plugin_for(tmp_path).name)
     assert len(names) == 2
+
+
+def test_compiler_of_lammps(tmp_path, monkeypatch):
+    """Kernels for GPUs need the one that compiled LAMMPS, whatever CXX a site has set."""
+    wrapper = tmp_path / "nvcc_wrapper"
+    settings = tmp_path / "CMakeCache.txt"
+    settings.write_text(f"CMAKE_CXX_COMPILER_AR:FILEPATH=/x\nCMAKE_CXX_COMPILER:STRING={wrapper}\n")
+    compiler = tree.plugin_for(tmp_path).compiler
+    monkeypatch.setenv("CXX", "g++")
+    assert installed.find_compiler(compiler) == shutil.which("g++")  # it is gone
+    wrapper.write_text("#!/bin/sh\n")
+    wrapper.chmod(0o755)
+    assert installed.find_compiler(compiler) == str(wrapper)
 
 
 @pytest.mark.slow
