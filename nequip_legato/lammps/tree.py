@@ -43,6 +43,12 @@ def plugin_for(build_folder: Path) -> builder.Artifact:
         LegatoError: if it is not such a folder, or torch is missing.
     """
     settings = build_folder.absolute() / "CMakeCache.txt"
+    if (build_folder / "include" / "lammps").is_dir():
+        raise LegatoError(
+            f"{build_folder} is an installed LAMMPS, which lacks the headers of its packages; name "
+            "the folder in which cmake built it, or one in which cmake has configured the same "
+            "sources with the same options (nothing has to be compiled there)"
+        )
     if not settings.is_file():
         raise LegatoError(
             f"{build_folder} is not a build folder of LAMMPS (it has no CMakeCache.txt); name the "

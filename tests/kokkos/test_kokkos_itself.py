@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lammps_run import (
+    Program,
     Run,
     forces,
     lammps_input,
@@ -122,12 +123,47 @@ def test_compiler_of_lammps(tmp_path, monkeypatch):
     assert installed.find_compiler(compiler) == str(wrapper)
 
 
+def setting(build: Path, name: str) -> str:
+    """What a build folder of CMake has for a variable."""
+    lines = (build / "CMakeCache.txt").read_text().splitlines()
+    return next(line.partition("=")[2] for line in lines if line.startswith(f"{name}:"))
+
+
+def cmake(*arguments: object) -> None:
+    command = [builder.installed.find_program("cmake"), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_installed_lammps(tmp_path):
+    (tmp_path / "include" / "lammps").mkdir(parents=True)
+    with pytest.raises(LegatoError, match="is an installed LAMMPS"):
+        tree.plugin_for(tmp_path)
+
+
+@pytest.mark.slow
+def test_sources_that_were_only_configured(
+    tmp_path, folder, plain, kokkos_build, plain_program, precision, deployed
+):
+    """They do for a LAMMPS whose build folder is not at hand."""
+    known = ("Kokkos_DIR", "MPI_CXX_COMPILER", "KOKKOS_PREC")
+    cmake(
+        *("-S", setting(kokkos_build, "CMAKE_HOME_DIRECTORY"), "-B", tmp_path / "configured"),
+        *(f"-D{name}={setting(kokkos_build, name)}" for name in known),
+        *("-DCMAKE_CXX_STANDARD=20", "-DPKG_KOKKOS=ON", "-DEXTERNAL_KOKKOS=ON", "-DBUILD_OMP=ON"),
+        *("-DPKG_PLUGIN=ON", "-DWITH_JPEG=OFF", "-DWITH_PNG=OFF"),
+    )
+    plugin = tree.build_plugin_for(tmp_path / "configured")
+    environment = {**plain_program.environment, "LAMMPS_PLUGIN_PATH": str(plugin.parent)}
+    with using(Program(plain_program.path, 1, environment)):
+        run = succeed(folder, lammps_input(deployed(), steps=STEPS))
+    assert_same(run, plain, precision.relative)
+
+
 @pytest.mark.slow
 def test_source_tree_with_our_files(tmp_path, kokkos_build):
     """LAMMPS' own CMake finds both styles, the core and torch, and nothing of LAMMPS is edited."""
-    cache = (kokkos_build / "CMakeCache.txt").read_text()
-    home = next(line for line in cache.splitlines() if line.startswith("CMAKE_HOME_DIRECTORY"))
-    source = Path(home.partition("=")[2]).parent
+    source = Path(setting(kokkos_build, "CMAKE_HOME_DIRECTORY")).parent
     lammps = tmp_path / "lammps"
     unused = shutil.ignore_patterns("doc", "tools", ".git")
     shutil.copytree(source, lammps, symlinks=True, ignore=unused)
@@ -138,20 +174,13 @@ def test_source_tree_with_our_files(tmp_path, kokkos_build):
     (lammps / "src" / "pair_allegro_legato.h").write_text("older")
     assert tree.install_into(lammps) == [lammps / "src" / "pair_allegro_legato.h"]
 
-    kokkos = next(line for line in cache.splitlines() if line.startswith("Kokkos_DIR"))
-    command = [
-        builder.installed.find_program("cmake"),
-        "-S",
-        str(lammps / "cmake"),
-        "-B",
-        str(tmp_path / "build"),
+    cmake(
+        *("-S", lammps / "cmake", "-B", tmp_path / "build"),
         f"-DCMAKE_PROJECT_lammps_INCLUDE={lammps / 'cmake' / 'legato.cmake'}",
-        f"-D{kokkos}",
+        f"-DKokkos_DIR={setting(kokkos_build, 'Kokkos_DIR')}",
         *("-DCMAKE_CXX_STANDARD=20", "-DPKG_KOKKOS=ON", "-DEXTERNAL_KOKKOS=ON", "-DBUILD_MPI=OFF"),
         *("-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", "-DWITH_JPEG=OFF", "-DWITH_PNG=OFF"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    )
     styles = (tmp_path / "build" / "styles" / "style_pair.h").read_text()
     assert '"pair_allegro_legato.h"' in styles
     assert '"pair_allegro_legato_kokkos.h"' in styles
