@@ -38,6 +38,11 @@ class Program:
     kokkos_threads: int = 0
     environment: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether Kokkos runs everything on a GPU."""
+        return self.kokkos_threads > 0 and os.environ.get(SWITCHES_VARIABLE, "").startswith("g ")
+
     def command(self, threads: int = 1) -> list[str]:
         """Executable and switches for a number of threads."""
         if self.kokkos_threads == 0:
