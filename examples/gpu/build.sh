@@ -83,7 +83,8 @@ if [[ -d $toolkit/include ]]; then cuda+=("-DCUDAToolkit_ROOT=$toolkit"); fi
 if ! ldconfig -p | grep -q 'libcuda\.so$' && [[ ! -e $toolkit/lib64/stubs/libcuda.so ]]; then
   mkdir -p "$out/stub"
   "${CC:-gcc}" -shared -o "$out/stub/libcuda.so" -Wl,-soname,libcuda.so.1 -x c /dev/null
-  cuda+=("-DCUDA_cuda_driver_LIBRARY=$out/stub/libcuda.so")
+  cuda+=("-DCUDA_cuda_driver_LIBRARY=$out/stub/libcuda.so"
+    -DCMAKE_EXE_LINKER_FLAGS=-Wl,--allow-shlib-undefined)
 fi
 if command -v ninja > /dev/null; then settings+=(-G Ninja); fi
 

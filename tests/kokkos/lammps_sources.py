@@ -16,7 +16,8 @@ _WANTED = {
     word
     for line in (
         "atom_vec_atomic atom_vec_bond",
-        "balance create_box displace_atoms info minimize plugin read_data run velocity write_dump",
+        "balance create_box displace_atoms info minimize plugin read_data replicate run velocity",
+        "write_dump",
         "bond_zero",
         "compute_centroid_stress_atom compute_pair compute_pe compute_pe_atom compute_pressure",
         "compute_reduce compute_stress_atom compute_temp",

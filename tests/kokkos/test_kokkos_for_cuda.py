@@ -1,5 +1,6 @@
-"""examples/gpu/build.sh really compiles the plugin for CUDA, for which no GPU is needed."""
+"""examples/gpu with a LAMMPS that has Kokkos, as far as that goes without a GPU."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from build_lammps import archives, extract
 
-BUILD = Path(__file__).parents[2] / "examples" / "gpu" / "build.sh"
+GPU = Path(__file__).parents[2] / "examples" / "gpu"
 
 
 @pytest.mark.slow
@@ -24,7 +25,7 @@ def test_plugin_for_cuda(tmp_path):
     kokkos.rename(lammps / "lib" / "kokkos")
     done = subprocess.run(
         [
-            str(BUILD),
+            str(GPU / "build.sh"),
             *("--out", str(tmp_path / "out"), "--lammps", str(lammps), "--arch", "HOPPER90"),
             *("--jobs", "1", "--plugin-only"),
         ],
@@ -42,3 +43,23 @@ def test_plugin_for_cuda(tmp_path):
     plugin = (tmp_path / "out" / "plugin-build" / "legatoplugin.so").read_bytes()
     assert b"allegro_legato/kk" in plugin
     assert b"sm_90" in plugin, "there is no code for the GPU that was asked for"
+
+
+def test_measurements_with_few_styles(tmp_path, kokkos_build, plain_program, deployed):
+    """The LAMMPS of the tests, which check.sh --lean builds, has what they need."""
+    for what, more in (("agreement", []), ("speed", ["--repeats", "1", "--rounds", "1"])):
+        out = tmp_path / f"{what}.json"
+        done = subprocess.run(
+            [
+                *(sys.executable, str(GPU / "measure.py"), what, "--device", "cpu", *more),
+                *("--lmp", str(kokkos_build / "lmp"), "--work", str(tmp_path)),
+                *("--plugin", plain_program.environment["LAMMPS_PLUGIN_PATH"]),
+                *("--out", str(out), "--", str(deployed(dtype="float32"))),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        (row,) = json.loads(out.read_text())["rows"]
+        assert "error" not in row
