@@ -220,9 +220,9 @@ def fastest(rows: list[dict]) -> list[dict]:
         if ours is None:
             continue
         best = {"atoms": atoms, "ours": ours, "wall": median(walls[ours].values())}
-        if theirs is not None:
-            both = walls[ours].keys() & walls[theirs].keys()
-            ratio = median(walls[theirs][n] / walls[ours][n] for n in both)
+        rounds = walls[ours].keys() & walls.get(theirs, {}).keys()
+        if rounds:
+            ratio = median(walls[theirs][n] / walls[ours][n] for n in rounds)
             best |= {"theirs": theirs, "ratio": ratio}
         found.append(best)
     return found

@@ -100,6 +100,9 @@ def test_fastest_against_fastest(monkeypatch):
     assert (best["ours"], best["theirs"]) == ("b kk", "pair_allegro x")
     assert best["wall"] == pytest.approx(1.0)
     assert best["ratio"] == pytest.approx(3.0)
+    ours, theirs = rows[1], rows[6]  # of different rounds
+    (best,) = fastest([ours, theirs])
+    assert "ratio" not in best
 
 
 def test_block_of_fixed_shape(tmp_path, deployed):
