@@ -4,6 +4,7 @@ Torch and nequip are imported only by the subcommands that need them.
 """
 
 import argparse
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -110,6 +111,7 @@ def _run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> in
         print(f"{parser.prog}: error: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
         print(f"{parser.prog}: interrupted", file=sys.stderr)
         return _INTERRUPTED
     return 0

@@ -137,8 +137,9 @@ def _interruptible(processes: Processes) -> Iterator[None]:
     """Treat SIGTERM (of batch systems at a time limit) and SIGHUP (lost terminal) like Ctrl-C."""
 
     def stop(number: int, frame: object) -> None:
-        processes.stop()
-        raise KeyboardInterrupt
+        if not processes.stopped:  # the signal may come twice, as from coreutils' timeout
+            processes.stop()
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -320,6 +320,21 @@ def test_time_limit_of_a_batch_system(tmp_path, model, uninterrupted):
     assert outcomes(campaign) == uninterrupted
 
 
+def test_signal_that_comes_again_and_again(tmp_path, model):
+    """As from ``timeout``, which sends it to the program and to its group; it ends in order."""
+    campaign, starts = counted(tmp_path, model)
+    counting_launcher(tmp_path, starts, before="exec sleep 1000")
+    process = launch("run", campaign, output=tmp_path / "output.txt")
+    wait_for(lambda: lammps_starts(starts))
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.001)
+    assert process.wait(1) == 130
+    assert (tmp_path / "output.txt").read_text().count("interrupted") == 1
+    assert not processes_in(campaign.with_suffix(""))
+
+
 @pytest.mark.parametrize("content", [b"", b"half a restart file"])
 def test_restart_file_that_a_dying_node_left(content, tmp_path, model, uninterrupted):
     """It is not readable, so the run is done again from its start."""
