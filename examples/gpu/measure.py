@@ -181,6 +181,7 @@ def speed(chosen: argparse.Namespace) -> int:
         pair = pair_style(chosen.models[-1], f"block {block}")
         cases.append((f"{chosen.models[-1].name} kk block {block}", pair, True, middle))
     rows: list[dict] = []
+    best: list[dict] = []
     for number in range(chosen.rounds):
         for name, pair, kokkos, repeat in cases:
             lmp = chosen.pair_allegro if name.startswith(RIVAL) else None
@@ -193,9 +194,9 @@ def speed(chosen: argparse.Namespace) -> int:
                 row["error"] = str(problem)
             rows.append(row)
             print(row, flush=True)
-            result = {"rows": rows, "fastest": fastest(rows)}
-            write_atomically(chosen.out, json.dumps(result, indent=2))
-    for row in fastest(rows):
+            best = fastest(rows)
+            write_atomically(chosen.out, json.dumps({"rows": rows, "fastest": best}, indent=2))
+    for row in best:
         print(row, flush=True)
     return 0
 

@@ -1,6 +1,7 @@
 """A LAMMPS that people compile themselves: a plugin for it, or our files among its sources."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,8 +56,9 @@ def plugin_for(build_folder: Path) -> builder.Artifact:
             "folder in which cmake built LAMMPS"
         )
     torch = installed.find_torch()
+    content = settings.read_bytes()
     # LAMMPS' own, which for GPUs is one that understands Kokkos' kernels (nvcc_wrapper, hipcc)
-    compiler = re.search(r"^CMAKE_CXX_COMPILER:\w+=(.+)$", settings.read_text(), re.MULTILINE)
+    compiler = re.search(rb"^CMAKE_CXX_COMPILER:\w+=(.+)$", content, re.MULTILINE)
     return builder.Artifact(
         "plugin",
         "legatoplugin.so",
@@ -67,9 +69,9 @@ def plugin_for(build_folder: Path) -> builder.Artifact:
             "LEGATO_PLUGIN": "ON",
             "LEGATO_LAMMPS_BUILD": str(settings.parent),
             # another configuration of the same LAMMPS is another plugin
-            "LEGATO_LAMMPS_SETTINGS": hashlib.sha256(settings.read_bytes()).hexdigest()[:16],
+            "LEGATO_LAMMPS_SETTINGS": hashlib.sha256(content).hexdigest()[:16],
         },
-        compiler[1] if compiler else "",
+        os.fsdecode(compiler[1]) if compiler else "",
     )
 
 
