@@ -13,6 +13,7 @@ from nequip_legato.stability.bootstrap import enough, resample, widened, widenin
 from nequip_legato.stability.comparison import Comparison, Group, compare
 from nequip_legato.stability.estimate import Estimate
 from nequip_legato.stability.exponent import Exponent, difference, size_exponent
+from nequip_legato.stability.rates import Rate, RateRatio, group_rate, rate_ratio
 from nequip_legato.stability.records import Record
 from nequip_legato.stability.remarks import remarks
 from nequip_legato.stability.survival import Curve, common_horizon, curve, sample_of
@@ -70,6 +71,8 @@ class Analysis:
         exponents: each group's.
         differences: group -> its exponent minus the reference's, where both are known.
         comparisons: with the reference, at each N and over all.
+        rates: each group's failures per atom and time.
+        rate_ratios: the reference's rate over that of each other group.
         notes: what to know about the data as a whole.
     """
 
@@ -82,6 +85,8 @@ class Analysis:
     exponents: list[Exponent]
     differences: dict[str, Estimate]
     comparisons: list[Comparison]
+    rates: list[Rate]
+    rate_ratios: list[RateRatio]
     notes: list[str]
 
 
@@ -140,7 +145,8 @@ def _analyse(
     fits = {name: size_exponent(name, [r for r in records if r.group == name]) for name in names}
     differences = {}
     comparisons = []
-    for name in names[1:] if names[0] == reference else []:
+    others = names[1:] if names[0] == reference else []
+    for name in others:
         if fits[name].exponent and fits[reference].exponent:
             differences[name] = difference(fits[name], fits[reference])
         comparisons += compare(
@@ -161,6 +167,8 @@ def _analyse(
         exponents=list(fits.values()),
         differences=differences,
         comparisons=comparisons,
+        rates=[group_rate(name, records) for name in names],
+        rate_ratios=[rate_ratio(name, reference, records) for name in others],
         notes=remarks(records),
     )
 

@@ -75,6 +75,26 @@ def _shown(analysis: Analysis, images: dict[str, str]) -> dict[str, Any]:
             for group, estimate in analysis.differences.items()
         ],
         "comparisons": [_comparison(c) for c in analysis.comparisons],
+        "rates": [
+            {
+                "group": r.group,
+                "failures": r.failures,
+                "atom_ps": f"{r.atom_ps:,.0f}",
+                "rate": tables.span(r.rate),
+                "kinds": tables.kinds_text(r.kinds),
+                "basis": r.basis,
+            }
+            for r in analysis.rates
+        ],
+        "rate_ratios": [
+            {
+                "group": r.group,
+                "ratio": tables.span(r.ratio),
+                "basis": r.basis,
+                "power": tables.power_text(r.power),
+            }
+            for r in analysis.rate_ratios
+        ],
         "cells": [
             {
                 "group": c.group,
@@ -86,7 +106,7 @@ def _shown(analysis: Analysis, images: dict[str, str]) -> dict[str, Any]:
                 "median": tables.median_text(c),
                 "mean": tables.span(c.restricted_mean),
                 "horizon": tables.number(c.horizon),
-                "criteria": ", ".join(f"{k} {v}" for k, v in c.criteria.items()) or "none",
+                "criteria": tables.kinds_text(c.criteria),
                 "steps_per_second": tables.number(c.steps_per_second),
                 "atom_steps": tables.number(c.atom_steps_per_second),
             }

@@ -13,6 +13,7 @@ import numpy as np
 from nequip_legato.stability.analysis import Analysis, Cell
 from nequip_legato.stability.estimate import Estimate
 from nequip_legato.stability.exponent import Exponent
+from nequip_legato.stability.rates import Power
 from nequip_legato.stability.records import Record
 
 __all__ = [
@@ -20,9 +21,11 @@ __all__ = [
     "chance",
     "exponent_text",
     "jsonable",
+    "kinds_text",
     "markdown",
     "median_text",
     "number",
+    "power_text",
     "runs_table",
     "span",
     "title",
@@ -87,6 +90,22 @@ def words(exponent: Exponent) -> str:
     return "; ".join(part for part in parts if part)
 
 
+def kinds_text(kinds: dict[str, int]) -> str:
+    """How often each criterion ended a run."""
+    return ", ".join(f"{name} {count}" for name, count in kinds.items()) or "none"
+
+
+def power_text(power: Power | None) -> str:
+    """What a comparison could have found, in words."""
+    if power is None:
+        return "-"
+    seeds = f"{power.seeds} training seeds" if power.seeds else "more than 1,000 training seeds"
+    return (
+        f"a factor of {power.factor:g} would have been found with probability "
+        f"{power.probability:.2f}; 0.8 takes {seeds} a group"
+    )
+
+
 def title(analysis: Analysis) -> str:
     """The protocol."""
     ensemble, temperature, timestep = analysis.protocol
@@ -133,7 +152,24 @@ def markdown(analysis: Analysis) -> str:
             f"({c.basis}); p = {chance(c.permutation)} with whole training seeds permuted, of at "
             f"best {chance(c.smallest)}"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_rates(analysis)]) + "\n"
+
+
+def _rates(analysis: Analysis) -> list[str]:
+    lines = ["", "| group | failures | atom·ps | failures per 1,000 atom·ps [95 %] | of which |"]
+    lines.append("| --- | ---: | ---: | ---: | --- |")
+    lines += [
+        f"| {_cell(r.group)} | {r.failures} | {r.atom_ps:,.0f} | {span(r.rate)} | "
+        f"{_cell(kinds_text(r.kinds))} |"
+        for r in analysis.rates
+    ]
+    if analysis.rate_ratios:
+        lines.append("")
+    for r in analysis.rate_ratios:
+        text = f"- rate of {_cell(r.reference)} / rate of {_cell(r.group)}: {span(r.ratio)}"
+        text += f" ({_cell(r.basis)})"
+        lines.append(text + (f"; {power_text(r.power)}" if r.power else ""))
+    return lines
 
 
 def _cell(text: str) -> str:
