@@ -17,9 +17,22 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.native import cache, installed
 from nequip_legato.native.sources import source_folder, source_hash
 
-__all__ = ["Artifact", "BuildError", "binding", "ensure", "plugin"]
+__all__ = [
+    "PLUGIN_FILE",
+    "STYLES_FILE",
+    "Artifact",
+    "BuildError",
+    "binding",
+    "ensure",
+    "plugin",
+]
 
+# LAMMPS loads the first one at its start; that opens the second one when a style of ours is used.
+PLUGIN_FILE = "legatoplugin.so"
+STYLES_FILE = "legato_styles.so"
 _INFO = "build.json"
+# In the package of PyPI.
+_HOSTS = ("liblammps.so.0", "liblammps.so", "lmp")
 
 
 class BuildError(LegatoError):
@@ -43,6 +56,9 @@ class Artifact:
         file_name: name of the library.
         settings: CMake variables; with the sources they decide whether a build still fits.
         compiler: the C++ compiler to take if it is there; otherwise that of the environment.
+        companion: name of a second library beside it.
+        host: LAMMPS' library or program, where there is one; the companion has to fit it.
+        rebuild: command that builds it again.
         sources: digest of the C++ sources, taken once: they may be edited while a build runs.
     """
 
@@ -50,6 +66,9 @@ class Artifact:
     file_name: str
     settings: dict[str, str]
     compiler: str = ""
+    companion: str = ""
+    host: Path | None = None
+    rebuild: str = "nequip-legato plugin build"
     sources: str = field(default_factory=lambda: source_hash())
 
     @property
@@ -97,7 +116,8 @@ def plugin() -> Artifact:
         "LEGATO_LAMMPS_VERSION": str(lammps.number),
         "LEGATO_MPI_INCLUDE": str(lammps.mpi_include),
     }
-    return Artifact("plugin", "legatoplugin.so", settings)
+    host = next((p for name in _HOSTS if (p := lammps.folder / name).is_file()), None)
+    return Artifact("plugin", PLUGIN_FILE, settings, companion=STYLES_FILE, host=host)
 
 
 def binding() -> Artifact:
@@ -170,6 +190,10 @@ def _build(artifact: Artifact) -> None:
     }
     if artifact.kind == "binding":
         settings["pybind11_DIR"] = _pybind11_folder()
+    if artifact.host is not None:
+        settings["LEGATO_LAMMPS_LIBRARY"] = str(artifact.host)
+    from nequip_legato.native.fit import check_fit  # not at the start of every LAMMPS
+
     started = time.perf_counter()
     with cache.new_folder(artifact.folder) as folder:
         scratch = folder / "cmake"
@@ -180,10 +204,19 @@ def _build(artifact: Artifact) -> None:
         _run(configure)
         jobs = str(min(4, os.cpu_count() or 1))
         _run([cmake, "--build", str(scratch), "--parallel", jobs])
-        shutil.move(scratch / artifact.file_name, folder / artifact.file_name)
+        version = _version(compiler)
+        if artifact.host is not None:
+            check_fit(
+                scratch / artifact.companion,
+                artifact.host,
+                compiler=f"{version} ({compiler})",
+                rebuild=artifact.rebuild,
+            )
+        for name in filter(None, (artifact.companion, artifact.file_name)):
+            shutil.move(scratch / name, folder / name)
         shutil.rmtree(scratch)
         seconds = f"{time.perf_counter() - started:.0f}"
-        record = {**settings, "compiler": _version(compiler), "seconds": seconds}
+        record = {**settings, "compiler": version, "seconds": seconds}
         (folder / _INFO).write_text(json.dumps(record, indent=2) + "\n")
 
 
