@@ -220,3 +220,35 @@ def test_python_session_goes_on(plugin):
     assert before == after == "torch False"
     assert caught.startswith("caught ERROR: The nequip-legato plugin is only half there")
     assert used == "torch True"
+
+
+HOST = """
+import ctypes, sys
+mpi, library = sys.argv[1:]
+ctypes.CDLL(mpi)
+lammps = ctypes.CDLL(library)  # its symbols are seen by nobody else
+words = [b"lmp", b"-log", b"none", b"-screen", b"none"]
+lammps.lammps_open_no_mpi.restype = ctypes.c_void_p
+handle = ctypes.c_void_p(
+    lammps.lammps_open_no_mpi(len(words), (ctypes.c_char_p * len(words))(*words), None)
+)
+for line in (b"units metal", b"pair_style allegro_legato nonsense 1"):
+    lammps.lammps_command(handle, line)
+text = ctypes.create_string_buffer(1000)
+lammps.lammps_get_last_error_message(handle, text, len(text))
+print(text.value.decode())
+"""
+
+
+def test_program_that_keeps_lammps_to_itself(plugin):
+    """It opened LAMMPS' library without RTLD_GLOBAL."""
+    mpi = next(f for f in metadata.files("mpich") if "libmpi.so.12" in f.name).locate()
+    done = subprocess.run(
+        [sys.executable, "-c", HOST, str(mpi), str(builder.plugin().host)],
+        env={**os.environ, "LAMMPS_PLUGIN_PATH": str(plugin)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "Unknown keyword nonsense of pair style allegro_legato" in done.stdout, done.stderr
