@@ -74,7 +74,7 @@ def plugin_for(build_folder: Path) -> builder.Artifact:
         os.fsdecode(compiler[1]) if compiler else "",
         companion=builder.STYLES_FILE,
         host=_program_of(settings.parent),
-        rebuild=f"python -m nequip_legato.lammps build {settings.parent}",
+        rebuild=f"python -m nequip_legato.lammps build --force {settings.parent}",
     )
 
 
@@ -85,13 +85,17 @@ def _program_of(build_folder: Path) -> Path | None:
     return next((p for p in [*libraries, *programs] if p.is_file()), None)
 
 
-def build_plugin_for(build_folder: Path) -> Path:
+def build_plugin_for(build_folder: Path, *, force: bool = False) -> Path:
     """Build this plugin unless it is there; returns its path.
+
+    Args:
+        build_folder: as in ``plugin_for``.
+        force: build even if it is there.
 
     Raises:
         LegatoError: if it cannot be built.
     """
-    return builder.ensure(plugin_for(build_folder))
+    return builder.ensure(plugin_for(build_folder), force=force)
 
 
 def _contents(lammps: Path) -> Iterator[tuple[Path, bytes]]:

@@ -91,6 +91,11 @@ class Artifact:
         """The library."""
         return self.folder / self.file_name
 
+    @property
+    def is_built(self) -> bool:
+        """Whether everything that belongs to it is there."""
+        return self.path.is_file() and (self.folder / self.companion).exists()
+
     def info(self) -> dict[str, str]:
         """What was recorded when it was built; empty if it was not."""
         file = self.folder / _INFO
@@ -150,12 +155,12 @@ def ensure(artifact: Artifact, *, force: bool = False) -> Path:
         BuildError: if CMake or the compiler fails.
         LegatoError: if a part is missing or the cache cannot be written to.
     """
-    if artifact.path.is_file() and not force:
+    if artifact.is_built and not force:
         return artifact.path
     asked = time.time()
     with cache.locked(artifact.name):
         failure = cache.cache_folder() / f"{artifact.name}.failed"
-        if artifact.path.is_file() and (not force or artifact.path.stat().st_mtime > asked):
+        if artifact.is_built and (not force or artifact.path.stat().st_mtime > asked):
             return artifact.path
         if failure.is_file() and failure.stat().st_mtime > asked:
             raise BuildError(**json.loads(failure.read_text()))

@@ -1,4 +1,4 @@
-"""The plugin against the LAMMPS with Kokkos that it was compiled for, and one of another compiler."""
+"""The plugin against the LAMMPS with Kokkos it was compiled for, and one of another compiler."""
 
 import subprocess
 from dataclasses import replace

@@ -243,6 +243,21 @@ def test_key_follows_sources_and_versions(monkeypatch):
     assert len(names) == 5
 
 
+def test_half_a_build_is_none(own_cache):
+    artifact = builder.plugin()
+    artifact.folder.mkdir(parents=True)
+    artifact.path.touch()
+    assert not artifact.is_built
+    (artifact.folder / artifact.companion).touch()
+    assert artifact.is_built
+    assert builder.ensure(artifact) == artifact.path
+    module = builder.binding()
+    module.folder.mkdir()
+    assert not module.is_built
+    module.path.touch()
+    assert module.is_built
+
+
 def test_source_hash_is_stable():
     assert sources.source_hash() == sources.source_hash()
     assert (sources.source_folder() / "lammps_plugin" / "core" / "engine.cpp").is_file()
