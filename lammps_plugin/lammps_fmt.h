@@ -13,7 +13,10 @@
 #include <version>
 #endif
 #undef __cpp_lib_format
+#define __cpp_lib_format 0    // and not undefined: <version> may be read once more
 
 #include "fmt/format.h"
+
+#undef __cpp_lib_format
 
 #endif
