@@ -55,17 +55,12 @@ std::string other_torch(const std::string &folder)
          found + " in " + folder + again();
 }
 
-// Before anything is loaded: the torch that is there, and the one that this process has already.
+// Before anything is loaded: the torch that this process has already, else the one that was there
+// when the plugin was built. If that is gone, LD_LIBRARY_PATH may name another place of the same.
 std::string torch_problem()
 {
-  const std::string ours = LEGATO_TORCH_DIR;
-  const std::string library = ours + "/lib/libtorch_cpu.so";
   const std::string loaded = legato::loaded_torch();
-  if (!loaded.empty()) return other_torch(loaded);
-  if (access(library.c_str(), R_OK) != 0)
-    return std::string(kPlugin) + "was built for torch " LEGATO_TORCH_VERSION ", but there is no " +
-           library + " any more" + again();
-  return other_torch(ours);
+  return other_torch(loaded.empty() ? LEGATO_TORCH_DIR : loaded);
 }
 
 // The folder is that of the plugin's file itself, also if LAMMPS was given a link to it.

@@ -158,6 +158,26 @@ def test_another_torch_on_the_library_path(plugin):
     assert done.returncode == 0, done.stdout
 
 
+def test_torch_is_gone(plugin):
+    """It is looked for where it was; a plugin carried elsewhere can be told where it is."""
+    torch = builder.plugin().settings["LEGATO_TORCH_DIR"].encode()
+    gone = torch[:-5] + b"_gone"
+    for name in (builder.PLUGIN_FILE, builder.STYLES_FILE):
+        content = (plugin / name).read_bytes()
+        assert torch in content
+        (plugin / name).write_bytes(content.replace(torch, gone))
+    version = builder.plugin().settings["LEGATO_TORCH_VERSION"]
+    refused(
+        lmp(plugin),
+        *("it needs libtorch.so, which is not found", f"torch {version} in {gone.decode()}"),
+        "nequip-legato plugin build",
+    )
+    library = other_torch(plugin, "2.6.0")
+    refused(lmp(plugin, LD_LIBRARY_PATH=str(library.parent)), "libtorch.so, which is not found")
+    done = lmp(plugin, LD_LIBRARY_PATH=f"{torch.decode()}/lib")
+    assert done.returncode == 0, done.stdout
+
+
 def test_plugin_commands(plugin):
     """Loaded by hand, by a relative name and by a link, used, unloaded and loaded again."""
     (plugin / "elsewhere").mkdir()
