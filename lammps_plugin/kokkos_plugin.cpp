@@ -1,5 +1,5 @@
 /* ----------------------------------------------------------------------
-   nequip-legato: what plugin.cpp needs of the Kokkos style.
+   nequip-legato: what styles.cpp needs of the Kokkos style.
    SPDX-License-Identifier: GPL-2.0-only
 ------------------------------------------------------------------------- */
 
@@ -106,7 +106,8 @@ std::string legato::kokkos_mismatch()
     if (part.built != part.running && (part.always_known || !unknown))
       return std::string("The nequip-legato plugin was built for Kokkos ") + part.what +
              part.built + ", but this LAMMPS has" +
-             (part.running.empty() ? " no Kokkos" : part.running);
+             (part.running.empty() ? " no Kokkos" : part.running) +
+             "; build it for this LAMMPS, see docs/kokkos.md";
   }
   return "";
 }

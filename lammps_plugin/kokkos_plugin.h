@@ -1,5 +1,5 @@
 /* -*- c++ -*- ----------------------------------------------------------
-   nequip-legato: what plugin.cpp needs of the Kokkos style.
+   nequip-legato: what styles.cpp needs of the Kokkos style.
    SPDX-License-Identifier: GPL-2.0-only
 ------------------------------------------------------------------------- */
 #ifndef LMP_LEGATO_KOKKOS_PLUGIN_H

@@ -4,14 +4,8 @@
 ------------------------------------------------------------------------- */
 
 #include "built_for.h"
-#include "pair_allegro_legato.h"
-#include "versions.h"
-#ifdef LEGATO_KOKKOS
-#include "kokkos_plugin.h"
-#endif
-
-#include <cstdlib>
-#include <string>
+#include "host.h"
+#include "open_styles.h"
 
 namespace {
 
@@ -28,50 +22,32 @@ struct Plugin {
 };
 typedef void (*RegisterPlugin)(Plugin *, void *);
 
-// From LAMMPS' C library interface, whose binary layout does not change between releases.
-constexpr int kErrorAll = 2;
-extern "C" {
-int lammps_version(void *);
-void lammps_error(void *, int, const char *);
-}
-
-void *create_pair(void *lmp)
-{
-  return new LAMMPS_NS::PairAllegroLegato(static_cast<LAMMPS_NS::LAMMPS *>(lmp));
-}
-
-// LAMMPS loads a plugin made for any other version without a word; its classes would not fit.
-std::string mismatch(void *lmp)
-{
-  const std::string remedy = "; build it again with 'nequip-legato plugin build'";
-  const int running = lammps_version(lmp);
-  if (running != LEGATO_LAMMPS_VERSION)
-    return "The nequip-legato plugin was built for LAMMPS " +
-           std::to_string(LEGATO_LAMMPS_VERSION) + ", but this is LAMMPS " +
-           std::to_string(running) + remedy;
-  const std::string torch = legato::installed_torch_version();
-  if (!torch.empty() && torch != LEGATO_TORCH_VERSION)
-    return std::string("The nequip-legato plugin was built for torch ") + LEGATO_TORCH_VERSION +
-           ", but finds torch " + torch + remedy;
+constexpr char kPlain[] = "allegro_legato";
 #ifdef LEGATO_KOKKOS
-  const std::string kokkos = legato::kokkos_mismatch();
-  if (!kokkos.empty()) return kokkos + "; build it for this LAMMPS, see docs/kokkos.md";
+constexpr char kKokkos[] = "allegro_legato/kk";
+constexpr char kDevice[] = "allegro_legato/kk/device";
+constexpr char kHost[] = "allegro_legato/kk/host";
 #endif
-  return "";
+
+// Called by all ranks, when an input names the style: whatever keeps it from being used is said
+// here.
+template <const char *style> void *create_pair(void *lmp)
+{
+  std::string problem;
+  const LegatoCreatePair create = legato::open_styles(lmp, problem);
+  legato::stop_if_any_failed(lmp, problem);
+  return create(lmp, style);
 }
 
 }    // namespace
 
+// Checks nothing: most people who have this plugin installed are using other styles.
 extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *lmp, void *handle,
                                                                          void *regfunc)
 {
-  const std::string problem = mismatch(lmp);
-  if (!problem.empty()) {
-    lammps_error(lmp, kErrorAll, problem.c_str());
-    return;
-  }
+  legato::remember_host(regfunc);
   const auto add = [&](const char *name, StyleFactory creator) {
-    Plugin plugin = {"",
+    Plugin plugin = {LEGATO_LAMMPS_VERSION_TEXT,
                      "pair",
                      name,
                      "Allegro models by nequip-legato " LEGATO_VERSION,
@@ -80,10 +56,10 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *l
                      handle};
     reinterpret_cast<RegisterPlugin>(regfunc)(&plugin, lmp);
   };
-  add("allegro_legato", create_pair);
+  add(kPlain, create_pair<kPlain>);
 #ifdef LEGATO_KOKKOS
-  add("allegro_legato/kk", legato::create_pair_on_device);
-  add("allegro_legato/kk/device", legato::create_pair_on_device);
-  add("allegro_legato/kk/host", legato::create_pair_on_host);
+  add(kKokkos, create_pair<kKokkos>);
+  add(kDevice, create_pair<kDevice>);
+  add(kHost, create_pair<kHost>);
 #endif
 }

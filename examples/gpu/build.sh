@@ -12,8 +12,9 @@
 #   --plugin-only     configure LAMMPS, do not compile it: enough to compile the plugin, which then
 #                     needs neither a GPU nor a driver
 #
-# Needs nvcc, cmake (3.25 or newer) and, for parallel runs, mpicxx. Prints where things lie.
-# PYTHON (default python3) has torch.
+# Needs nvcc, cmake (3.25 or newer) and, for parallel runs, mpicxx. Prints where things lie, and at
+# its end whether each of them names every library that it needs: what is built where there is no
+# driver has to run where there is one. PYTHON (default python3) has torch and pyelftools.
 set -euo pipefail
 
 fail() { echo "build.sh: $*" >&2; exit 1; }
@@ -49,6 +50,8 @@ if [[ -z $torch ]]; then
 fi
 [[ -f $torch/version.py ]] || fail "there is no torch package in $torch (no version.py)"
 torch_version=$(sed -n "s/^__version__ = '\(.*\)'/\1/p" "$torch/version.py")
+PYTHONPATH=$repository "$python" -c 'import nequip_legato.native.linkage' 2> /dev/null ||
+  fail "$python lacks pyelftools, which the check at the end needs; pip install pyelftools"
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
@@ -79,18 +82,23 @@ cuda=(-DKokkos_ENABLE_CUDA=ON "-DKokkos_ARCH_$arch=ON" -DKokkos_ENABLE_SERIAL=ON
   -DKokkos_ENABLE_IMPL_VIEW_LEGACY=ON)
 toolkit=$(nvcc --dryrun -x cu - 2>&1 < /dev/null | sed -n 's/^#\$ TOP=//p')
 if [[ -d $toolkit/include ]]; then cuda+=("-DCUDAToolkit_ROOT=$toolkit"); fi
-# Compute nodes have the driver; where one only compiles, an empty library serves for linking.
+# Compute nodes have the driver; where one only compiles, a stand-in serves for linking. It has the
+# driver's functions, as the toolkit's own stand-ins have: linkers drop a library that defines nothing
+# (--as-needed), and then nothing would name libcuda.so.1. Nobody can load it by that name.
 if ! ldconfig -p | grep -q 'libcuda\.so$' && [[ ! -e $toolkit/lib64/stubs/libcuda.so ]]; then
-  mkdir -p "$out/stub"
-  "${CC:-gcc}" -shared -o "$out/stub/libcuda.so" -Wl,-soname,libcuda.so.1 -x c /dev/null
-  cuda+=("-DCUDA_cuda_driver_LIBRARY=$out/stub/libcuda.so"
+  [[ -f $toolkit/include/cuda.h ]] || fail "there is no $toolkit/include/cuda.h; install the CUDA toolkit"
+  mkdir -p "$out/stubs"
+  grep -ohE '\bcu[A-Z][A-Za-z0-9_]*\b' "$toolkit/include/cuda.h" | sort -u |
+    sed 's/.*/void &(void) {}/' > "$out/stubs/cuda.c"
+  "${CC:-gcc}" -shared -fPIC -w -o "$out/stubs/libcuda.so" -Wl,-soname,libcuda.so.1 "$out/stubs/cuda.c"
+  cuda+=("-DCUDA_cuda_driver_LIBRARY=$out/stubs/libcuda.so"
     -DCMAKE_EXE_LINKER_FLAGS=-Wl,--allow-shlib-undefined)
 fi
 if command -v ninja > /dev/null; then settings+=(-G Ninja); fi
 
 if [[ -n $kokkos ]]; then
   cmake -S "$kokkos_tree" -B "$out/kokkos-build" "${settings[@]}" "${cuda[@]}" \
-    -DCMAKE_INSTALL_PREFIX="$out/kokkos-install"
+    -DCMAKE_INSTALL_PREFIX="$out/kokkos-install" -DCMAKE_INSTALL_RPATH_USE_LINK_PATH=ON
   cmake --build "$out/kokkos-build" --parallel "$jobs"
   cmake --install "$out/kokkos-build"
   cuda+=(-DEXTERNAL_KOKKOS=ON "-DCMAKE_PREFIX_PATH=$out/kokkos-install")
@@ -117,5 +125,19 @@ cmake -S "$repository" -B "$out/plugin-build" "${settings[@]}" \
   -DLEGATO_LAMMPS_BUILD="$out/lammps-build" -DLEGATO_TORCH_DIR="$torch" \
   -DLEGATO_TORCH_VERSION="$torch_version"
 cmake --build "$out/plugin-build" --parallel "$jobs"
-echo "LAMMPS: $out/lammps-build/lmp"
-echo "plugin: $out/plugin-build/legatoplugin.so (torch $torch_version)"
+plugin=$out/plugin-build
+lmp=$out/lammps-build/lmp
+check() { # what `python -m nequip_legato.native` takes
+  PYTHONPATH=$repository "$python" -m nequip_legato.native "$@" || fail "what was built cannot run"
+}
+shopt -s nullglob
+libraries=("$out"/kokkos-install/lib*/lib*.so "$plugin/legatoplugin.so")
+if [[ $plugin_only == no ]]; then
+  check "${libraries[@]}" "$out"/lammps-build/liblammps*.so "$lmp"
+  check --host "$lmp" "$plugin/legato_styles.so"
+  echo "LAMMPS: $lmp"
+else
+  check "${libraries[@]}"
+  check --gpu-only "$plugin/legato_styles.so"
+fi
+echo "plugin: $plugin/legatoplugin.so (torch $torch_version)"

@@ -3,7 +3,10 @@
 # In:  LEGATO_LAMMPS_BUILD  LAMMPS' build folder, the one with CMakeCache.txt
 # Out: LEGATO_LAMMPS_INCLUDE, LEGATO_LAMMPS_VERSION, LEGATO_MPI_INCLUDE as in CMakeLists.txt, and
 #      LEGATO_LAMMPS_DEFINITIONS  private definitions on which the layout of LAMMPS' classes depends
-#      LEGATO_KOKKOS              whether it has Kokkos; then also the target legato_kokkos
+#      LEGATO_LAMMPS_LIBRARY      its library or program, if it is compiled
+#      LEGATO_LAMMPS_FMT          ON if its library is not there and cannot have std::format
+#      LEGATO_KOKKOS              whether it has Kokkos; then also the target legato_kokkos, and
+#      LEGATO_KOKKOS_TEXT         its version and backends, in words
 get_filename_component(LEGATO_LAMMPS_BUILD "${LEGATO_LAMMPS_BUILD}" ABSOLUTE)
 if(NOT EXISTS "${LEGATO_LAMMPS_BUILD}/CMakeCache.txt")
   message(FATAL_ERROR "${LEGATO_LAMMPS_BUILD} is not a build folder of LAMMPS (no CMakeCache.txt); "
@@ -14,6 +17,7 @@ load_cache(
   BUILD_MPI
   CUDAToolkit_ROOT
   CUDA_cuda_driver_LIBRARY
+  CMAKE_CXX_STANDARD
   CMAKE_HOME_DIRECTORY
   EXTERNAL_KOKKOS
   KOKKOS_LAYOUT
@@ -59,6 +63,13 @@ if(LEGATO_TREE_LAMMPS_MEMALIGN)
   list(APPEND LEGATO_LAMMPS_DEFINITIONS LAMMPS_MEMALIGN=${LEGATO_TREE_LAMMPS_MEMALIGN})
 endif()
 
+file(GLOB legato_built "${LEGATO_LAMMPS_BUILD}/liblammps*.so" "${LEGATO_LAMMPS_BUILD}/lmp*")
+if(legato_built)
+  list(GET legato_built 0 LEGATO_LAMMPS_LIBRARY)
+elseif(NOT LEGATO_TREE_PKG_KOKKOS AND NOT LEGATO_TREE_CMAKE_CXX_STANDARD GREATER 17)
+  set(LEGATO_LAMMPS_FMT ON) # LAMMPS' own choice is C++17, with Kokkos C++20
+endif()
+
 # === Kokkos ===
 set(LEGATO_KOKKOS ${LEGATO_TREE_PKG_KOKKOS})
 if(LEGATO_KOKKOS)
@@ -100,6 +111,8 @@ if(LEGATO_KOKKOS)
                         "no ${legato_package}/KokkosConfig.cmake")
   endif()
   find_package(Kokkos CONFIG REQUIRED NO_DEFAULT_PATH PATHS "${legato_package}")
+  string(TOLOWER "${Kokkos_VERSION} (${Kokkos_DEVICES})" LEGATO_KOKKOS_TEXT)
+  string(REPLACE ";" " " LEGATO_KOKKOS_TEXT "${LEGATO_KOKKOS_TEXT}")
   if(LEGATO_TREE_EXTERNAL_KOKKOS)
     get_target_property(legato_kind Kokkos::kokkoscore TYPE)
     if(NOT legato_kind STREQUAL "SHARED_LIBRARY")

@@ -26,9 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=text)
         command.add_argument("folder", type=Path, metavar=folder)
         command.set_defaults(run=run)
+        if run is _build:
+            command.add_argument(
+                "--force", action="store_true", help="compile it even if it is there"
+            )
     options = parser.parse_args(arguments)
     try:
-        options.run(options.folder)
+        options.run(options)
     except (LegatoError, OSError) as problem:
         sys.stderr.write(getattr(problem, "output", ""))
         sys.stderr.write(f"{parser.prog}: error: {problem}\n")
@@ -36,11 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _build(folder: Path) -> None:
-    print(tree.build_plugin_for(folder))
+def _build(options: argparse.Namespace) -> None:
+    print(tree.build_plugin_for(options.folder, force=options.force))
 
 
-def _install(folder: Path) -> None:
+def _install(options: argparse.Namespace) -> None:
+    folder = options.folder
     changed = tree.install_into(folder)
     for path in changed:
         print(path)
@@ -53,8 +58,8 @@ def _install(folder: Path) -> None:
     )
 
 
-def _remove(folder: Path) -> None:
-    for path in tree.remove_from(folder):
+def _remove(options: argparse.Namespace) -> None:
+    for path in tree.remove_from(options.folder):
         print(path)
 
 

@@ -35,7 +35,7 @@ def plugin_info() -> dict[str, str]:
     record = artifact.info()
     return {
         "plugin": str(artifact.path),
-        "built": "yes" if artifact.path.is_file() else "no (it will be on first use)",
+        "built": "yes" if artifact.is_built else "no (it will be on first use)",
         "LAMMPS": artifact.settings["LEGATO_LAMMPS_VERSION"],
         "LAMMPS headers": artifact.settings["LEGATO_LAMMPS_INCLUDE"],
         "torch": artifact.settings["LEGATO_TORCH_VERSION"],

@@ -61,7 +61,7 @@ def plugin_for(build_folder: Path) -> builder.Artifact:
     compiler = re.search(rb"^CMAKE_CXX_COMPILER:\w+=(.+)$", content, re.MULTILINE)
     return builder.Artifact(
         "plugin",
-        "legatoplugin.so",
+        builder.PLUGIN_FILE,
         {
             "LEGATO_TORCH_DIR": str(torch.folder),
             "LEGATO_TORCH_VERSION": torch.version,
@@ -72,16 +72,30 @@ def plugin_for(build_folder: Path) -> builder.Artifact:
             "LEGATO_LAMMPS_SETTINGS": hashlib.sha256(content).hexdigest()[:16],
         },
         os.fsdecode(compiler[1]) if compiler else "",
+        companion=builder.STYLES_FILE,
+        host=_program_of(settings.parent),
+        rebuild=f"python -m nequip_legato.lammps build --force {settings.parent}",
     )
 
 
-def build_plugin_for(build_folder: Path) -> Path:
+def _program_of(build_folder: Path) -> Path | None:
+    """LAMMPS' shared library, or its program if that is a static one; None if not compiled."""
+    libraries = sorted(build_folder.glob("liblammps*.so"))
+    programs = [p for p in sorted(build_folder.glob("lmp*")) if os.access(p, os.X_OK)]
+    return next((p for p in [*libraries, *programs] if p.is_file()), None)
+
+
+def build_plugin_for(build_folder: Path, *, force: bool = False) -> Path:
     """Build this plugin unless it is there; returns its path.
+
+    Args:
+        build_folder: as in ``plugin_for``.
+        force: build even if it is there.
 
     Raises:
         LegatoError: if it cannot be built.
     """
-    return builder.ensure(plugin_for(build_folder))
+    return builder.ensure(plugin_for(build_folder), force=force)
 
 
 def _contents(lammps: Path) -> Iterator[tuple[Path, bytes]]:

@@ -17,9 +17,22 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.native import cache, installed
 from nequip_legato.native.sources import source_folder, source_hash
 
-__all__ = ["Artifact", "BuildError", "binding", "ensure", "plugin"]
+__all__ = [
+    "PLUGIN_FILE",
+    "STYLES_FILE",
+    "Artifact",
+    "BuildError",
+    "binding",
+    "ensure",
+    "plugin",
+]
 
+# LAMMPS loads the first one at its start; that opens the second one when a style of ours is used.
+PLUGIN_FILE = "legatoplugin.so"
+STYLES_FILE = "legato_styles.so"
 _INFO = "build.json"
+# In the package of PyPI.
+_HOSTS = ("liblammps.so.0", "liblammps.so", "lmp")
 
 
 class BuildError(LegatoError):
@@ -43,6 +56,9 @@ class Artifact:
         file_name: name of the library.
         settings: CMake variables; with the sources they decide whether a build still fits.
         compiler: the C++ compiler to take if it is there; otherwise that of the environment.
+        companion: name of a second library beside it.
+        host: LAMMPS' library or program, where there is one; the companion has to fit it.
+        rebuild: command that builds it again.
         sources: digest of the C++ sources, taken once: they may be edited while a build runs.
     """
 
@@ -50,6 +66,9 @@ class Artifact:
     file_name: str
     settings: dict[str, str]
     compiler: str = ""
+    companion: str = ""
+    host: Path | None = None
+    rebuild: str = "nequip-legato plugin build"
     sources: str = field(default_factory=lambda: source_hash())
 
     @property
@@ -71,6 +90,11 @@ class Artifact:
     def path(self) -> Path:
         """The library."""
         return self.folder / self.file_name
+
+    @property
+    def is_built(self) -> bool:
+        """Whether everything that belongs to it is there."""
+        return self.path.is_file() and (self.folder / self.companion).exists()
 
     def info(self) -> dict[str, str]:
         """What was recorded when it was built; empty if it was not."""
@@ -97,7 +121,8 @@ def plugin() -> Artifact:
         "LEGATO_LAMMPS_VERSION": str(lammps.number),
         "LEGATO_MPI_INCLUDE": str(lammps.mpi_include),
     }
-    return Artifact("plugin", "legatoplugin.so", settings)
+    host = next((p for name in _HOSTS if (p := lammps.folder / name).is_file()), None)
+    return Artifact("plugin", PLUGIN_FILE, settings, companion=STYLES_FILE, host=host)
 
 
 def binding() -> Artifact:
@@ -130,12 +155,12 @@ def ensure(artifact: Artifact, *, force: bool = False) -> Path:
         BuildError: if CMake or the compiler fails.
         LegatoError: if a part is missing or the cache cannot be written to.
     """
-    if artifact.path.is_file() and not force:
+    if artifact.is_built and not force:
         return artifact.path
     asked = time.time()
     with cache.locked(artifact.name):
         failure = cache.cache_folder() / f"{artifact.name}.failed"
-        if artifact.path.is_file() and (not force or artifact.path.stat().st_mtime > asked):
+        if artifact.is_built and (not force or artifact.path.stat().st_mtime > asked):
             return artifact.path
         if failure.is_file() and failure.stat().st_mtime > asked:
             raise BuildError(**json.loads(failure.read_text()))
@@ -170,6 +195,8 @@ def _build(artifact: Artifact) -> None:
     }
     if artifact.kind == "binding":
         settings["pybind11_DIR"] = _pybind11_folder()
+    if artifact.host is not None:
+        settings["LEGATO_LAMMPS_LIBRARY"] = str(artifact.host)
     started = time.perf_counter()
     with cache.new_folder(artifact.folder) as folder:
         scratch = folder / "cmake"
@@ -180,11 +207,24 @@ def _build(artifact: Artifact) -> None:
         _run(configure)
         jobs = str(min(4, os.cpu_count() or 1))
         _run([cmake, "--build", str(scratch), "--parallel", jobs])
-        shutil.move(scratch / artifact.file_name, folder / artifact.file_name)
+        version = _version(compiler)
+        if artifact.host is not None:
+            _check_fit(artifact, scratch / artifact.companion, f"{version} ({compiler})")
+        for name in filter(None, (artifact.companion, artifact.file_name)):
+            shutil.move(scratch / name, folder / name)
         shutil.rmtree(scratch)
         seconds = f"{time.perf_counter() - started:.0f}"
-        record = {**settings, "compiler": _version(compiler), "seconds": seconds}
+        record = {**settings, "compiler": version, "seconds": seconds}
         (folder / _INFO).write_text(json.dumps(record, indent=2) + "\n")
+
+
+def _check_fit(artifact: Artifact, library: Path, compiler: str) -> None:
+    try:
+        from nequip_legato.native.fit import check_fit  # not at the start of every LAMMPS
+    except ImportError as problem:
+        print(f"nequip-legato: not checked whether the plugin fits: {problem}", file=sys.stderr)
+        return
+    check_fit(library, artifact.host, compiler=compiler, rebuild=artifact.rebuild)
 
 
 def _pybind11_folder() -> str:

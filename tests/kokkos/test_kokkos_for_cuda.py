@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from build_lammps import archives, extract
 
+from nequip_legato.native.linkage import Library
+
 GPU = Path(__file__).parents[2] / "examples" / "gpu"
 
 
@@ -40,9 +42,13 @@ def test_plugin_for_cuda(tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:]
-    plugin = (tmp_path / "out" / "plugin-build" / "legatoplugin.so").read_bytes()
-    assert b"allegro_legato/kk" in plugin
-    assert b"sm_90" in plugin, "there is no code for the GPU that was asked for"
+    folder = tmp_path / "out" / "plugin-build"
+    assert b"allegro_legato/kk" in (folder / "legatoplugin.so").read_bytes()
+    styles = folder / "legato_styles.so"
+    assert b"sm_90" in styles.read_bytes(), "there is no code for the GPU that was asked for"
+    assert "legatoplugin.so: every library that is needed is named" in done.stdout
+    assert "legato_styles.so: every library that is needed is named" in done.stdout
+    assert any(name.startswith("libcudart.so") for name in Library(styles).needed)
 
 
 def test_measurements_with_few_styles(tmp_path, kokkos_build, plain_program, deployed):

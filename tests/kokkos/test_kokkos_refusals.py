@@ -1,4 +1,4 @@
-"""A plugin made for another LAMMPS is refused when it is loaded, with both values named.
+"""A plugin made for another LAMMPS is refused when its style is used, with both values named.
 
 The plugins are really compiled, from copies of the build's headers and settings in which one value
 is changed, as if two builds had been mixed up.
@@ -102,7 +102,8 @@ def compiled(shared_folder: Path, tmp_path: Path) -> Callable[[Copy], Path]:
                 *("-U", "Kokkos_DIR", *(f"-D{name}={value}" for name, value in values.items())),
             )
             _run(cmake, "--build", scratch)
-            shutil.copy(scratch / wanted.file_name, tmp_path)
+            for name in (wanted.file_name, wanted.companion):
+                shutil.copy(scratch / name, tmp_path)
         return tmp_path
 
     return compile_plugin
@@ -114,11 +115,13 @@ def _run(*command: object) -> None:
 
 
 def _refusal(folder: Path, plugin: Path, plain_program: Program) -> str:
-    """What LAMMPS with Kokkos says when it loads the plugin."""
+    """What LAMMPS with Kokkos says when an input names the style, and not before."""
     environment = {**plain_program.environment, "LAMMPS_PLUGIN_PATH": str(plugin)}
     with using(Program(plain_program.path, 1, environment)):
-        run = run_lammps(folder, "units metal\n")
+        run = run_lammps(folder, "units metal\nprint alive\npair_style allegro_legato\n")
     assert run.returncode != 0, run.text
+    assert run.text.splitlines().count("alive") == 1
+    assert "Unrecognized" not in run.text
     return run.error
 
 
@@ -183,6 +186,8 @@ def test_the_copy_itself_is_accepted(tmp_path, kokkos_build, plain_program, comp
     plugin = compiled(_copy(kokkos_build, tmp_path / "copy"))
     environment = {**plain_program.environment, "LAMMPS_PLUGIN_PATH": str(plugin)}
     with using(Program(plain_program.path, 1, environment)):
-        run = run_lammps(tmp_path / "run", "units metal\ninfo styles pair\n")
+        run = run_lammps(
+            tmp_path / "run", "units metal\ninfo styles pair\npair_style allegro_legato\n"
+        )
     assert run.returncode == 0, run.text
     assert "allegro_legato/kk" in run.text

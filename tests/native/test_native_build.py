@@ -150,6 +150,16 @@ def test_switched_off(monkeypatch):
     assert not list(Path(launcher.plugin_folder()).glob("*plugin.so"))
 
 
+def quick_compiler(folder: Path, *options: str) -> Path:
+    """The C++ compiler without optimization, and with further options."""
+    program = folder / "quick-c++"
+    program.write_text(
+        f'#!/bin/sh\nexec {installed.find_compiler()} {" ".join(options)} "$@" -O0\n'
+    )
+    program.chmod(0o755)
+    return program
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "value", "part"),
@@ -158,15 +168,52 @@ def test_switched_off(monkeypatch):
         ("LEGATO_TORCH_VERSION", "2.6.0", "built for torch 2.6.0, but finds torch "),
     ],
 )
-def test_plugin_for_another_version(setting, value, part, own_cache):
+def test_plugin_for_another_version(setting, value, part, own_cache, monkeypatch):
+    monkeypatch.setenv("CXX", str(quick_compiler(own_cache.parent)))
     artifact = builder.plugin()
     other = replace(artifact, settings={**artifact.settings, setting: value})
     path = builder.ensure(other)
-    done = lmp(f"plugin load {path}\n" + UNKNOWN_STYLE, **{launcher.SWITCH_VARIABLE: "off"})
+    script = f"plugin load {path}\nprint alive\n" + UNKNOWN_STYLE
+    done = lmp(script, **{launcher.SWITCH_VARIABLE: "off"})
     text = done.stdout + done.stderr
     assert done.returncode != 0
+    assert "alive" in done.stdout.splitlines()  # only who uses the style is stopped
     assert f"ERROR: The nequip-legato plugin was {part}" in text
     assert "nequip-legato plugin build" in text
+
+
+@pytest.mark.slow
+def test_plugin_of_another_compiler(own_cache, monkeypatch):
+    """Functions of LAMMPS with other arguments: LAMMPS' copy of fmt has another version here."""
+    compiler = quick_compiler(own_cache.parent, "-Dv10_lmp=v11_lmp")
+    monkeypatch.setenv("CXX", str(compiler))
+    artifact = builder.plugin()
+    with pytest.raises(LegatoError) as problem:
+        builder.ensure(artifact)
+    for part in (
+        *("LAMMPS lacks LAMMPS_NS::Error::", "fmt::v11_lmp", "liblammps.so"),
+        *("was made by GCC", f"({compiler})", "set CXX to the compiler of LAMMPS"),
+        "nequip-legato plugin build",
+    ):
+        assert part in str(problem.value)
+    assert "\n" not in str(problem.value)
+    assert not artifact.folder.exists()
+    assert not list(own_cache.glob(".plugin-*"))
+
+    # one that was never checked, as from another machine
+    path = builder.ensure(replace(artifact, host=None))
+    environment = {launcher.SWITCH_VARIABLE: "off", "LAMMPS_PLUGIN_PATH": str(path.parent)}
+    done = lmp("units metal\nprint alive\npair_style allegro_legato\n", ranks=2, **environment)
+    assert done.returncode != 0
+    assert "alive" in done.stdout.splitlines()
+    text = done.stdout + done.stderr
+    assert "Unrecognized" not in text
+    (line,) = [line for line in text.splitlines() if "ERROR" in line]
+    for part in (
+        *("LAMMPS_NS::Error::", "fmt::v11_lmp", "which this LAMMPS does not have"),
+        *("this LAMMPS by GNU C++", "set CXX to it", "nequip-legato plugin build"),
+    ):
+        assert part in line
 
 
 def test_launcher_imports_nothing_heavy():
@@ -194,6 +241,21 @@ def test_key_follows_sources_and_versions(monkeypatch):
     assert artifact.name in names  # a build keeps the name that it began with
     names.add(builder.plugin().name)
     assert len(names) == 5
+
+
+def test_half_a_build_is_none(own_cache):
+    artifact = builder.plugin()
+    artifact.folder.mkdir(parents=True)
+    artifact.path.touch()
+    assert not artifact.is_built
+    (artifact.folder / artifact.companion).touch()
+    assert artifact.is_built
+    assert builder.ensure(artifact) == artifact.path
+    module = builder.binding()
+    module.folder.mkdir()
+    assert not module.is_built
+    module.path.touch()
+    assert module.is_built
 
 
 def test_source_hash_is_stable():
