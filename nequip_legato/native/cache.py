@@ -4,8 +4,9 @@ import errno
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -17,6 +18,8 @@ from nequip_legato.files import scratch_folder
 __all__ = ["CACHE_VARIABLE", "build_folder", "cache_folder", "clean", "locked", "new_folder"]
 
 CACHE_VARIABLE = "NEQUIP_LEGATO_CACHE"
+
+_NOT_FOR_CMAKE = '"#$;\\\n'  # in the name of a build folder
 
 # What flock says on a file system without locks, such as NFS without its lock daemon.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -143,14 +146,26 @@ def new_folder(final: Path) -> Iterator[Path]:
         LegatoError: if the cache cannot be written to.
     """
     with scratch_folder(f".{final.name}-", final.parent, _unwritable) as scratch:
+        with _workshop(scratch) as made:
+            yield made
+            for path in [made, *made.rglob("*")]:  # for other users of the cache, any umask
+                path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
+            shutil.move(made, scratch / "whole")
+        if final.exists():
+            final.rename(scratch / "before")  # may be in use
+        (scratch / "whole").rename(final)
+
+
+@contextmanager
+def _workshop(scratch: Path) -> Iterator[Path]:
+    """A new folder in which CMake can work, which it cannot below every name."""
+    with ExitStack() as stack:
+        if set(str(scratch)) & set(_NOT_FOR_CMAKE):
+            parent = Path(tempfile.gettempdir())
+            scratch = stack.enter_context(scratch_folder("nequip-legato-build-", parent))
         made = scratch / "made"
         made.mkdir()
         yield made
-        for path in [made, *made.rglob("*")]:  # for other users of the cache, whatever the umask
-            path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
-        if final.exists():
-            final.rename(scratch / "before")  # may be in use
-        made.rename(final)
 
 
 def clean() -> list[Path]:

@@ -236,6 +236,16 @@ def test_two_users_on_one_cache(tmp_path, monkeypatch):
     assert {p.name for p in (tmp_path / "shared").iterdir()} == {"x", "x.lock"}
 
 
+def test_cmake_works_below_plain_names_only(tmp_path):
+    (tmp_path / 'a;b#"$').mkdir()
+    final = tmp_path / 'a;b#"$' / "x"
+    with cache.new_folder(final) as folder:
+        assert not set(str(folder)) & set(';#"$')
+        (folder / "file").touch()
+    assert [p.name for p in final.parent.rglob("*")] == ["x", "file"]
+    assert not folder.parent.exists()
+
+
 def test_error_of_the_system_while_it_builds(tmp_path, monkeypatch):
     """Any error of the system while it builds is one line; here a file that cannot be removed."""
     monkeypatch.setenv(cache.CACHE_VARIABLE, str(tmp_path))
