@@ -157,8 +157,14 @@ def _ended_in_order() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    yield  # after an interrupt it stays, for the signal may come twice
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) or signal.SIG_DFL
+    try:
+        yield
+    except KeyboardInterrupt:  # the signal may come twice, as from coreutils' timeout
+        raise
+    except BaseException:
+        signal.signal(signal.SIGTERM, before)
+        raise
     signal.signal(signal.SIGTERM, before)
 
 
