@@ -1,7 +1,6 @@
 """The command ``nequip-legato stability``: parses, calls one function, and prints."""
 
 import argparse
-import signal
 from pathlib import Path
 
 from nequip_legato.cli_report import add_report
@@ -60,8 +59,6 @@ def _run(parsed: argparse.Namespace) -> None:
         else:
             print(dry_run(plan))
         return
-    # run_campaign does so for itself; a signal that is sent twice may also come when it has ended
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with shown() as progress:
         status = run_campaign(
             settings,

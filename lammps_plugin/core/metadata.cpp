@@ -2,11 +2,10 @@
 #include "metadata.h"
 
 #include "error.h"
+#include "words.h"
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
-#include <sstream>
 
 namespace legato {
 
@@ -22,23 +21,13 @@ std::string entry(const StringMap &entries, const std::string &key)
   return found == entries.end() ? std::string() : found->second;
 }
 
-std::vector<std::string> words(const std::string &text)
-{
-  std::istringstream stream(text);
-  std::vector<std::string> result;
-  for (std::string word; stream >> word;) result.push_back(word);
-  return result;
-}
-
-// strtod, because stream extraction rejects "inf" and "nan", which both occur here.
 double number(const std::string &word, const std::string &key, const std::string &path)
 {
-  char *end = nullptr;
-  const double value = std::strtod(word.c_str(), &end);
-  if (word.empty() || end != word.c_str() + word.size())
+  const std::optional<double> value = parse_number(word);
+  if (!value)
     throw Error("model file '" + path + "' is damaged: entry '" + key + "' is not a number ('" +
                 word + "'); deploy it again with 'nequip-deploy build'");
-  return value;
+  return *value;
 }
 
 std::vector<double> type_matrix(const std::string &text, int num_types, const std::string &key,

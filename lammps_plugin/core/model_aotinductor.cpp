@@ -2,16 +2,21 @@
 #include "error.h"
 #include "failures.h"
 #include "model_formats.h"
+#include "package.h"
 #include "stopwatch.h"
 #include "tensors.h"
+#include "unpacked.h"
+#include "words.h"
 
-#include <torch/csrc/inductor/aoti_package/model_package_loader.h>
-
-#include <sstream>
+#include <torch/csrc/inductor/aoti_runner/model_container_runner.h>
 
 namespace legato {
 
 namespace {
+
+// Names of the models in a package, see nequip_legato/deploy/archive.py.
+constexpr const char *kWhole = "model";
+constexpr const char *kEnergy = "energy";
 
 #if defined(__x86_64__)
 constexpr const char *kMachine = "x86_64";
@@ -50,8 +55,7 @@ void check_processor(const StringMap &entries, const std::string &path)
   if (!machine.empty() && kMachine[0] != '\0' && machine != kMachine)
     throw Error("model file '" + path + "' was compiled for " + machine +
                 " processors, but this is " + kMachine + remedy);
-  std::istringstream sets(stored("AOTI_CPU_ISA"));
-  for (std::string set; sets >> set;)
+  for (const std::string &set : words(stored("AOTI_CPU_ISA")))
     if (!has_instructions(set))
       throw Error("model file '" + path + "' was compiled for processors with " + set +
                   " instructions, which this one lacks" + remedy);
@@ -65,15 +69,52 @@ Error unreadable(const std::string &path, const std::string &reason)
                first_line(reason) + ")");
 }
 
-StringMap stored_entries(const std::string &path)
+// What `read` returns, with any trouble as an error that names the file.
+template <class Read> auto readable(const std::string &path, const Read &read)
 {
   try {
-    const auto stored =
-        torch::inductor::AOTIModelPackageLoader::load_metadata_from_package(path, "model");
-    return StringMap(stored.begin(), stored.end());
+    return read();
+  } catch (const Error &) {
+    throw;
   } catch (const std::exception &problem) {
     throw unreadable(path, problem.what());
   }
+}
+
+using Runner = torch::inductor::AOTIModelContainerRunner;
+
+// One compiled model. Its files must be there as long as it is.
+struct Compiled {
+  std::unique_ptr<Unpacked> files;
+  std::unique_ptr<Runner> runner;
+};
+
+Compiled compiled_from(std::unique_ptr<Unpacked> files, int workers, const Device &device)
+{
+  const auto &makers = torch::inductor::getAOTIModelRunnerRegistry();
+  const auto maker = makers.find(device.kind);
+  if (maker == makers.end())
+    throw std::runtime_error("this torch runs no models on " + device.kind);
+  const std::string name =
+      device.is_cpu() ? device.kind : device.kind + ":" + std::to_string(device.index);
+  Compiled compiled;
+  compiled.runner = maker->second(files->library(), workers, name, files->folder(), false);
+  files->loaded();
+  compiled.files = std::move(files);
+  return compiled;
+}
+
+// As torch's AOTIModelPackageLoader, which leaves its unpacked files behind unless the process ends
+// in order.
+Compiled load_compiled(Package &package, const std::string &model, int workers,
+                       const Device &device)
+{
+  if (auto files = unpack_in_memory(package, model)) try {
+      return compiled_from(std::move(files), workers, device);
+    } catch (const std::exception &) {
+      // a system that forbids code in memory without a file; if not, the other way fails as well
+    }
+  return compiled_from(unpack_in_folder(package, model, !device.is_cpu()), workers, device);
 }
 
 class AOTInductorModel : public Model {
@@ -81,24 +122,21 @@ class AOTInductorModel : public Model {
   AOTInductorModel(const std::string &path, int workers, const Device &device)
   {
     device_ = device;
-    const StringMap entries = stored_entries(path);
-    metadata_ = parse_metadata(entries, path);
-    check_processor(entries, path);
-    try {
-      const auto index = static_cast<c10::DeviceIndex>(device.index);
-      whole_ = std::make_unique<Loader>(path, "model", false, workers, index);
-      if (metadata_.has_energy_model)
-        energy_ = std::make_unique<Loader>(path, "energy", false, workers, index);
-    } catch (const std::exception &problem) {
-      throw unreadable(path, problem.what());
-    }
+    readable(path, [&] {
+      Package package(path);
+      const StringMap entries = package.metadata(kWhole);
+      metadata_ = parse_metadata(entries, path);
+      check_processor(entries, path);
+      whole_ = load_compiled(package, kWhole, workers, device);
+      if (metadata_.has_energy_model) energy_ = load_compiled(package, kEnergy, workers, device);
+    });
   }
 
   void evaluate(Block &block, BlockResult &result) override
   {
     const StreamScope stream(device_);
     with_failures(device_, [&] {
-      const auto outputs = run(*whole_, block, result);
+      const auto outputs = run(whole_, block, result);
       read_results(outputs.at(0), outputs.at(1), block, result);
     });
   }
@@ -107,7 +145,7 @@ class AOTInductorModel : public Model {
   {
     const StreamScope stream(device_);
     with_failures(device_, [&] {
-      read_energy(run(energy_ ? *energy_ : *whole_, block, result).at(0), block, result);
+      read_energy(run(energy_.runner ? energy_ : whole_, block, result).at(0), block, result);
     });
   }
 
@@ -115,37 +153,37 @@ class AOTInductorModel : public Model {
   {
     const StreamScope stream(device_);
     with_failures(device_, [&] {
-      const auto outputs = forward(*whole_, viewed(block, device_));
+      const auto outputs = forward(whole_, viewed(block, device_));
       keep_result(outputs.at(0), outputs.at(1), block, result);
     });
   }
 
  private:
-  using Loader = torch::inductor::AOTIModelPackageLoader;
-
-  std::vector<at::Tensor> forward(Loader &loader, const ModelInputs &tensors) const
+  std::vector<at::Tensor> forward(const Compiled &model, const ModelInputs &tensors) const
   {
-    return loader.run({tensors.pos, tensors.edge_index, tensors.atom_types, tensors.edge_vectors},
-                      device_.stream);
+    return model.runner->run(
+        {tensors.pos, tensors.edge_index, tensors.atom_types, tensors.edge_vectors},
+        device_.stream);
   }
 
-  std::vector<at::Tensor> run(Loader &loader, Block &block, BlockResult &result) const
+  std::vector<at::Tensor> run(const Compiled &model, Block &block, BlockResult &result) const
   {
     const ModelInputs tensors = inputs_of(block, device_);
     const Stopwatch stopwatch;
-    auto outputs = forward(loader, tensors);
+    auto outputs = forward(model, tensors);
     result.model_seconds = stopwatch.seconds();
     return outputs;
   }
 
-  std::unique_ptr<Loader> whole_, energy_;
+  Compiled whole_, energy_;
 };
 
 }    // namespace
 
 std::string device_of_aotinductor(const std::string &path)
 {
-  return parse_metadata(stored_entries(path), path).device;
+  return readable(path,
+                  [&] { return parse_metadata(Package(path).metadata(kWhole), path).device; });
 }
 
 std::unique_ptr<Model> load_aotinductor(const std::string &path, int workers, const Device &device)

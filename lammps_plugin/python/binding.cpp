@@ -6,7 +6,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -111,8 +113,10 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
   module.doc() = "The engine behind pair_style allegro_legato.";
   py::register_exception<legato::Error>(module, "EngineError");
   py::class_<legato::Engine>(module, "Engine", "A deployed model and the threads that evaluate it.")
-      .def(py::init([](const std::string &path, int threads, std::optional<int> block) {
-             return std::make_unique<legato::Engine>(path, legato::EngineOptions{threads, block});
+      // a path, not text: its bytes need not be letters in this locale
+      .def(py::init([](const std::filesystem::path &path, int threads, std::optional<int> block) {
+             return std::make_unique<legato::Engine>(path.string(),
+                                                     legato::EngineOptions{threads, block});
            }),
            py::arg("path"), py::kw_only(), py::arg("threads") = 1, py::arg("block") = py::none())
       .def(

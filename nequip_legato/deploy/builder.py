@@ -3,8 +3,6 @@
 import copy
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,6 +35,7 @@ from nequip_legato.deploy.source import (
 )
 from nequip_legato.deploy.training_data import Frames, find_frames
 from nequip_legato.errors import LegatoError
+from nequip_legato.files import scratch_folder
 
 __all__ = ["DEVICES", "Deployed", "build"]
 
@@ -170,22 +169,20 @@ def _check_surroundings(target: Path, kind: str, device: str) -> None:
 @contextmanager
 def _scratch_beside(target: Path) -> Iterator[Path]:
     """Path of a file to be written in the target's folder, which vanishes if it was not moved."""
-    folder = target.absolute().parent
-    try:
-        scratch = Path(tempfile.mkdtemp(prefix=".nequip-deploy-", dir=folder))
-    except OSError as problem:
-        raise LegatoError(
-            f"cannot write to the folder {folder} ({problem.strerror}); make it, or choose another"
-        ) from problem
-    try:
-        yield scratch / target.name
-    except OSError as problem:
-        raise LegatoError(
-            f"{target} could not be written ({problem.strerror or problem}); nothing was left "
-            "behind, make room or choose another folder"
-        ) from problem
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch_folder(".nequip-deploy-", target.absolute().parent, _unwritable) as scratch:
+        try:
+            yield scratch / target.name
+        except OSError as problem:
+            raise LegatoError(
+                f"{target} could not be written ({problem.strerror or problem}); nothing was left "
+                "behind, make room or choose another folder"
+            ) from problem
+
+
+def _unwritable(folder: Path, problem: OSError) -> LegatoError:
+    return LegatoError(
+        f"cannot write to the folder {folder} ({problem.strerror}); make it, or choose another"
+    )
 
 
 def _model_entries(model: torch.nn.Module) -> dict[str, str]:

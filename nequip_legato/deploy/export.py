@@ -1,11 +1,12 @@
 """Writing a model as TorchScript or AOTInductor file."""
 
 import io
+import os
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ from nequip_legato.deploy.archive import ENERGY_MODEL, with_second_model
 from nequip_legato.deploy.source import one_line
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
 from nequip_legato.errors import LegatoError
+from nequip_legato.files import scratch_folder
 
 __all__ = [
     "check_compiler",
@@ -148,7 +150,11 @@ def _compiled(
     content = io.BytesIO()
     # Inductor names what it writes by the code, which models of one architecture share: without a
     # cache of its own, one deployment may pack the metadata of another that runs beside it.
-    with _without_deprecations(), fresh_inductor_cache():
+    with (
+        _without_deprecations(),
+        scratch_folder("nequip-deploy-", Path(tempfile.gettempdir())) as own,
+        fresh_inductor_cache(dir=str(own)),
+    ):
         try:
             aot_export_model(
                 model=model,
@@ -204,8 +210,7 @@ def _explained(problem: Exception) -> LegatoError:
 
 def load_energy_model(path: Path):
     """Load the energy-only model of an AOTInductor file: dictionary of inputs -> (n, 1) eV."""
-    with _without_deprecations():
-        compiled = load_package(str(path), model_name=ENERGY_MODEL)
+    compiled = _loaded(path, model_name=ENERGY_MODEL)
     return lambda inputs: compiled(*(inputs[key] for key in INPUTS))[0]
 
 
@@ -215,10 +220,38 @@ def load_deployed(path: Path, *, device: str):
     Returns:
         Function: dictionary of inputs -> dictionary of outputs.
     """
-    with _without_deprecations():
-        if path.name.endswith(".nequip.pth"):
-            return torch.jit.freeze(torch.jit.load(str(path), map_location=device).eval())
-        compiled = torch._inductor.aoti_load_package(str(path))
+    if path.name.endswith(".nequip.pth"):
+        # not by its name, which may hold bytes that are no text
+        with _without_deprecations(), path.open("rb") as content:
+            return torch.jit.freeze(torch.jit.load(content, map_location=device).eval())
+    compiled = _loaded(path)
     return lambda inputs: dict(
         zip(OUTPUTS, compiled(*(inputs[key] for key in INPUTS)), strict=True)
     )
+
+
+def _loaded(path: Path, *, model_name: str = "model"):
+    """A model of a package, as a function.
+
+    torch unpacks the file and removes that again when it has been told to forget the model, which a
+    process that is killed does not do. So the folder is ours, and goes at once, but for GPUs, whose
+    kernels are read when they are first used.
+    """
+    with _without_deprecations(), ExitStack() as stack:
+        if not torch.cuda.is_available():
+            folder = scratch_folder("nequip-deploy-", Path(tempfile.gettempdir()))
+            stack.enter_context(_temporary_files_in(stack.enter_context(folder)))
+        return load_package(str(path), model_name=model_name)
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before

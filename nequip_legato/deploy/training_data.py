@@ -142,7 +142,7 @@ def folders_of(path: Path) -> list[Path]:
     for parent in around:
         record = parent / ".hydra" / "hydra.yaml"
         if record.is_file():
-            settings = yaml.safe_load(record.read_text()) or {}
+            settings = yaml.safe_load(record.read_text(encoding="utf-8")) or {}
             cwd = settings.get("hydra", {}).get("runtime", {}).get("cwd")
             started += [Path(cwd)] if cwd else []
     return started + around

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,7 +85,7 @@ class Artifact:
     @property
     def folder(self) -> Path:
         """Where the build lies once it is made."""
-        return cache.cache_folder() / self.name
+        return cache.build_folder(self.name, self.file_name)
 
     @property
     def path(self) -> Path:
@@ -99,7 +100,7 @@ class Artifact:
     def info(self) -> dict[str, str]:
         """What was recorded when it was built; empty if it was not."""
         file = self.folder / _INFO
-        return json.loads(file.read_text()) if file.is_file() else {}
+        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 def _torch_settings() -> dict[str, str]:
@@ -163,15 +164,27 @@ def ensure(artifact: Artifact, *, force: bool = False) -> Path:
         if artifact.is_built and (not force or artifact.path.stat().st_mtime > asked):
             return artifact.path
         if failure.is_file() and failure.stat().st_mtime > asked:
-            raise BuildError(**json.loads(failure.read_text()))
-        failure.unlink(missing_ok=True)
+            raise BuildError(**json.loads(failure.read_text(encoding="utf-8")))
         try:
+            failure.unlink(missing_ok=True)
             _build(artifact)
+        except OSError as problem:
+            raise _impossible(artifact, problem) from problem
         except LegatoError as problem:
             record = {"message": str(problem), "output": getattr(problem, "output", "")}
-            failure.write_text(json.dumps(record))
+            with suppress(OSError):  # a full disk must not hide the problem itself
+                failure.write_text(json.dumps(record), encoding="utf-8")
             raise
     return artifact.path
+
+
+def _impossible(artifact: Artifact, problem: OSError) -> LegatoError:
+    what = f"{problem.filename}: " if problem.filename else ""
+    return LegatoError(
+        f"the C++ part cannot be built in {artifact.folder.parent} ({what}"
+        f"{problem.strerror or problem}); mend that, or set {cache.CACHE_VARIABLE} to another "
+        "folder"
+    )
 
 
 def _build(artifact: Artifact) -> None:
@@ -215,7 +228,7 @@ def _build(artifact: Artifact) -> None:
         shutil.rmtree(scratch)
         seconds = f"{time.perf_counter() - started:.0f}"
         record = {**settings, "compiler": version, "seconds": seconds}
-        (folder / _INFO).write_text(json.dumps(record, indent=2) + "\n")
+        (folder / _INFO).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def _check_fit(artifact: Artifact, library: Path, compiler: str) -> None:
@@ -238,14 +251,23 @@ def _pybind11_folder() -> str:
 
 
 def _version(compiler: str) -> str:
-    done = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False)
-    return (done.stdout.splitlines() or [compiler])[0]
+    return (_output([compiler, "--version"]).stdout.splitlines() or [compiler])[0]
+
+
+def _output(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command,
+        cwd=os.sep,  # the working folder may be gone, or hold files that CMake would read
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",  # compilers quote file names, which may be no text in this locale
+        check=False,
+    )
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+    done = _output(command)
     if done.returncode != 0:
         errors = [line for line in done.stdout.splitlines() if "error" in line.lower()]
         reason = errors[0].strip() if errors else f"exit status {done.returncode}"

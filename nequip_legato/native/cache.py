@@ -1,26 +1,106 @@
 """The user's cache of compiled files: one folder a build, made whole or not at all."""
 
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 
 from nequip_legato.errors import LegatoError
+from nequip_legato.files import scratch_folder
 
-__all__ = ["CACHE_VARIABLE", "cache_folder", "clean", "locked", "new_folder"]
+__all__ = ["CACHE_VARIABLE", "build_folder", "cache_folder", "clean", "locked", "new_folder"]
 
 CACHE_VARIABLE = "NEQUIP_LEGATO_CACHE"
 
+_NOT_FOR_CMAKE = '"#$;\\\n'  # in the name of a build folder
+
+# What flock says on a file system without locks, such as NFS without its lock daemon.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
 
 def cache_folder() -> Path:
-    """The cache: ``$NEQUIP_LEGATO_CACHE``, else the user's cache folder of this system."""
+    """Where builds are made.
+
+    ``$NEQUIP_LEGATO_CACHE`` if it is set, whatever is wrong with it. Else the user's cache folder
+    of this system, or, where that cannot be written (no home, as in containers), a folder of the
+    user's own in TMPDIR.
+
+    Raises:
+        LegatoError: if there is no folder for it.
+    """
+    for folder in _candidates():
+        if os.environ.get(CACHE_VARIABLE) or _can_write(folder):
+            return folder
+    raise LegatoError(
+        "no folder for compiled files can be written, neither the user's cache folder nor "
+        f"{_temporary_folder()}, which nobody else may own or write to; set {CACHE_VARIABLE} to "
+        "another folder"
+    )
+
+
+def build_folder(name: str, file: str) -> Path:
+    """Where the build ``name`` with the library ``file`` lies, or else is to be made.
+
+    A build in a cache that can only be read is used all the same.
+
+    Raises:
+        LegatoError: if it is not there, and there is no folder for it.
+    """
+    for folder in _candidates():
+        if os.path.isfile(folder / name / file):
+            return folder / name
+    return cache_folder() / name
+
+
+def _candidates() -> Iterator[Path]:
     chosen = os.environ.get(CACHE_VARIABLE)
-    return Path(chosen).expanduser().absolute() if chosen else user_cache_path("nequip-legato")
+    if chosen:
+        try:
+            yield Path(chosen).expanduser().absolute()
+        except (
+            RuntimeError,
+            OSError,
+        ) as problem:  # no home, no working folder
+            raise LegatoError(
+                f"{CACHE_VARIABLE}={chosen} cannot be resolved ({problem}); give an absolute path"
+            ) from problem
+        return
+    with suppress(RuntimeError, KeyError, OSError):  # no HOME, and a user whom no passwd file knows
+        yield user_cache_path("nequip-legato")
+    if _is_private(_temporary_folder()):
+        yield _temporary_folder()
+
+
+def _temporary_folder() -> Path:
+    return Path("/", os.environ.get("TMPDIR") or "tmp", f"nequip-legato-{os.getuid()}")
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether nobody else can put libraries there: ours, no link, or not there yet.
+
+    Its name can be foreseen, and everybody can write to its parent.
+    """
+    with suppress(OSError):
+        folder.mkdir(mode=0o700)
+    try:
+        state = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and not state.st_mode & 0o022
+
+
+def _can_write(folder: Path) -> bool:
+    there = str(folder)
+    while not os.path.exists(there):
+        there = os.path.dirname(there)
+    return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
 
 
 def _unwritable(folder: Path, problem: OSError) -> LegatoError:
@@ -34,16 +114,22 @@ def _unwritable(folder: Path, problem: OSError) -> LegatoError:
 def locked(name: str) -> Iterator[None]:
     """Hold the lock of one build, so that ranks and processes wait for the first of them.
 
+    Without it where the file system has no locks: everybody builds then, and the first one counts.
+
     Raises:
         LegatoError: if the cache cannot be written to.
     """
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{name}.lock")
+        # Whoever may write to a cache that several users share may also wait for one another.
+        lock = FileLock(folder / f"{name}.lock", mode=folder.stat().st_mode & 0o666)
         lock.acquire()
-    except OSError as problem:
-        raise _unwritable(folder, problem) from problem
+    except (OSError, NotImplementedError) as problem:
+        if isinstance(problem, OSError) and problem.errno not in _NO_LOCKS:
+            raise _unwritable(folder, problem) from problem
+        yield
+        return
     try:
         yield
     finally:
@@ -54,31 +140,51 @@ def locked(name: str) -> Iterator[None]:
 def new_folder(final: Path) -> Iterator[Path]:
     """A temporary folder that gets the name ``final`` if the body succeeds, and else vanishes.
 
+    What a killed process has left of such a folder vanishes as well.
+
     Raises:
         LegatoError: if the cache cannot be written to.
     """
-    try:
-        scratch = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
-    except OSError as problem:
-        raise _unwritable(final.parent, problem) from problem
-    try:
-        yield scratch
+    with scratch_folder(f".{final.name}-", final.parent, _unwritable) as scratch:
+        with _workshop(scratch) as made:
+            yield made
+            for path in [made, *made.rglob("*")]:  # for other users of the cache, any umask
+                path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
+            shutil.move(made, scratch / "whole")
         if final.exists():
-            shutil.rmtree(final)
-        scratch.chmod(0o755)
-        scratch.rename(final)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+            final.rename(scratch / "before")  # may be in use
+        (scratch / "whole").rename(final)
+
+
+@contextmanager
+def _workshop(scratch: Path) -> Iterator[Path]:
+    """A new folder in which CMake can work, which it cannot below every name."""
+    with ExitStack() as stack:
+        if set(str(scratch)) & set(_NOT_FOR_CMAKE):
+            parent = Path(tempfile.gettempdir())
+            scratch = stack.enter_context(scratch_folder("nequip-legato-build-", parent))
+        made = scratch / "made"
+        made.mkdir()
+        yield made
 
 
 def clean() -> list[Path]:
-    """Remove every build; returns what was removed. Nothing is removed beside our own builds."""
+    """Remove every build; returns what was removed. Nothing is removed beside our own builds.
+
+    Raises:
+        LegatoError: if one cannot be removed, as of another user.
+    """
     removed = []
-    for pattern in ("plugin-*", "binding-*", ".plugin-*", ".binding-*"):
-        for path in sorted(cache_folder().glob(pattern)):
+    patterns = ("plugin-*", "binding-*", ".plugin-*", ".binding-*")
+    for path in [p for f in _candidates() for pattern in patterns for p in sorted(f.glob(pattern))]:
+        try:
             if path.is_dir():
                 shutil.rmtree(path)
             else:
-                path.unlink()
-            removed.append(path)
+                path.unlink(missing_ok=True)
+        except OSError as problem:
+            raise LegatoError(
+                f"{path} cannot be removed ({problem.strerror}); it may belong to another user"
+            ) from problem
+        removed.append(path)
     return removed

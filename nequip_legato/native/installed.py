@@ -68,7 +68,7 @@ def find_torch() -> Torch:
         LegatoError: if there is none, or it has no C++ headers.
     """
     folder = _package_folder("torch", "pip install torch")
-    text = (folder / "version.py").read_text()
+    text = (folder / "version.py").read_text(encoding="utf-8")
     match = re.search(r"__version__ = '([^']+)'", text)
     if match is None or not (folder / "include" / "torch").is_dir():
         raise LegatoError(f"torch in {folder} has no C++ headers; install torch from PyPI")
@@ -107,9 +107,31 @@ def _find_mpi_include(remedy: str) -> Path:
 
 
 def find_program(name: str) -> str | None:
-    """Path of a program: first beside this Python (a virtual environment), then on PATH."""
-    beside = Path(sys.executable).parent / name
-    return str(beside) if os.access(beside, os.X_OK) else shutil.which(name)
+    """Path of a program: first beside this Python (a virtual environment), then on PATH.
+
+    Scripts of an environment that was moved name a Python that is gone; they are passed over.
+    """
+    own = [str(Path(sys.executable).parent / name), *_in_package(name)]
+    for path in own:
+        if os.access(path, os.X_OK) and _has_interpreter(path):
+            return path
+    return shutil.which(name)
+
+
+def _in_package(name: str) -> list[str]:
+    """The program itself, where the wheel of that name has one beside a script that starts it."""
+    spec = find_spec(name)
+    folders = spec.submodule_search_locations or [] if spec else []
+    return [str(Path(folder) / "data" / "bin" / name) for folder in folders]
+
+
+def _has_interpreter(path: str) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            line = stream.readline(4096)
+    except OSError:
+        return False
+    return not line.startswith(b"#!") or os.path.exists((line[2:].split() or [b""])[0])
 
 
 def find_compiler(preferred: str = "") -> str:
@@ -125,7 +147,7 @@ def find_compiler(preferred: str = "") -> str:
     for name in [preferred, *([wanted] if wanted else ["c++", "g++"])]:
         path = shutil.which(name)
         if path:
-            return path
+            return str(Path(path).absolute())
     named = f"CXX={wanted} is not a program" if wanted else "no C++ compiler was found"
     raise LegatoError(
         f"{named}; install one (Debian, Ubuntu: apt install g++) or set CXX to its path"

@@ -41,7 +41,7 @@ class Store:
         self._path = path
         self.done: dict[str, dict[str, float]] = {}
         if path.is_file():
-            text = path.read_text()
+            text = path.read_text(encoding="utf-8")
             for line in text.splitlines(keepends=True):
                 if line.endswith("\n"):
                     try:
@@ -57,6 +57,6 @@ class Store:
     def add(self, name: str, value: dict[str, float]) -> None:
         """Keep a unit. Numbers are written such that they are read back bit for bit."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a") as stream:
+        with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps([name, value]) + "\n")
         self.done[name] = value

@@ -306,7 +306,7 @@ def _is_made(start: Start) -> bool:
     """
     if not (start.mark.is_file() and start.data.is_file()):
         return False
-    if json.loads(start.mark.read_text()).get("fingerprint") != start.fingerprint:
+    if json.loads(start.mark.read_text(encoding="utf-8")).get("fingerprint") != start.fingerprint:
         raise LegatoError(
             f"{start.folder} was made from another structure, model or settings than the campaign "
             "asks for now; give the campaign another output, or remove that folder"

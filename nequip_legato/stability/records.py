@@ -106,7 +106,7 @@ def read_record(path: Path) -> Record:
     Raises:
         LegatoError: if it is not a record.
     """
-    return _parsed(path.read_text(), str(path))
+    return _parsed(path.read_text(encoding="utf-8"), str(path))
 
 
 def read_records(folder: Path) -> list[Record]:
@@ -119,12 +119,12 @@ def read_records(folder: Path) -> list[Record]:
         LegatoError: if there is no such campaign, or a record is not one.
     """
     if folder.is_file():
-        lines = folder.read_text().splitlines()
+        lines = folder.read_text(encoding="utf-8").splitlines()
         texts = [(f"{folder}, line {n}", t) for n, t in enumerate(lines, 1) if t.strip()]
     else:
         if not folder.is_dir():
             raise LegatoError(f"{folder} does not exist; give the folder of a campaign")
-        texts = [(str(path), path.read_text()) for path in sorted(_paths(folder))]
+        texts = [(str(path), path.read_text(encoding="utf-8")) for path in sorted(_paths(folder))]
     return [_parsed(text, origin) for origin, text in texts]
 
 

@@ -48,7 +48,8 @@ def job_array(plan: Plan, campaign: Path, *, system: str, tasks: int) -> str:
     if not 1 <= tasks <= len(plan.runs):
         raise LegatoError(f"tasks must be between 1 and {len(plan.runs)}, the number of runs")
     s = plan.settings
-    name = "".join(c if c.isalnum() else "-" for c in campaign.stem)[:15].strip("-") or "campaign"
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in campaign.stem)
+    name = plain[:15].strip("-") or "campaign"
     header = (_SLURM if system == "slurm" else _PBS).format(
         name=name if name[0].isalpha() else f"c{name}"[:15],
         tasks=tasks,

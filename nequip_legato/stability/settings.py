@@ -1,5 +1,6 @@
 """What a campaign is: its YAML file, checked."""
 
+import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -232,6 +233,9 @@ def _check(s: Settings) -> None:
             f"models: '{name}' cannot be the name of a folder; use letters, digits, '-', '_', '.'",
         )
     _need(bool(s.types), "types is empty; give the model's type name of each LAMMPS type")
+    for name in s.types:
+        plain = name.isascii() and name.isprintable() and not set(name) & set(' "')
+        _need(bool(name) and plain, f"types: LAMMPS cannot be given the type name '{name}'")
     s.symbols = s.symbols or list(s.types)
     _need(len(s.symbols) == len(s.types), "symbols needs as many entries as types")
     _need(not s.masses or len(s.masses) == len(s.types), "masses needs as many entries as types")
@@ -292,14 +296,15 @@ def _need(condition: bool, problem: str) -> None:
 
 def _resolve(s: Settings, path: Path) -> None:
     base = path.absolute().parent
-    s.output = str(base / (s.output or path.stem))
+    s.output = str(base / (_native(s.output) or path.stem))
+    s.structure = _native(s.structure)
     name, at, index = s.structure.rpartition("@")
     if at and not (base / s.structure).exists():
         s.structure = f"{_existing(base / name, 'structure')}@{index}"
     else:
         s.structure = str(_existing(base / s.structure, "structure"))
     for model in s.models:
-        model.file = str(_existing(base / model.file, f"models: {model.name}"))
+        model.file = str(_existing(base / _native(model.file), f"models: {model.name}"))
         model.group = model.group or model.name
         model.training_seed = model.training_seed or model.name
     chosen = s.equilibration.model
@@ -309,7 +314,12 @@ def _resolve(s: Settings, path: Path) -> None:
     elif chosen in files:
         s.equilibration.model = files[chosen]
     else:
-        s.equilibration.model = str(_existing(base / chosen, "equilibration: model"))
+        s.equilibration.model = str(_existing(base / _native(chosen), "equilibration: model"))
+
+
+def _native(path: str) -> str:
+    """A path of the YAML file, which is UTF-8, as Python calls it in this locale."""
+    return os.fsdecode(path.encode(errors="surrogateescape"))
 
 
 def _existing(path: Path, what: str) -> Path:

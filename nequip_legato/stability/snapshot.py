@@ -64,7 +64,7 @@ def _read(path: Path, settings: Settings) -> Atoms | None:
     if not path.is_file():
         return None
     try:
-        with path.open() as stream:
+        with path.open(encoding="utf-8", errors="replace") as stream:
             step = int(list(islice(stream, 2))[1])
             stream.seek(0)
             raw = read_lammps_dump_text(stream, index=-1)

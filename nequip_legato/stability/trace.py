@@ -39,7 +39,7 @@ def last_step(folder: Path) -> int:
 
 
 def _rows(path: Path) -> tuple[str, list[str]]:
-    header, *rows = path.read_text(errors="replace").split("\n") or [""]
+    header, *rows = path.read_text(encoding="utf-8", errors="replace").split("\n") or [""]
     columns = header.count(",")
     # Without its line end, the last row of a killed process may be half a row.
     whole = [row for row in rows[:-1] if row.count(",") == columns]

@@ -101,7 +101,7 @@ def read_trace(path: Path) -> dict[str, Array] | None:
         Column -> (rows,) values, among them ``step``; None if there is no such file or no row.
     """
     try:
-        with path.open(newline="", errors="replace") as stream:
+        with path.open(newline="", encoding="utf-8", errors="replace") as stream:
             rows = list(csv.DictReader(stream))
     except (OSError, csv.Error):
         return None
