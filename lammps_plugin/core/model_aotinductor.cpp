@@ -120,6 +120,15 @@ class AOTInductorModel : public Model {
     });
   }
 
+  void evaluate_view_energy(const BlockView &block, BlockViewResult &result) override
+  {
+    const StreamScope stream(device_);
+    with_failures(device_, [&] {
+      const auto outputs = forward(energy_ ? *energy_ : *whole_, viewed(block, device_));
+      keep_energy(outputs.at(0), block, result);
+    });
+  }
+
  private:
   using Loader = torch::inductor::AOTIModelPackageLoader;
 
