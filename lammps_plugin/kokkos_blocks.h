@@ -54,23 +54,31 @@ template <class DeviceType> struct Surroundings {
 
   typename Names::Positions x;
   typename Names::Types type;
+  typename Names::Masks mask;    // group bits
   typename Names::Neighbours neighbours;
   typename Names::Integers n_neighbours;
-  Kokkos::View<int *, DeviceType> model_type;           // of a LAMMPS type; -1: not the model's
+  Kokkos::View<int *, DeviceType> model_type_of;        // by LAMMPS type; -1: not the model's
   Kokkos::View<double *, DeviceType> cutoff_squared;    // (num_types, num_types), row-major
   Kokkos::View<double *, DeviceType> inverse_shortest_squared;    // the same, 1/A^2 or infinity
   int num_types = 0;
+  int absent_bits = 0;    // of the groups whose atoms the model must not see
+
+  // -1 for an atom that the model does not see.
+  KOKKOS_INLINE_FUNCTION int model_type(const int i) const
+  {
+    return absent_bits && (mask(i) & absent_bits) ? -1 : model_type_of(type(i));
+  }
 
   // Calls found(j, model type of j, dx, dy, dz, distance^2, row of the pair) for each edge of i.
   template <class Function>
   KOKKOS_INLINE_FUNCTION void each_edge(const int i, const Function &found) const
   {
-    const int row = model_type(type(i)) * num_types;
+    const int row = model_type(i) * num_types;
     const double x0 = x(i, 0), x1 = x(i, 1), x2 = x(i, 2);
     const int n = n_neighbours(i);
     for (int k = 0; k < n; ++k) {
       const int j = neighbours(i, k) & NEIGHMASK;
-      const int jtype = model_type(type(j));
+      const int jtype = model_type(j);
       if (jtype < 0) continue;
       const double dx = x(j, 0) - x0, dy = x(j, 1) - x1, dz = x(j, 2) - x2;
       const double r2 = dx * dx + dy * dy + dz * dz;
@@ -89,9 +97,20 @@ template <class DeviceType> struct FindCentres {
   KOKKOS_INLINE_FUNCTION void operator()(const int k, int &n, const bool final) const
   {
     const int i = list(k);
-    if (around.model_type(around.type(i)) < 0) return;
+    if (around.model_type(i) < 0) return;
     if (final) centres(n) = i;
     ++n;
+  }
+};
+
+// Sum: the atoms that the model sees.
+template <class DeviceType> struct CountAtoms {
+  using value_type = int;
+  Surroundings<DeviceType> around;
+
+  KOKKOS_INLINE_FUNCTION void operator()(const int i, int &n) const
+  {
+    if (around.model_type(i) >= 0) ++n;
   }
 };
 
@@ -166,7 +185,7 @@ template <class DeviceType> struct FillBlock : TallyReduction {
       return;
     }
     const int i = centres(place.first_centre + k);
-    block.atom_types(place.node + k) = around.model_type(around.type(i));
+    block.atom_types(place.node + k) = around.model_type(i);
     bigcount edge = first_edge(place.first_centre + k) - first_edge(place.first_centre);
     double smallest = tally.smallest_squared;
     bool outside = false;
@@ -213,7 +232,8 @@ template <class DeviceType> struct ScatterBlock : TallyReduction {
   Kokkos::View<bigcount *, DeviceType> first_edge;
   BlockArrays<DeviceType> block;
   Place place;
-  const double *atomic_energy = nullptr, *edge_forces = nullptr;    // on the device
+  // on the device; without edge forces, energies alone
+  const double *atomic_energy = nullptr, *edge_forces = nullptr;
   double unit = 1.0;
   bool with_virial = false;
 
@@ -229,6 +249,7 @@ template <class DeviceType> struct ScatterBlock : TallyReduction {
     const double energy = unit * atomic_energy[k];
     tally.energy += energy;
     if (per_atom.energy.extent(0)) per_atom.energy(i) += energy;
+    if (!edge_forces) return;
 
     const auto f = forces.access();
     const auto v = virials.access();

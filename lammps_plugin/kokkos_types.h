@@ -25,6 +25,8 @@ template <class DeviceType> struct LegatoKokkosTypes {
       std::decay_t<decltype(std::declval<AtomKokkos &>().k_f.template view<DeviceType>())>;
   using Types =
       std::decay_t<decltype(std::declval<AtomKokkos &>().k_type.template view<DeviceType>())>;
+  using Masks =
+      std::decay_t<decltype(std::declval<AtomKokkos &>().k_mask.template view<DeviceType>())>;
   using List = NeighListKokkos<DeviceType>;
   using Neighbours = std::decay_t<decltype(std::declval<List &>().d_neighbors)>;
   using Integers = std::decay_t<decltype(std::declval<List &>().d_numneigh)>;

@@ -5,6 +5,8 @@
 
 #include "pair_allegro_legato.h"
 
+#include "pair_allegro_legato_lists.h"
+
 #include "core/block_size.h"
 #include "core/device.h"
 #include "core/engine.h"
@@ -21,6 +23,7 @@
 #include "update.h"
 #include "utils.h"
 
+#include <algorithm>
 #include <cstring>
 
 using namespace LAMMPS_NS;
@@ -28,12 +31,34 @@ using namespace LAMMPS_NS;
 namespace {
 
 constexpr int kDomainValues = 3;
-constexpr const char *kKeywords = "block N, threads N, device auto|cpu|cuda";
+
+// Whether the caller drops the forces: eflag & ENERGY_ONLY, which LAMMPS has since 2026.
+template <class AnyPair> bool drops_forces(const AnyPair &pair)
+{
+  if constexpr (requires { pair.eflag_only; })
+    return pair.eflag_only;
+  else
+    return false;
+}
 
 }    // namespace
 
+// The core's engine, which copies what it needs from LAMMPS' arrays in the computer's memory.
+struct PairAllegroLegato::EngineEvaluator : Evaluator {
+  legato::Engine engine;
+
+  EngineEvaluator(const std::string &path, const legato::EngineOptions &options) :
+      engine(path, options)
+  {
+  }
+  const legato::Metadata &metadata() const override { return engine.metadata(); }
+  const legato::Device &device() const override { return engine.device(); }
+  const legato::BlockSize &block_size() const override { return engine.block_size(); }
+};
+
 PairAllegroLegato::PairAllegroLegato(LAMMPS *lmp) :
-    Pair(lmp), threads_(comm->nthreads), device_(legato::DeviceWish::automatic)
+    Pair(lmp), settings_{{}, comm->nthreads, legato::DeviceWish::automatic},
+    lists_(std::make_unique<LegatoListCheck>(lmp))
 {
   single_enable = 0;
   restartinfo = 0;
@@ -55,73 +80,17 @@ PairAllegroLegato::~PairAllegroLegato()
   }
 }
 
-void PairAllegroLegato::allocate()
+int PairAllegroLegato::default_threads() const
 {
-  allocated = 1;
-  const int n = atom->ntypes + 1;
-  memory->create(setflag, n, n, "pair:setflag");
-  memory->create(cutsq, n, n, "pair:cutsq");
+  return comm->nthreads;
 }
 
-void PairAllegroLegato::settings(int narg, char **arg)
+std::unique_ptr<PairAllegroLegato::Evaluator>
+PairAllegroLegato::open_model(const std::string &path, const Settings &settings) const
 {
-  for (int iarg = 0; iarg < narg; iarg += 2) {
-    const bool is_block = strcmp(arg[iarg], "block") == 0;
-    const bool is_device = strcmp(arg[iarg], "device") == 0;
-    if (!is_block && !is_device && strcmp(arg[iarg], "threads") != 0)
-      error->all(FLERR, "Unknown keyword {} of pair style allegro_legato; the known ones are: {}",
-                 arg[iarg], kKeywords);
-    if (iarg + 1 >= narg)
-      error->all(FLERR, "Keyword {} of pair style allegro_legato needs {}", arg[iarg],
-                 is_device ? "auto, cpu or cuda" : "a number");
-    if (is_device) {
-      set_device(arg[iarg + 1]);
-      continue;
-    }
-    const int number = utils::inumeric(FLERR, arg[iarg + 1], false, lmp);
-    if (number < 1)
-      error->all(FLERR, "Keyword {} of pair style allegro_legato must be positive, but is {}",
-                 arg[iarg], number);
-    if (is_block)
-      block_ = number;
-    else
-      threads_ = number;
-  }
-}
-
-void PairAllegroLegato::set_device(const char *name)
-{
-  if (strcmp(name, "auto") == 0)
-    device_ = legato::DeviceWish::automatic;
-  else if (strcmp(name, "cpu") == 0)
-    device_ = legato::DeviceWish::cpu;
-  else if (strcmp(name, "cuda") == 0)
-    device_ = legato::DeviceWish::gpu;
-  else
-    error->all(FLERR,
-               "Keyword device of pair style allegro_legato must be auto, cpu or cuda (also for "
-               "AMD's GPUs), but is {}",
-               name);
-}
-
-void PairAllegroLegato::coeff(int narg, char **arg)
-{
-  if (!allocated) allocate();
-  if (narg != 3 + atom->ntypes)
-    error->all(FLERR,
-               "Pair style allegro_legato needs 'pair_coeff * * MODEL' and one model type name or "
-               "NULL for each of the {} atom types, but got {} arguments instead of {}",
-               atom->ntypes, narg, 3 + atom->ntypes);
-  const std::string found = utils::get_potential_file_path(arg[2]);
-  load_model(found.empty() ? arg[2] : found);
-  map_types(narg - 3, arg + 3);
-}
-
-void PairAllegroLegato::open_model(const std::string &path)
-{
-  engine_.reset();
-  const legato::EngineOptions options{threads_, block_, device_, node_process()};
-  engine_ = std::make_unique<legato::Engine>(path, options);
+  const legato::EngineOptions options{settings.threads, settings.block, settings.device,
+                                      node_process()};
+  return std::make_unique<EngineEvaluator>(path, options);
 }
 
 // The ranks of a node share its GPUs. Partitions of a run with several replicas have a communicator
@@ -140,78 +109,21 @@ legato::NodeProcess PairAllegroLegato::node_process() const
   return process;
 }
 
-const legato::Metadata &PairAllegroLegato::model_metadata() const
-{
-  return engine_->metadata();
-}
-
-const legato::Device &PairAllegroLegato::model_device() const
-{
-  return engine_->device();
-}
-
-const legato::BlockSize &PairAllegroLegato::block_size() const
-{
-  return engine_->block_size();
-}
-
 const char *PairAllegroLegato::newton_remedy() const
 {
   return "'newton on'";
 }
 
-// Every rank reads the file, and all stop together if one cannot: were one to stop alone, MPI might
-// end the run before that rank's message is printed.
-void PairAllegroLegato::load_model(const std::string &path)
-{
-  std::string message;
-  try {
-    open_model(path);
-  } catch (const std::exception &problem) {
-    message = problem.what();
-  }
-  stop_if_any_failed(message);
-  n_failures_ = 0;
-  if (comm->me != 0) return;
-  const bool measured = block_size().to_measure();
-  utils::logmesg(
-      lmp,
-      "Pair style allegro_legato: model {} ({}, cutoff {} A, types {}), blocks of {}, {} thread(s) "
-      "per MPI rank, on the {}\n",
-      path, model_metadata().dtype, model_metadata().cutoff, model_metadata().joined_type_names(),
-      measured ? "as many atoms as the memory allows"
-               : fmt::format("up to {} atoms", block_size().limit()),
-      threads_, model_device().is_cpu() ? "CPU" : "GPU");
-}
-
-// Error of all ranks with the message of the first that has one; nothing if every message is empty.
-void PairAllegroLegato::stop_if_any_failed(std::string message) const
-{
-  int failed = !message.empty();    // not const: LAMMPS' stand-in for MPI takes no such pointers
-  int failures = 0;
-  MPI_Allreduce(&failed, &failures, 1, MPI_INT, MPI_SUM, world);
-  if (failures == 0) return;
-  int mine = failed ? comm->me : comm->nprocs;
-  int first = mine;
-  MPI_Allreduce(&mine, &first, 1, MPI_INT, MPI_MIN, world);
-  int length = static_cast<int>(message.size());
-  MPI_Bcast(&length, 1, MPI_INT, first, world);
-  message.resize(length);
-  MPI_Bcast(message.data(), length, MPI_CHAR, first, world);
-  if (failures == comm->nprocs) error->all(FLERR, "{}", message);
-  error->all(FLERR, "{} (on {} of {} MPI ranks, first on rank {})", message, failures, comm->nprocs,
-             first);
-}
-
 // One warning for all ranks, on the next step on which the energy is wanted.
 void PairAllegroLegato::warn_of_smaller_blocks()
 {
-  int mine = block_size().n_failures();
+  const auto &size = loaded_.evaluator->block_size();
+  int mine = size.n_failures();
   int all = 0;
   MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_SUM, world);
   if (all == n_failures_) return;
   n_failures_ = all;
-  int limit = block_size().limit();
+  int limit = size.limit();
   int smallest = limit;
   MPI_Allreduce(&limit, &smallest, 1, MPI_INT, MPI_MIN, world);
   if (comm->me == 0)
@@ -219,30 +131,7 @@ void PairAllegroLegato::warn_of_smaller_blocks()
                    "Pair style allegro_legato: a block of atoms did not fit into the memory of the "
                    "{}; it was evaluated in parts, and the run goes on with blocks of up to {} "
                    "atoms ('block {}' avoids this warning)",
-                   model_device().is_cpu() ? "CPU" : "GPU", smallest, smallest);
-}
-
-void PairAllegroLegato::map_types(int narg, char **names)
-{
-  const auto &metadata = model_metadata();
-  model_types_.assign(narg + 1, -1);
-  for (int i = 0; i < narg; ++i) {
-    if (strcmp(names[i], "NULL") == 0) continue;
-    model_types_[i + 1] = metadata.type_index(names[i]);
-    if (model_types_[i + 1] < 0)
-      error->all(FLERR, "The model has no atom type named {}; it has: {}", names[i],
-                 metadata.joined_type_names());
-  }
-  int n_set = 0;
-  for (int i = 1; i <= narg; ++i)
-    for (int j = i; j <= narg; ++j) {
-      setflag[i][j] = model_types_[i] >= 0 && model_types_[j] >= 0;
-      n_set += setflag[i][j];
-    }
-  if (n_set == 0)
-    error->all(FLERR,
-               "Pair style allegro_legato: every atom type is NULL; name at least one of: {}",
-               metadata.joined_type_names());
+                   loaded_.evaluator->device().is_cpu() ? "CPU" : "GPU", smallest, smallest);
 }
 
 void PairAllegroLegato::init_style()
@@ -258,56 +147,75 @@ void PairAllegroLegato::init_style()
                "Pair style allegro_legato works in units metal and real, not in units {}; use "
                "'units metal'",
                update->unit_style);
-  check_special_bonds();
-  neighbor->add_request(this, NeighConst::REQ_FULL);
+  lists_->start();
+  request_list();
 }
 
-// LAMMPS drops bonded neighbours with a factor of zero from its lists; the model needs them all.
-void PairAllegroLegato::check_special_bonds()
+void PairAllegroLegato::request_list()
 {
-  if (atom->molecular == Atom::ATOMIC) return;
-  for (int i = 1; i < 4; ++i)
-    if (force->special_lj[i] == 0.0 && force->special_coul[i] == 0.0)
-      error->all(FLERR,
-                 "Pair style allegro_legato needs bonded neighbours too, but special_bonds removes "
-                 "them; use 'special_bonds lj/coul 1.0 1.0 1.0'");
+  neighbor->add_request(this, NeighConst::REQ_FULL);
 }
 
 double PairAllegroLegato::init_one(int i, int j)
 {
   if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
-  const auto &metadata = model_metadata();
-  const int a = model_types_[i], b = model_types_[j], n = metadata.num_types();
+  const auto &metadata = loaded_.evaluator->metadata();
+  const int a = loaded_.types[i], b = loaded_.types[j], n = metadata.num_types();
   return MAX(metadata.edge_cutoffs[a * n + b], metadata.edge_cutoffs[b * n + a]);
+}
+
+// Whether neither forces nor virials are wanted, which spares the model's differentiation.
+bool PairAllegroLegato::energy_only() const
+{
+  return drops_forces(static_cast<const Pair &>(*this)) && !vflag_either;
+}
+
+// Views of LAMMPS' arrays. `types` is filled where the model must not see all atoms.
+legato::System PairAllegroLegato::system(std::vector<int> &types) const
+{
+  legato::System system;
+  system.n_atoms = static_cast<std::int64_t>(atom->nlocal) + atom->nghost;
+  if (system.n_atoms > 0) system.positions = &atom->x[0][0];
+  system.n_centres = list->inum;
+  system.types = atom->type;
+  system.type_map = loaded_.types.data();
+  system.centres = list->ilist;
+  system.n_neighbours = list->numneigh;
+  system.neighbours = list->firstneigh;
+  system.neighbour_mask = NEIGHMASK;
+  if (const int absent = lists_->absent_bits()) {
+    types.assign(atom->type, atom->type + system.n_atoms);
+    for (std::int64_t i = 0; i < system.n_atoms; ++i)
+      if (atom->mask[i] & absent) types[i] = 0;    // as NULL
+    system.types = types.data();
+  }
+  return system;
 }
 
 void PairAllegroLegato::compute(int eflag, int vflag)
 {
   ev_init(eflag, vflag);
 
-  legato::System system;
-  system.n_atoms = static_cast<std::int64_t>(atom->nlocal) + atom->nghost;
-  system.n_centres = list->inum;
-  system.types = atom->type;
-  system.type_map = model_types_.data();
-  system.centres = list->ilist;
-  system.n_neighbours = list->numneigh;
-  system.neighbours = list->firstneigh;
-  system.neighbour_mask = NEIGHMASK;
+  std::vector<int> types;
+  const legato::System atoms = system(types);
+  if (lists_->due()) {
+    lists_->check(this, list, loaded_.types);
+    const auto is_centre = [&](const int i) { return atoms.model_type(i) >= 0; };
+    int n_atoms = 0;
+    for (int i = 0; i < atom->nlocal; ++i) n_atoms += is_centre(i);
+    lists_->check_centres(std::count_if(list->ilist, list->ilist + list->inum, is_centre), n_atoms);
+  }
 
   legato::Output output;
   output.energy_unit = energy_unit_;
-  if (system.n_atoms > 0) {
-    system.positions = &atom->x[0][0];
-    output.forces = &atom->f[0][0];
-  }
+  if (atoms.n_atoms > 0 && !energy_only()) output.forces = &atom->f[0][0];
   if (eflag_atom) output.atomic_energy = eatom;
   if (vflag_global) output.virial = virial;
   if (vflag_atom) output.atomic_virial = &vatom[0][0];
   if (cvflag_atom) output.centroid_virial = &cvatom[0][0];
 
   try {
-    engine_->compute(system, output);
+    static_cast<EngineEvaluator &>(*loaded_.evaluator).engine.compute(atoms, output);
   } catch (const std::exception &problem) {
     error->one(FLERR, "Pair style allegro_legato: {}", problem.what());
   }
@@ -315,8 +223,9 @@ void PairAllegroLegato::compute(int eflag, int vflag)
   if (eflag_global) {
     eng_vdwl += output.energy;
     warn_of_smaller_blocks();
-    store_domain(output.smallest_distance_ratio, static_cast<double>(output.n_outside),
-                 output.largest_edge_force);
+    if (!energy_only())
+      store_domain(output.smallest_distance_ratio, static_cast<double>(output.n_outside),
+                   output.largest_edge_force);
   }
 }
 

@@ -21,14 +21,16 @@ PairStyle(allegro_legato,PairAllegroLegato);
 
 namespace legato {
 class BlockSize;
-class Engine;
 struct Device;
 enum class DeviceWish;
 struct Metadata;
 struct NodeProcess;
+struct System;
 }    // namespace legato
 
 namespace LAMMPS_NS {
+
+class LegatoListCheck;
 
 // pair_style allegro_legato [block N] [threads N] [device auto|cpu|cuda]
 // pair_coeff * * MODEL NAME...        one model type name, or NULL, per LAMMPS atom type
@@ -36,6 +38,8 @@ namespace LAMMPS_NS {
 // compute pair gives three values: [1] smallest ratio of a distance to the shortest one of its type
 // pair in training, [2] number of atoms that have a neighbour closer than any in training,
 // [3] largest |dE/dr_ij| of an edge, in force units.
+//
+// Programs that use LAMMPS as a library survive errors: an input line that fails changes nothing.
 class PairAllegroLegato : public Pair {
  public:
   PairAllegroLegato(class LAMMPS *);
@@ -48,28 +52,50 @@ class PairAllegroLegato : public Pair {
   double init_one(int, int) override;
 
  protected:
-  std::unique_ptr<legato::Engine> engine_;
-  std::vector<int> model_types_;    // LAMMPS type -> model type, or -1 for NULL
-  double energy_unit_ = 1.0;        // of the unit style, per eV
-  std::optional<int> block_;        // largest number of centres evaluated at once; else automatic
-  int threads_;                     // blocks evaluated side by side
-  legato::DeviceWish device_;
+  // The keywords of pair_style.
+  struct Settings {
+    std::optional<int> block;    // largest number of centres evaluated at once; else automatic
+    int threads;                 // blocks evaluated side by side
+    legato::DeviceWish device;
+  };
+  // A model in memory, with what evaluates it. The Kokkos style has its own kind.
+  struct Evaluator {
+    virtual ~Evaluator() = default;
+    virtual const legato::Metadata &metadata() const = 0;
+    virtual const legato::Device &device() const = 0;
+    virtual const legato::BlockSize &block_size() const = 0;
+  };
+  // All that pair_coeff makes. Replaced as a whole, once a new one is complete.
+  struct Loaded {
+    std::string name, path;            // of the file: as given, and from the root
+    std::vector<std::string> names;    // for each LAMMPS type
+    std::vector<int> types;            // LAMMPS type -> model type, or -1 for NULL; [0] is -1
+    std::unique_ptr<Evaluator> evaluator;
+  };
+
+  struct EngineEvaluator;
+
+  Settings settings_;
+  Loaded loaded_;
+  std::unique_ptr<LegatoListCheck> lists_;
+  double energy_unit_ = 1.0;    // of the unit style, per eV
 
   // What a style on another device replaces.
-  virtual void open_model(const std::string &path);
-  virtual const legato::Metadata &model_metadata() const;
-  virtual const legato::Device &model_device() const;
-  virtual const legato::BlockSize &block_size() const;
+  virtual int default_threads() const;
+  virtual std::unique_ptr<Evaluator> open_model(const std::string &path, const Settings &) const;
+  virtual void set_types(Evaluator &, const std::vector<int> &) const {}
+  virtual void request_list();
   virtual const char *newton_remedy() const;
 
   int n_failures_ = 0;    // blocks that did not fit into the memory, on all ranks, when last told
 
-  void allocate();
-  void set_device(const char *name);
-  void load_model(const std::string &path);
+  Settings parsed_settings(int narg, char **arg) const;
+  legato::DeviceWish parsed_device(const char *name) const;
+  Loaded load(Loaded wanted, const Settings &settings) const;
+  void use(Loaded loaded, const Settings &settings);
   void stop_if_any_failed(std::string message) const;
-  void map_types(int narg, char **names);
-  void check_special_bonds();
+  bool energy_only() const;
+  legato::System system(std::vector<int> &types) const;
   legato::NodeProcess node_process() const;
   void warn_of_smaller_blocks();
   void store_domain(const double smallest_ratio, const double n_outside, const double largest);

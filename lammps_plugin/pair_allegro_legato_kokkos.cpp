@@ -5,6 +5,8 @@
 
 #include "pair_allegro_legato_kokkos.h"
 
+#include "pair_allegro_legato_lists.h"
+
 #include "core/block.h"
 #include "core/block_size.h"
 #include "core/block_view.h"
@@ -72,6 +74,28 @@ Kokkos::View<T *, DeviceType> uploaded(const std::string &name, const std::vecto
 
 }    // namespace
 
+// A model on Kokkos' device, with what it is told about LAMMPS' atoms there.
+template <class DeviceType>
+struct PairAllegroLegatoKokkos<DeviceType>::DeviceEvaluator : Evaluator {
+  legato::BlockSize size;
+  legato::DeviceMemory memory;
+  LegatoKernels::Surroundings<DeviceType> around;    // without LAMMPS' own arrays
+  std::unique_ptr<legato::Model> model;
+  legato::WorkerPool pool;    // torch never runs on LAMMPS' own thread; ends before the rest goes
+
+  DeviceEvaluator(const std::string &path, const Settings &settings, const legato::Device &device,
+                  const int sharers) :
+      size(settings.block, !device.is_cpu()), memory(device, sharers),
+      pool(settings.threads, legato::use_single_thread)
+  {
+    std::thread(legato::restore_thread_count).join();
+    pool.run_one([&] { model = legato::Model::load(path, settings.threads, device); });
+  }
+  const legato::Metadata &metadata() const override { return model->metadata(); }
+  const legato::Device &device() const override { return model->device(); }
+  const legato::BlockSize &block_size() const override { return size; }
+};
+
 template <class DeviceType>
 PairAllegroLegatoKokkos<DeviceType>::PairAllegroLegatoKokkos(LAMMPS *lmp) : PairAllegroLegato(lmp)
 {
@@ -83,52 +107,43 @@ PairAllegroLegatoKokkos<DeviceType>::PairAllegroLegatoKokkos(LAMMPS *lmp) : Pair
   kokkosable = 1;
   atomKK = (AtomKokkos *)atom;
   execution_space = ExecutionSpaceFromDevice<DeviceType>::space;
-  datamask_read = X_MASK | F_MASK | TYPE_MASK | ENERGY_MASK | VIRIAL_MASK;
+  datamask_read = X_MASK | F_MASK | TYPE_MASK | MASK_MASK | ENERGY_MASK | VIRIAL_MASK;
   datamask_modify = F_MASK | ENERGY_MASK | VIRIAL_MASK;
-  if (!kIsHost<DeviceType>) threads_ = 1;    // blocks would only share the device
 }
 
 template <class DeviceType>
 PairAllegroLegatoKokkos<DeviceType>::~PairAllegroLegatoKokkos() = default;
 
+template <class DeviceType> int PairAllegroLegatoKokkos<DeviceType>::default_threads() const
+{
+  // on a GPU, blocks would only share the device
+  return kIsHost<DeviceType> ? PairAllegroLegato::default_threads() : 1;
+}
+
 template <class DeviceType>
-void PairAllegroLegatoKokkos<DeviceType>::open_model(const std::string &path)
+std::unique_ptr<PairAllegroLegato::Evaluator>
+PairAllegroLegatoKokkos<DeviceType>::open_model(const std::string &path,
+                                                const Settings &settings) const
 {
   // Asks all ranks, so it comes before whatever may fail on one of them.
   const int sharers = legato::processes_per_gpu(node_process(), lmp->kokkos->ngpus);
   const legato::Device device = kokkos_device<DeviceType>();
-  if (device_ == legato::DeviceWish::cpu && !device.is_cpu())
+  if (settings.device == legato::DeviceWish::cpu && !device.is_cpu())
     throw legato::Error("'device cpu' was asked for, but Kokkos runs this pair style on a GPU; "
                         "leave 'device' out, or use pair style allegro_legato/kk/host");
-  if (device_ == legato::DeviceWish::gpu && device.is_cpu())
+  if (settings.device == legato::DeviceWish::gpu && device.is_cpu())
     throw legato::Error("'device cuda' was asked for, but Kokkos runs this pair style on the CPU; "
                         "run a LAMMPS with Kokkos for GPUs with '-k on g 1', or use pair style "
                         "allegro_legato after 'suffix off'");
-  legato::check_block_and_threads(block_, threads_);
-  model_.reset();
-  pool_ = std::make_unique<legato::WorkerPool>(threads_, legato::use_single_thread);
-  std::thread(legato::restore_thread_count).join();
-  pool_->run_one([&] { model_ = legato::Model::load(path, threads_, device); });
-  size_ = std::make_unique<legato::BlockSize>(block_, !device.is_cpu());
-  memory_ = std::make_unique<legato::DeviceMemory>(device, sharers);
+  legato::check_block_and_threads(settings.block, settings.threads);
+  return std::make_unique<DeviceEvaluator>(path, settings, device, sharers);
 }
 
 template <class DeviceType>
-const legato::Metadata &PairAllegroLegatoKokkos<DeviceType>::model_metadata() const
+typename PairAllegroLegatoKokkos<DeviceType>::DeviceEvaluator &
+PairAllegroLegatoKokkos<DeviceType>::evaluator() const
 {
-  return model_->metadata();
-}
-
-template <class DeviceType>
-const legato::Device &PairAllegroLegatoKokkos<DeviceType>::model_device() const
-{
-  return model_->device();
-}
-
-template <class DeviceType>
-const legato::BlockSize &PairAllegroLegatoKokkos<DeviceType>::block_size() const
-{
-  return *size_;
+  return static_cast<DeviceEvaluator &>(*loaded_.evaluator);
 }
 
 template <class DeviceType> const char *PairAllegroLegatoKokkos<DeviceType>::newton_remedy() const
@@ -136,32 +151,37 @@ template <class DeviceType> const char *PairAllegroLegatoKokkos<DeviceType>::new
   return "'newton on' and '-pk kokkos newton on neigh half' (the model has its own full list)";
 }
 
-template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::init_style()
+template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::request_list()
 {
-  PairAllegroLegato::init_style();
-  auto *request = neighbor->find_request(this);
+  // Not the one that find_request would find: that may be left from a run that failed to start.
+  auto *request = neighbor->add_request(this, NeighConst::REQ_FULL);
   request->set_kokkos_host(kIsHost<DeviceType> && !std::is_same_v<DeviceType, LMPDeviceType>);
   request->set_kokkos_device(std::is_same_v<DeviceType, LMPDeviceType>);
-  upload_metadata();
 }
 
-template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::upload_metadata()
+template <class DeviceType>
+void PairAllegroLegatoKokkos<DeviceType>::set_types(Evaluator &evaluator,
+                                                    const std::vector<int> &types) const
 {
-  const auto &metadata = model_->metadata();
+  auto &around = static_cast<DeviceEvaluator &>(evaluator).around;
+  const auto &metadata = evaluator.metadata();
   std::vector<double> cutoffs = metadata.edge_cutoffs, shortest = metadata.shortest_distance;
   for (auto &value : cutoffs) value *= value;
   // An infinite shortest distance (pair never seen in training) makes no statement: ratio inf.
   const double infinity = std::numeric_limits<double>::infinity();
   for (auto &value : shortest) value = value < infinity ? 1.0 / (value * value) : infinity;
-  around_.model_type = uploaded<DeviceType>("legato:model_type", model_types_);
-  around_.cutoff_squared = uploaded<DeviceType>("legato:cutoff", cutoffs);
-  around_.inverse_shortest_squared = uploaded<DeviceType>("legato:shortest", shortest);
-  around_.num_types = metadata.num_types();
+  around.model_type_of = uploaded<DeviceType>("legato:model_type", types);
+  around.cutoff_squared = uploaded<DeviceType>("legato:cutoff", cutoffs);
+  around.inverse_shortest_squared = uploaded<DeviceType>("legato:shortest", shortest);
+  around.num_types = metadata.num_types();
 }
 
 template <class DeviceType> int PairAllegroLegatoKokkos<DeviceType>::find_centres()
 {
   auto *klist = static_cast<NeighListKokkos<DeviceType> *>(list);
+  around_ = evaluator().around;
+  around_.absent_bits = lists_->absent_bits();
+  around_.mask = atomKK->k_mask.template view<DeviceType>();
   around_.x = atomKK->k_x.template view<DeviceType>();
   around_.type = atomKK->k_type.template view<DeviceType>();
   around_.neighbours = klist->d_neighbors;
@@ -171,6 +191,19 @@ template <class DeviceType> int PairAllegroLegatoKokkos<DeviceType>::find_centre
   Kokkos::parallel_scan("legato:centres", Policy(0, list->inum),
                         FindCentres<DeviceType>{around_, klist->d_ilist, centres_}, n_centres);
   return n_centres;
+}
+
+template <class DeviceType>
+void PairAllegroLegatoKokkos<DeviceType>::check_lists(const int n_centres)
+{
+  if (!lists_->due()) return;
+  if (lists_->reads_atoms())
+    atomKK->sync(Host, TYPE_MASK | MASK_MASK | TAG_MASK | MOLECULE_MASK | SPECIAL_MASK);
+  lists_->check(this, list, loaded_.types);
+  int n_atoms = 0;
+  Kokkos::parallel_reduce("legato:atoms", Policy(0, atom->nlocal), CountAtoms<DeviceType>{around_},
+                          n_atoms);
+  lists_->check_centres(n_centres, n_atoms);
 }
 
 template <class DeviceType>
@@ -195,7 +228,7 @@ std::vector<Place> PairAllegroLegatoKokkos<DeviceType>::next_places(int begin, c
   const auto align = [](const bigcount n) { return (n + kAlign - 1) / kAlign * kAlign; };
   std::vector<Place> places;
   bigcount node = 0, edge = 0;
-  while (begin < n_centres && static_cast<int>(places.size()) < threads_) {
+  while (begin < n_centres && static_cast<int>(places.size()) < settings_.threads) {
     Place place;
     place.first_centre = begin;
     place.n_centres = std::min(size, n_centres - begin);
@@ -257,13 +290,14 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::add_per_at
 template <class DeviceType>
 int PairAllegroLegatoKokkos<DeviceType>::smaller_block(const int size, const char *reason)
 {
+  DeviceEvaluator &with = evaluator();
   try {
-    size_->does_not_fit(size, reason);
+    with.size.does_not_fit(size, reason);
   } catch (const legato::Error &problem) {
     error->one(FLERR, "Pair style allegro_legato: {}", problem.what());
   }
-  memory_->give_back_cache();
-  return size_->limit();
+  with.memory.give_back_cache();
+  return with.size.limit();
 }
 
 // All blocks of a step, of `size` or fewer centres, are over.
@@ -271,10 +305,12 @@ template <class DeviceType>
 void PairAllegroLegatoKokkos<DeviceType>::end_step(const int n_centres, const int size)
 {
   if (kIsHost<DeviceType>) return;
-  if (size_->to_measure())
-    size_->measured(memory_->peak(), std::min(n_centres, threads_ * size), memory_->available(),
-                    threads_);
-  memory_->trim();
+  DeviceEvaluator &with = evaluator();
+  const int threads = settings_.threads;
+  if (with.size.to_measure())
+    with.size.measured(with.memory.peak(), std::min(n_centres, threads * size),
+                       with.memory.available(), threads);
+  with.memory.trim();
 }
 
 template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(int eflag, int vflag)
@@ -284,6 +320,7 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
   atomKK->modified(execution_space, datamask_modify);
 
   const int n_centres = find_centres();
+  check_lists(n_centres);
   if (n_centres > 0) count_edges(n_centres);
   clear_per_atom();
   auto forces = atomKK->k_f.template view<DeviceType>();
@@ -293,9 +330,10 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
   auto centroid_scatter = Kokkos::Experimental::create_scatter_view(per_atom_.centroid);
 
   Tally total;
-  const auto &metadata = model_->metadata();
-  int size = legato::centres_per_block(n_centres, size_->limit(), threads_);
-  if (size_->to_measure()) memory_->begin_measuring();
+  const bool energies_alone = energy_only();
+  DeviceEvaluator &with = evaluator();
+  int size = legato::centres_per_block(n_centres, with.size.limit(), settings_.threads);
+  if (with.size.to_measure()) with.memory.begin_measuring();
   for (int begin = 0; begin < n_centres;) {
     const std::vector<Place> places = next_places(begin, n_centres, size);
     std::vector<legato::BlockView> views(places.size());
@@ -311,7 +349,7 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
         fill.first_edge = first_edge_;
         fill.block = arrays_;
         fill.place = place;
-        fill.padding_distance = 0.5 * metadata.cutoff;
+        fill.padding_distance = 0.5 * with.metadata().cutoff;
         // Waits for the kernel, because its sums go to the host. On a GPU the model is queued on
         // the same stream anyway.
         Kokkos::parallel_reduce("legato:fill", Policy(0, place.n_centres + around_.num_types), fill,
@@ -326,9 +364,12 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
       // torch reads what the kernels wrote: on the host from other threads, so the kernels must be
       // over. (With a reduction they are; this does not hang on it.)
       if constexpr (kIsHost<DeviceType>) DeviceType().fence("legato: blocks before the model");
-      pool_->run([&](const int worker) {
-        if (worker < static_cast<int>(views.size()))
-          model_->evaluate_view(views[worker], results[worker]);
+      with.pool.run([&](const int worker) {
+        if (worker >= static_cast<int>(views.size())) return;
+        if (energies_alone)
+          with.model->evaluate_view_energy(views[worker], results[worker]);
+        else
+          with.model->evaluate_view(views[worker], results[worker]);
       });
     } catch (const legato::OutOfMemory &problem) {
       size = smaller_block(size, problem.what());
@@ -370,8 +411,9 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
   if (eflag_global) {
     eng_vdwl += total.energy;
     warn_of_smaller_blocks();
-    store_domain(std::sqrt(total.smallest_squared), static_cast<double>(total.n_outside),
-                 std::sqrt(total.largest_squared));
+    if (!energies_alone)
+      store_domain(std::sqrt(total.smallest_squared), static_cast<double>(total.n_outside),
+                   std::sqrt(total.largest_squared));
   }
   if (vflag_global)
     for (int k = 0; k < 6; ++k) virial[k] += total.virial[k];

@@ -21,9 +21,6 @@ PairStyle(allegro_legato/kk/host,PairAllegroLegatoKokkos<LMPHostType>);
 #include <vector>
 
 namespace legato {
-class DeviceMemory;
-class Model;
-class WorkerPool;
 struct BlockViewResult;
 }    // namespace legato
 
@@ -39,17 +36,13 @@ template <class DeviceType> class PairAllegroLegatoKokkos : public PairAllegroLe
   ~PairAllegroLegatoKokkos() override;
 
   void compute(int, int) override;
-  void init_style() override;
   double memory_usage() override;
 
  protected:
   using Policy = Kokkos::RangePolicy<DeviceType>;
   using Place = LegatoKernels::Place;
 
-  std::unique_ptr<legato::Model> model_;
-  std::unique_ptr<legato::BlockSize> size_;
-  std::unique_ptr<legato::DeviceMemory> memory_;
-  std::unique_ptr<legato::WorkerPool> pool_;    // torch never runs on LAMMPS' own thread
+  struct DeviceEvaluator;
 
   LegatoKernels::Surroundings<DeviceType> around_;
   Kokkos::View<int *, DeviceType> centres_;
@@ -58,13 +51,14 @@ template <class DeviceType> class PairAllegroLegatoKokkos : public PairAllegroLe
   LegatoKernels::BlockArrays<DeviceType> arrays_;
   LegatoKernels::PerAtom<DeviceType> per_atom_;
 
-  void open_model(const std::string &path) override;
-  const legato::Metadata &model_metadata() const override;
-  const legato::Device &model_device() const override;
-  const legato::BlockSize &block_size() const override;
+  int default_threads() const override;
+  std::unique_ptr<Evaluator> open_model(const std::string &path, const Settings &) const override;
+  void set_types(Evaluator &, const std::vector<int> &) const override;
+  void request_list() override;
   const char *newton_remedy() const override;
 
-  void upload_metadata();
+  DeviceEvaluator &evaluator() const;
+  void check_lists(int n_centres);
   int find_centres();
   void count_edges(int n_centres);
   std::vector<Place> next_places(int begin, int n_centres, int size) const;

@@ -25,7 +25,7 @@ struct BlockView {
 // work of the stream is done.
 struct BlockViewResult {
   const double *atomic_energy = nullptr;    // (n_centres) and more, eV
-  const double *edge_forces = nullptr;      // (n_edges, 3), eV/Angstrom
+  const double *edge_forces = nullptr;      // (n_edges, 3), eV/Angstrom; null for energies alone
   std::shared_ptr<void> owner;
 };
 

@@ -32,8 +32,9 @@ class Model {
   // can do so: TorchScript always, AOTInductor if it was deployed with a second, energy-only model.
   virtual void evaluate_energy(Block &block, BlockResult &result) = 0;
 
-  // The same for arrays of the caller on the device, which are not copied.
+  // The same two for arrays of the caller on the device, which are not copied.
   virtual void evaluate_view(const BlockView &block, BlockViewResult &result) = 0;
+  virtual void evaluate_view_energy(const BlockView &block, BlockViewResult &result) = 0;
 
   const Metadata &metadata() const { return metadata_; }
   const Device &device() const { return device_; }

@@ -158,6 +158,15 @@ class AOTInductorModel : public Model {
     });
   }
 
+  void evaluate_view_energy(const BlockView &block, BlockViewResult &result) override
+  {
+    const StreamScope stream(device_);
+    with_failures(device_, [&] {
+      const auto outputs = forward(energy_ ? *energy_ : *whole_, viewed(block, device_));
+      keep_energy(outputs.at(0), block, result);
+    });
+  }
+
  private:
   std::vector<at::Tensor> forward(const Compiled &model, const ModelInputs &tensors) const
   {

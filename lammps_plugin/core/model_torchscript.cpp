@@ -70,6 +70,21 @@ class TorchScriptModel : public Model {
     });
   }
 
+  void evaluate_view_energy(const BlockView &block, BlockViewResult &result) override
+  {
+    if (has_energy_part_) {
+      const StreamScope stream(device_);
+      const at::NoGradGuard no_gradient;
+      with_failures(device_, [&] {
+        const auto outputs = forward(energy_, viewed(block, device_));
+        keep_energy(outputs.at("atomic_energy").toTensor(), block, result);
+      });
+    } else {
+      evaluate_view(block, result);
+      result.edge_forces = nullptr;
+    }
+  }
+
  private:
   using Outputs = c10::Dict<c10::IValue, c10::IValue>;
 

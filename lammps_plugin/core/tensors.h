@@ -123,6 +123,17 @@ inline void read_results(const at::Tensor &atomic_energy, const at::Tensor &edge
   result.owner = std::move(kept);
 }
 
+// Leaves the energies on the device.
+inline void keep_energy(const at::Tensor &atomic_energy, const BlockView &block,
+                        BlockViewResult &result)
+{
+  auto kept = std::make_shared<at::Tensor>(atomic_energy.detach().to(at::kDouble).contiguous());
+  if (kept->numel() < block.n_centres) throw wrong_size();
+  result.atomic_energy = kept->data_ptr<double>();
+  result.edge_forces = nullptr;
+  result.owner = std::move(kept);
+}
+
 // Leaves the results on the device.
 inline void keep_result(const at::Tensor &atomic_energy, const at::Tensor &edge_forces,
                         const BlockView &block, BlockViewResult &result)

@@ -26,6 +26,13 @@ include_directories(SYSTEM ${{LEGATO_TORCH_DIR}}/include
 link_libraries(-Wl,--no-as-needed ${{LEGATO_TORCH_DIR}}/lib/libtorch.so
                ${{LEGATO_TORCH_DIR}}/lib/libtorch_cpu.so ${{LEGATO_TORCH_DIR}}/lib/libc10.so)
 """
+_FILES = (
+    "pair_allegro_legato.cpp",
+    "pair_allegro_legato.h",
+    "pair_allegro_legato_input.cpp",
+    "pair_allegro_legato_lists.cpp",
+    "pair_allegro_legato_lists.h",
+)
 _KOKKOS_FILES = (
     "kokkos_blocks.h",
     "kokkos_types.h",
@@ -101,7 +108,7 @@ def build_plugin_for(build_folder: Path, *, force: bool = False) -> Path:
 def _contents(lammps: Path) -> Iterator[tuple[Path, bytes]]:
     """Every file that goes into a source tree: path within the tree, content."""
     ours = source_folder() / "lammps_plugin"
-    for name in ("pair_allegro_legato.cpp", "pair_allegro_legato.h"):
+    for name in _FILES:
         yield Path("src") / name, (ours / name).read_bytes()
     for name in _KOKKOS_FILES:
         yield Path("src") / "KOKKOS" / name, (ours / name).read_bytes()
@@ -178,7 +185,7 @@ def remove_from(lammps: Path) -> list[Path]:
 
 def _present(lammps: Path) -> list[Path]:
     """Our files in a source tree, of whatever version."""
-    patterns = ("src/pair_allegro_legato.*", "src/legato_core_*.cpp", "src/legato/core/*.*")
+    patterns = ("src/pair_allegro_legato*.*", "src/legato_core_*.cpp", "src/legato/core/*.*")
     found = [path for pattern in patterns for path in lammps.glob(pattern)]
     found += [lammps / "src" / "KOKKOS" / name for name in _KOKKOS_FILES]
     found.append(lammps / _HOOK)

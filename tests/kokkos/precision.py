@@ -14,6 +14,10 @@ _NEEDS_FLOAT64 = {
     "test_forces_are_differences_of_the_energy": _DIFFERENCES,
     "test_virial_is_the_difference_of_the_energy_under_strain": _DIFFERENCES,
     "test_rotation_through_lammps": "rotated positions are rounded to other float32 numbers",
+    "test_deletion_from_a_liquid": _DIFFERENCES,
+    "test_atom_swap": _DIFFERENCES,
+    "test_molecule_swap": _DIFFERENCES,
+    "test_energies_alone": _DIFFERENCES,
     "test_hybrid_overlay_adds": "LAMMPS' own Lennard-Jones forces (750 eV/A there) are in float32",
 }
 # The same for forces.

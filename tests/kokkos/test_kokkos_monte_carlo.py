@@ -1,0 +1,44 @@
+"""tests/pair_style/test_monte_carlo.py with LAMMPS 4 Jul 2026, which says when forces are dropped.
+
+By allegro_legato/kk, with one and with two threads, and by the plain style for what is new there.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from lammps_run import Program, lammps_input, succeed, using
+from telling_model import WITH_FORCES, telling
+from test_monte_carlo import *  # noqa: F403
+
+
+@pytest.fixture(scope="module", autouse=True)
+def with_monte_carlo(kokkos_program: Program, monte_carlo: dict[str, str]) -> Iterator[None]:
+    """Everything that run_lammps and session run meanwhile has LAMMPS' Monte Carlo fixes."""
+    with using(Program(kokkos_program.path, kokkos_program.kokkos_threads, monte_carlo)):
+        yield
+
+
+@pytest.mark.parametrize("style", ["kk", "plain"])
+def test_energies_alone(style, tmp_path, data_file, deployed, plain_program, monte_carlo):
+    """Differences of energies are forces, and only the steps of a run differentiate the model."""
+    model = telling(deployed(), tmp_path / "telling.nequip.pth")
+    pair = f"pair_style allegro_legato\npair_coeff * * {model} H N"
+    if style == "plain":
+        pair = f"suffix off\n{pair}\nsuffix on"
+    after = """
+group few id 1:3
+fix num few numdiff 1 1e-4
+variable off atom abs(f_num[1]-fx)
+compute off few reduce max v_off
+compute domain all pair allegro_legato
+thermo_style custom step pe c_off c_domain[1] c_domain[2] c_domain[3]
+"""
+    script = lammps_input(model, steps=2, pair=pair, after=after, before="atom_modify map yes")
+    run = succeed(tmp_path, script)
+    assert np.all(run.thermo["c_off"][1:] < 2e-5)
+    assert np.all(run.thermo["c_domain[3]"] > 0.1)
+    steps = 2 + 1 + 1  # and the set-ups of the run and of write_dump's last force call
+    blocks = run.text.count(WITH_FORCES)
+    assert blocks <= steps * max(1, torch.get_num_threads())
