@@ -27,7 +27,7 @@ using namespace LAMMPS_NS;
 
 namespace {
 
-constexpr int kDomainValues = 3;
+constexpr int kDomainValues = 5;
 constexpr const char *kKeywords = "block N, threads N, device auto|cpu|cuda";
 
 }    // namespace
@@ -317,6 +317,7 @@ void PairAllegroLegato::compute(int eflag, int vflag)
     warn_of_smaller_blocks();
     store_domain(output.smallest_distance_ratio, static_cast<double>(output.n_outside),
                  output.largest_edge_force);
+    store_fence(static_cast<double>(output.n_fenced), output.fence_energy);
   }
 }
 
@@ -330,4 +331,10 @@ void PairAllegroLegato::store_domain(const double smallest_ratio, const double n
   pvector[0] = comm->me == 0 ? -all[0] : 0.0;
   pvector[1] = n_outside;
   pvector[2] = comm->me == 0 ? all[1] : 0.0;
+}
+
+void PairAllegroLegato::store_fence(const double n_edges, const double energy)
+{
+  pvector[3] = n_edges;
+  pvector[4] = energy;
 }

@@ -157,6 +157,8 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::upload_met
   around_.cutoff_squared = uploaded<DeviceType>("legato:cutoff", cutoffs);
   around_.inverse_shortest_squared = uploaded<DeviceType>("legato:shortest", shortest);
   around_.num_types = metadata.num_types();
+  around_.fence_table = uploaded<DeviceType>("legato:fence", metadata.fence_table);
+  around_.fence_columns = metadata.fence_columns;
 }
 
 template <class DeviceType> int PairAllegroLegatoKokkos<DeviceType>::find_centres()
@@ -372,6 +374,7 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
     warn_of_smaller_blocks();
     store_domain(std::sqrt(total.smallest_squared), static_cast<double>(total.n_outside),
                  std::sqrt(total.largest_squared));
+    store_fence(static_cast<double>(total.n_fenced), energy_unit_ * total.fence_energy);
   }
   if (vflag_global)
     for (int k = 0; k < 6; ++k) virial[k] += total.virial[k];

@@ -10,7 +10,7 @@ __all__ = ["add_fence_options", "fence_settings"]
 
 _OPTIONS = {
     "temperature": (float, "K", "temperature that the fence resists"),
-    "margin": (float, "X", "fraction of a distance that it keeps from training distances"),
+    "margin": (float, "X", "walls begin at 1 - X times the shortest distance"),
     "gap_width": (float, "A", "smallest width of a bump, Angstrom"),
     "gap_pairs": (int, "N", "pairs that must have been seen on either side of a gap"),
 }

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from ase.units import kB
@@ -12,6 +13,8 @@ from nequip_legato.fence.settings import FenceSettings
 from nequip_legato.fence.survey import Survey, Visited
 
 __all__ = ["choose_fence"]
+
+_CURVATURE = 4.8  # largest second derivative of (1 - z^2)^3
 
 
 def choose_fence(
@@ -26,7 +29,8 @@ def choose_fence(
     A wall has the energy ``barrier kB T + F p r0`` at (1 - p) r0, p being the penetration: what
     thermal motion brings along, and the work that the largest force F that training has on atoms at
     such distances would do on the way. A bump has ``barrier kB T + F w`` in its middle, w being
-    half of its width, or p times its middle if that is less.
+    half of its width, or p times its middle if that is less; it is lower where it would be too
+    stiff.
 
     Args:
         survey: of all training frames.
@@ -74,9 +78,9 @@ def choose_fence(
 
 def _forbids(gap: Gap) -> str:
     return (
-        f"the bump forbids {gap.types[0]}-{gap.types[1]} between {gap.begin:.3f} and "
-        f"{gap.end:.3f} A (no training frame has one between {gap.seen[0]:.3f} and "
-        f"{gap.seen[1]:.3f} A)"
+        f"a bump of {gap.height:.2g} eV forbids {gap.types[0]}-{gap.types[1]} between "
+        f"{gap.begin:.3f} and {gap.end:.3f} A (no training frame has one between "
+        f"{gap.seen[0]:.3f} and {gap.seen[1]:.3f} A)"
     )
 
 
@@ -91,8 +95,8 @@ def _wall(
     depth = settings.penetration
     force = _force(visited, shortest, shortest * (1.0 + depth), unlabelled_force)
     energy = settings.barrier * kB * settings.temperature + force * depth * begin
-    strength = energy / (1.0 / (1.0 - depth) ** 2 - 1.0) ** 3
-    return Wall(types, shortest, begin, strength, force, int(visited.pairs.sum()))
+    shape = Wall(types, shortest, begin, 1.0, force, int(visited.pairs.sum()))
+    return replace(shape, strength=energy / shape.energy((1.0 - depth) * begin))
 
 
 def _gaps(
@@ -105,7 +109,7 @@ def _gaps(
     above = int(below[-1]) - below
     for k in range(len(below) - 1):
         low, high = float(visited.highest[k]), float(visited.lowest[k + 1])
-        begin, end = (1.0 + settings.margin) * low, (1.0 - settings.margin) * high
+        begin, end = (1.0 + settings.gap_margin) * low, (1.0 - settings.gap_margin) * high
         pairs = (int(below[k]), int(above[k]))
         if end - begin < settings.gap_width or min(pairs) < settings.gap_pairs:
             continue
@@ -116,6 +120,7 @@ def _gaps(
         )
         way = min(0.5 * (end - begin), depth * 0.5 * (begin + end))
         height = settings.barrier * kB * settings.temperature + force * way
+        height = min(height, settings.stiffness * (0.5 * (end - begin)) ** 2 / _CURVATURE)
         yield Gap(types, (low, high), begin, end, height, force, pairs)
 
 

@@ -42,8 +42,9 @@ class FencedEnergy(torch.nn.Module):
         )
         rows = torch.index_select(self.table, 0, pair)
         squared = vectors.square().sum(1)
-        depth = torch.clamp(rows[:, 0] / squared - 1.0, min=0.0)
-        energy = rows[:, 1] * depth * depth * depth
+        ratio = squared * rows[:, 0]
+        depth = torch.clamp(1.0 - ratio, min=0.0)
+        energy = rows[:, 1] * depth * depth * depth * torch.rsqrt(ratio)
         for k in range(self.n_gaps):
             z = (squared - rows[:, 2 + 3 * k]) * rows[:, 3 + 3 * k]
             depth = torch.clamp(1.0 - z * z, min=0.0)

@@ -2,12 +2,13 @@
 
 With s the squared distance of two atoms,
 
-    wall:  k max(0, r0^2 / s - 1)^3,
+    wall:  k max(0, 1 - s / r0^2)^3 r0 / r,
     bump:  h max(0, 1 - z^2)^3,    z = (s - (a^2 + b^2) / 2) / ((b^2 - a^2) / 2),
 
 below r0 and between a and b, and exactly zero elsewhere. Both are twice continuously differentiable
-where they begin. The wall grows as r^-6, faster than anything that an Allegro model can gain there,
-whose energy is bounded. No square root is taken.
+where they begin. The wall grows without bound as 1 / r, like the repulsion of nuclei, while the
+energy of an Allegro model is bounded; a steeper one would throw atoms that start too close out of
+the box.
 """
 
 import json
@@ -40,7 +41,8 @@ class Wall:
 
     def energy(self, distance: float) -> float:
         """Energy of a pair of atoms, eV."""
-        return self.strength * max(0.0, self.begin**2 / distance**2 - 1.0) ** 3
+        ratio = distance / self.begin
+        return self.strength * max(0.0, 1.0 - ratio**2) ** 3 / ratio
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,9 @@ class Gap:
         return self.height * max(0.0, 1.0 - ((distance**2 - middle) / half_width) ** 2) ** 3
 
 
-_NOTHING = [-2.0, 1.0, 0.0]  # a bump that no squared distance reaches
+# A wall and a bump that no distance reaches.
+_NO_WALL = [1e30, 0.0]
+_NO_BUMP = [-2.0, 1.0, 0.0]
 
 
 @dataclass(frozen=True)
@@ -132,9 +136,9 @@ class Fence:
     def table(self, type_names: list[str], cutoffs: list[list[float]]) -> list[list[float]]:
         """What the deployed graph looks up for an edge: a row per (center type, neighbor type).
 
-        Columns: r0^2, k, and for each bump (a^2 + b^2) / 2, 2 / (b^2 - a^2), h. Of a pair's energy
-        each of its two edges has half. Where a fence reaches beyond the cutoff of one direction,
-        there is no edge of it there, so that the other has all.
+        Columns: 1 / r0^2, k, and for each bump (a^2 + b^2) / 2, 2 / (b^2 - a^2), h. Each of a
+        pair's two edges has half of its energy. Where a fence reaches beyond the cutoff of one
+        direction, there is no edge of it there, so that the other has all.
 
         Args:
             type_names: the model's.
@@ -154,13 +158,15 @@ class Fence:
             share = 0.5
             if reach > min(cutoffs[i][j], cutoffs[j][i]):
                 share = 1.0 if cutoffs[i][j] > cutoffs[j][i] else 0.0
-            row = [walls[0].begin ** 2, share * walls[0].strength] if walls else [0.0, 0.0]
+            row = list(_NO_WALL)
+            if walls:
+                row = [1.0 / walls[0].begin ** 2, share * walls[0].strength]
             for gap in gaps:
                 low, high = gap.begin**2, gap.end**2
                 row += [0.5 * (low + high), 2.0 / (high - low), share * gap.height]
             rows.append(row)
         longest = max(map(len, rows))
-        return [row + _NOTHING * ((longest - len(row)) // 3) for row in rows]
+        return [row + _NO_BUMP * ((longest - len(row)) // 3) for row in rows]
 
 
 def _tuples(content: dict) -> dict:

@@ -30,9 +30,11 @@ def fence_sums(fence: Fence, frame: Frame, type_names: list[str], cutoffs: torch
     vectors = frame.edge_vectors()
     squared = vectors.square().sum(1)
     row = rows[pair]
-    depth = (row[:, 0] / squared - 1.0).clamp(min=0.0)
-    energy = row[:, 1] * depth**3
-    slope = -3.0 * row[:, 1] * depth**2 * row[:, 0] / squared**2  # by the squared distance
+    ratio = squared * row[:, 0]
+    depth = (1.0 - ratio).clamp(min=0.0)
+    energy = row[:, 1] * depth**3 / ratio.sqrt()
+    # by the squared distance
+    slope = -row[:, 1] * row[:, 0] * depth**2 * (3.0 + 0.5 * depth / ratio) / ratio.sqrt()
     for k in range(2, rows.shape[1], 3):
         middle, inverse, height = row[:, k], row[:, k + 1], row[:, k + 2]
         z = (squared - middle) * inverse

@@ -17,15 +17,18 @@ class FenceSettings:
     Attributes:
         kind: ``wall`` for walls below the shortest distances; ``gaps`` for bumps in gaps, too,
             which forbid reactions.
-        margin: fraction of a distance that the fence keeps from the nearest one in training: walls
-            begin at (1 - margin) times the shortest distance.
+        margin: walls begin at (1 - margin) times the shortest distance in training.
         temperature: to be resisted, K.
         barrier: thermal part of the fence's energy, in units of kB times the temperature.
         penetration: the wall reaches its energy at (1 - penetration) times the distance at which it
             begins.
+        gap_margin: fraction of a distance that bumps keep from those on either side of the gap;
+            less than for walls, for bumps rise slowly.
         gap_width: smallest width of a bump, Angstrom; narrower gaps are left alone.
         gap_pairs: number of pairs that must have been seen on either side of a gap. A note says
             where a wall rests on fewer.
+        stiffness: largest curvature of a bump, eV/Angstrom^2, which the time step has to resolve:
+            bumps in narrow gaps are lower. Stretching an N-H bond has about 45, N2 about 140.
 
     Raises:
         LegatoError: if a value makes no sense.
@@ -35,9 +38,11 @@ class FenceSettings:
     margin: float = 0.05
     temperature: float = 2000.0
     barrier: float = 5.0
-    penetration: float = 0.1
-    gap_width: float = 0.1
+    penetration: float = 0.15
+    gap_margin: float = 0.02
+    gap_width: float = 0.15
     gap_pairs: int = 100
+    stiffness: float = 200.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -46,6 +51,8 @@ class FenceSettings:
         self._check("temperature", self.temperature > 0.0, "positive (K)")
         self._check("barrier", self.barrier > 0.0, "positive")
         self._check("penetration", 0.0 < self.penetration < 1.0, "between 0 and 1")
+        self._check("gap_margin", 0.0 < self.gap_margin < 0.5, "between 0 and 0.5")
+        self._check("stiffness", self.stiffness > 0.0, "positive (eV/Angstrom^2)")
         self._check("gap_width", self.gap_width > 0.0, "positive (Angstrom)")
         self._check("gap_pairs", self.gap_pairs >= 1, "1 or more")
 
