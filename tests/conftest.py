@@ -86,4 +86,5 @@ def squeezed() -> Atoms:
     atoms.set_cell([12.0, 12.0, 12.0])
     atoms.set_pbc(True)
     atoms.center()
+    atoms.positions = atoms.positions.round(6)  # what files of frames keep
     return atoms
