@@ -11,6 +11,8 @@
 
 #include "kokkos_types.h"
 
+#include "core/fence.h"
+
 #include <cstdint>
 
 namespace LAMMPS_NS {
@@ -26,6 +28,8 @@ struct Tally {
   double smallest_squared = Kokkos::Experimental::infinity_v<double>;
   double largest_squared = 0.0;    // of |dE/d(edge vector)|
   bigcount n_outside = 0;          // centres with a neighbour closer than any in training
+  bigcount n_fenced = 0;           // edges on which the model's fence acts
+  double fence_energy = 0.0;       // of them, eV
 
   // The larger of two numbers; NaN if either is, so that it does not hide.
   KOKKOS_INLINE_FUNCTION static double larger(double a, double b)
@@ -39,6 +43,8 @@ struct Tally {
     if (other.smallest_squared < smallest_squared) smallest_squared = other.smallest_squared;
     largest_squared = larger(largest_squared, other.largest_squared);
     n_outside += other.n_outside;
+    n_fenced += other.n_fenced;
+    fence_energy += other.fence_energy;
   }
 };
 
@@ -61,6 +67,8 @@ template <class DeviceType> struct Surroundings {
   Kokkos::View<double *, DeviceType> cutoff_squared;    // (num_types, num_types), row-major
   Kokkos::View<double *, DeviceType> inverse_shortest_squared;    // the same, 1/A^2 or infinity
   int num_types = 0;
+  Kokkos::View<double *, DeviceType> fence_table;    // (num_types^2, fence_columns), row-major
+  int fence_columns = 0;
   int absent_bits = 0;    // of the groups whose atoms the model must not see
 
   // -1 for an atom that the model does not see.
@@ -196,6 +204,11 @@ template <class DeviceType> struct FillBlock : TallyReduction {
       const double ratio = r2 * around.inverse_shortest_squared(row);
       if (ratio < smallest) smallest = ratio;
       outside = outside || ratio < 1.0;
+      if (around.fence_columns == 0) return;
+      const double energy = legato::fence_energy(
+          around.fence_table.data() + row * around.fence_columns, around.fence_columns, r2);
+      if (energy > 0.0) ++tally.n_fenced;
+      tally.fence_energy += energy;
     });
     tally.smallest_squared = smallest;
     if (outside) ++tally.n_outside;

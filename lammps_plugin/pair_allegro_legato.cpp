@@ -30,7 +30,7 @@ using namespace LAMMPS_NS;
 
 namespace {
 
-constexpr int kDomainValues = 3;
+constexpr int kDomainValues = 5;
 
 // Whether the caller drops the forces: eflag & ENERGY_ONLY, which LAMMPS has since 2026.
 template <class AnyPair> bool drops_forces(const AnyPair &pair)
@@ -223,9 +223,11 @@ void PairAllegroLegato::compute(int eflag, int vflag)
   if (eflag_global) {
     eng_vdwl += output.energy;
     warn_of_smaller_blocks();
-    if (!energy_only())
+    if (!energy_only()) {
       store_domain(output.smallest_distance_ratio, static_cast<double>(output.n_outside),
                    output.largest_edge_force);
+      store_fence(static_cast<double>(output.n_fenced), output.fence_energy);
+    }
   }
 }
 
@@ -239,4 +241,10 @@ void PairAllegroLegato::store_domain(const double smallest_ratio, const double n
   pvector[0] = comm->me == 0 ? -all[0] : 0.0;
   pvector[1] = n_outside;
   pvector[2] = comm->me == 0 ? all[1] : 0.0;
+}
+
+void PairAllegroLegato::store_fence(const double n_edges, const double energy)
+{
+  pvector[3] = n_edges;
+  pvector[4] = energy;
 }

@@ -35,9 +35,10 @@ class LegatoListCheck;
 // pair_style allegro_legato [block N] [threads N] [device auto|cpu|cuda]
 // pair_coeff * * MODEL NAME...        one model type name, or NULL, per LAMMPS atom type
 //
-// compute pair gives three values: [1] smallest ratio of a distance to the shortest one of its type
+// compute pair gives five values: [1] smallest ratio of a distance to the shortest one of its type
 // pair in training, [2] number of atoms that have a neighbour closer than any in training,
-// [3] largest |dE/dr_ij| of an edge, in force units.
+// [3] largest |dE/dr_ij| of an edge, in force units, [4] number of edges on which the model's fence
+// acts, [5] the fence's part of the energy.
 //
 // Programs that use LAMMPS as a library survive errors: an input line that fails changes nothing.
 class PairAllegroLegato : public Pair {
@@ -99,6 +100,7 @@ class PairAllegroLegato : public Pair {
   legato::NodeProcess node_process() const;
   void warn_of_smaller_blocks();
   void store_domain(const double smallest_ratio, const double n_outside, const double largest);
+  void store_fence(const double n_edges, const double energy);
 };
 
 }    // namespace LAMMPS_NS

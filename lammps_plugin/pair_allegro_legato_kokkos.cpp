@@ -174,6 +174,8 @@ void PairAllegroLegatoKokkos<DeviceType>::set_types(Evaluator &evaluator,
   around.cutoff_squared = uploaded<DeviceType>("legato:cutoff", cutoffs);
   around.inverse_shortest_squared = uploaded<DeviceType>("legato:shortest", shortest);
   around.num_types = metadata.num_types();
+  around.fence_table = uploaded<DeviceType>("legato:fence", metadata.fence_table);
+  around.fence_columns = metadata.fence_columns;
 }
 
 template <class DeviceType> int PairAllegroLegatoKokkos<DeviceType>::find_centres()
@@ -411,9 +413,11 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
   if (eflag_global) {
     eng_vdwl += total.energy;
     warn_of_smaller_blocks();
-    if (!energies_alone)
+    if (!energies_alone) {
       store_domain(std::sqrt(total.smallest_squared), static_cast<double>(total.n_outside),
                    std::sqrt(total.largest_squared));
+      store_fence(static_cast<double>(total.n_fenced), energy_unit_ * total.fence_energy);
+    }
   }
   if (vflag_global)
     for (int k = 0; k < 6; ++k) virial[k] += total.virial[k];

@@ -30,7 +30,9 @@ class LegatoCalculator(Calculator):
         block: largest number of atoms in a block (128 unless given).
 
     Results: ``energy`` and ``free_energy`` in eV, ``energies`` (n,), ``forces`` (n, 3) in eV/A, and
-    ``stress`` (6,) in eV/A^3 for periodic cells.
+    ``stress`` (6,) in eV/A^3 for periodic cells. Beside these, ``fence_edges`` and
+    ``fence_energy``: on how many edges the model's fence acts, and its part of the energy in eV;
+    zero without one.
 
     Raises:
         LegatoError: if the file cannot be used or an atom has no type in the model.
@@ -111,6 +113,8 @@ class LegatoCalculator(Calculator):
             "energy": result["energy"],
             "free_energy": result["energy"],
             "energies": result["atomic_energy"][:n],
+            "fence_edges": result["n_fenced"],
+            "fence_energy": result["fence_energy"],
         }
         if "forces" not in result:
             return

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from nequip_legato import __version__
+from nequip_legato.cli_fence import add_fence_options, fence_settings
 from nequip_legato.cli_migrate import add_migrate
 from nequip_legato.cli_plot import add_plot
 from nequip_legato.cli_sharpness import add_sharpness
@@ -65,6 +66,7 @@ def deploy_main(arguments: Sequence[str] | None = None) -> int:
         metavar="N",
         help="number of frames to check the file on (default: 3)",
     )
+    add_fence_options(build)
     build.set_defaults(run=_build)
 
     info = commands.add_parser(
@@ -181,6 +183,7 @@ def _build(parsed: argparse.Namespace) -> None:
         frames=parsed.frames,
         modifiers=parsed.modifiers,
         check_frames=parsed.check_frames,
+        fence=fence_settings(parsed),
         report=lambda line: print(f"nequip-deploy: {line}", flush=True),
         **chosen,
     )

@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from filelock import FileLock
 from models import train_tiny
 
@@ -52,3 +54,37 @@ def deployed(checkpoint: Callable[..., Path]) -> Callable[..., Path]:
         return path
 
     return get
+
+
+@pytest.fixture(scope="session")
+def fenced(checkpoint: Callable[..., Path]) -> Callable[..., Path]:
+    """Function: (suffix, kind, options of ``train_tiny``) -> deployed file with a fence."""
+    from nequip_legato.deploy import build
+    from nequip_legato.fence import FenceSettings
+
+    def get(suffix: str = ".nequip.pth", kind: str = "gaps", **options) -> Path:
+        source = checkpoint(**options)
+        path = source.with_name(f"{kind}{suffix}")
+        with FileLock(source.with_name(f"{kind}{suffix}.lock")):
+            if not path.is_file():
+                energy_model = suffix == ".nequip.pt2" and not options
+                build(source, path, fence=FenceSettings(kind=kind), energy_model=energy_model)
+        return path
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def squeezed() -> Atoms:
+    """Two molecules of ammonia in a box, on which walls and bump of such fences act."""
+    rng = np.random.default_rng(11)
+    molecule = np.array([[0, 0, 0], [0.94, 0, 0.38], [-0.47, 0.81, 0.38], [-0.47, -0.81, 0.38]])
+    atoms = Atoms("NH3NH3", np.vstack([molecule, molecule + np.array([2.3, 0.2, 0.4])]))
+    atoms.positions[1] *= 0.78  # an N-H bond in the wall
+    atoms.positions[2] *= 1.45  # one in the gap
+    atoms.positions += rng.normal(scale=0.01, size=atoms.positions.shape)
+    atoms.set_cell([12.0, 12.0, 12.0])
+    atoms.set_pbc(True)
+    atoms.center()
+    atoms.positions = atoms.positions.round(6)  # what files of frames keep
+    return atoms

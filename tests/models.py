@@ -14,9 +14,18 @@ from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
-__all__ = ["CUTOFF", "TYPE_NAMES", "ammonia_frames", "train_tiny", "training_config"]
+__all__ = [
+    "CUTOFF",
+    "THIRD_TYPE",
+    "TYPE_NAMES",
+    "ammonia_frames",
+    "train_tiny",
+    "training_config",
+    "with_third_type",
+]
 
 TYPE_NAMES = ["H", "N"]
+THIRD_TYPE = ["O"]
 CUTOFF = 4.0
 _SHIPPED = Path(__file__).parents[1] / "examples" / "nh3" / "data" / "train.extxyz"
 _SCALAR_EMBEDDING = {
@@ -60,6 +69,15 @@ def _lattice_of_molecules(rng: np.random.Generator) -> Atoms:
     return box
 
 
+def with_third_type(atoms: Atoms) -> Atoms:
+    """A copy, labels included, in which every fifth hydrogen is an oxygen by name."""
+    changed = atoms.copy()
+    hydrogens = np.flatnonzero(changed.numbers == 1)
+    changed.numbers[hydrogens[::5]] = 8
+    changed.calc = SinglePointCalculator(changed, **atoms.calc.results)
+    return changed
+
+
 def training_config(
     folder: Path,
     *,
@@ -70,6 +88,8 @@ def training_config(
     per_edge_type_cutoff: dict[str, Any] | None = None,
     sam: dict[str, Any] | None = None,
     data_path: str | None = None,
+    zbl: bool = False,
+    third_type: bool = False,
 ) -> dict[str, Any]:
     """The nequip-train configuration of a tiny model; see :func:`train_tiny`."""
     data_path = data_path or str(folder / "{}.extxyz")
@@ -81,12 +101,13 @@ def training_config(
         "save_last": False,
     }
     callbacks = [checkpoint]
+    type_names = [*TYPE_NAMES, *THIRD_TYPE] if third_type else TYPE_NAMES
     if sam is not None:
         callbacks.append({"_target_": "nequip_legato.SAM", **sam})
     model = {
         "seed": seed,
         "model_dtype": dtype,
-        "type_names": TYPE_NAMES,
+        "type_names": type_names,
         "r_max": CUTOFF,
         "per_edge_type_cutoff": per_edge_type_cutoff,
         "l_max": 1,
@@ -105,6 +126,12 @@ def training_config(
             "allegro_mlp_hidden_layers_width": 8,
             "readout_mlp_hidden_layers_width": 8,
         }
+        if zbl:
+            model["pair_potential"] = {
+                "_target_": "nequip.nn.pair_potential.ZBL",
+                "units": "metal",
+                "chemical_species": type_names,
+            }
     elif kind == "nequip":
         model |= {
             "_target_": "nequip.model.NequIPGNNModel",
@@ -129,20 +156,20 @@ def training_config(
             "transforms": [
                 {
                     "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
-                    "model_type_names": TYPE_NAMES,
+                    "model_type_names": type_names,
                 },
                 {
                     "_target_": "nequip.data.transforms.NeighborListTransform",
                     "r_max": CUTOFF,
                     "per_edge_type_cutoff": per_edge_type_cutoff,
-                    "type_names": TYPE_NAMES,
+                    "type_names": type_names,
                 },
             ],
             "train_dataloader": loader,
             "val_dataloader": loader,
             "stats_manager": {
                 "_target_": "nequip.data.CommonDataStatisticsManager",
-                "type_names": TYPE_NAMES,
+                "type_names": type_names,
                 "dataloader_kwargs": {"batch_size": 4},
             },
         },
@@ -179,6 +206,8 @@ def train_tiny(
     per_edge_type_cutoff: dict[str, Any] | None = None,
     sam: dict[str, Any] | None = None,
     data_path: str | None = None,
+    zbl: bool = False,
+    third_type: bool = False,
 ) -> Path:
     """Train a tiny model for one epoch of four steps.
 
@@ -190,6 +219,8 @@ def train_tiny(
         ema: keep an exponential moving average of the weights.
         per_edge_type_cutoff: nequip's option, e.g. ``{"H": {"H": 3.0, "N": 3.5}, "N": 4.0}``.
         sam: options of ``nequip_legato.SAM``; none for plain training.
+        zbl: add nequip's ZBL pair potential.
+        third_type: every fifth hydrogen is an oxygen by name, a type of its own.
         data_path: what the configuration names, ``{}`` standing for ``train`` and ``val``; default
             the absolute path of the files in ``folder``. Training runs in ``folder``.
 
@@ -199,6 +230,8 @@ def train_tiny(
     folder = Path(folder).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     frames = ammonia_frames()
+    if third_type:
+        frames = [with_third_type(atoms) for atoms in frames]
     ase.io.write(folder / "train.extxyz", frames[:8])
     ase.io.write(folder / "val.extxyz", frames[8:])
     config = training_config(
@@ -210,6 +243,8 @@ def train_tiny(
         per_edge_type_cutoff=per_edge_type_cutoff,
         sam=sam,
         data_path=data_path,
+        zbl=zbl,
+        third_type=third_type,
     )
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     done = subprocess.run(

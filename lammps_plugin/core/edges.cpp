@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "edges.h"
 
+#include "fence.h"
+
 #include <algorithm>
 #include <limits>
 #include <vector>
@@ -54,6 +56,23 @@ std::int64_t make_room_for_edges(const System &system, Block &block)
   block.edge_vectors.make_room(3 * room);
   block.neighbours.make_room(room);
   return room;
+}
+
+void tally_fence(const Block &block, const Metadata &metadata, Closeness &closeness)
+{
+  const int n_columns = metadata.fence_columns;
+  if (n_columns == 0) return;
+  const std::int64_t *centres = block.edge_index.data();
+  const std::int64_t *nodes = centres + block.n_edges;
+  for (std::int64_t edge = 0; edge < block.n_real_edges; ++edge) {
+    const double *r = block.edge_vectors.data() + 3 * edge;
+    const auto pair =
+        block.atom_types[centres[edge]] * metadata.num_types() + block.atom_types[nodes[edge]];
+    const double energy = fence_energy(metadata.fence_table.data() + pair * n_columns, n_columns,
+                                       r[0] * r[0] + r[1] * r[1] + r[2] * r[2]);
+    closeness.n_fenced += energy > 0.0;
+    closeness.fence_energy += energy;
+  }
 }
 
 }    // namespace
@@ -113,6 +132,7 @@ Closeness gather_block(const System &system, const Metadata &metadata, int begin
   }
   block.n_edges = n_edges;
   std::copy(nodes, nodes + n_edges, centres + n_edges);
+  tally_fence(block, metadata, closeness);
   return closeness;
 }
 

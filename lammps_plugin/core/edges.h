@@ -12,6 +12,8 @@ namespace legato {
 struct Closeness {
   double smallest_ratio_squared;    // of distance / shortest distance in training
   std::int64_t n_outside = 0;       // centres with a ratio below 1
+  std::int64_t n_fenced = 0;        // edges on which the model's fence acts
+  double fence_energy = 0.0;        // their fence's energy, eV; part of the model's
 };
 
 // Fills `block` with the edges of centres[begin, end) that are shorter than their cutoff.

@@ -243,7 +243,8 @@ double Engine::model_seconds() const
 void Engine::compute(const System &system, Output &output)
 {
   output.smallest_distance_ratio = std::numeric_limits<double>::infinity();
-  output.n_outside = 0;
+  output.n_outside = output.n_fenced = 0;
+  output.fence_energy = 0.0;
   output.largest_edge_force = 0.0;
   if (system.n_centres == 0) return;
   const bool with_forces = output.forces != nullptr;
@@ -277,6 +278,8 @@ void Engine::compute(const System &system, Output &output)
           if (block.n_centres > 0) add_block(block, result, output);
           smallest_squared = std::min(smallest_squared, closeness.smallest_ratio_squared);
           output.n_outside += closeness.n_outside;
+          output.n_fenced += closeness.n_fenced;
+          output.fence_energy += output.energy_unit * closeness.fence_energy;
           begin += n_centres;
         }
         turnstile.leave();

@@ -2,6 +2,7 @@
 #include "metadata.h"
 
 #include "error.h"
+#include "fence.h"
 #include "words.h"
 
 #include <algorithm>
@@ -97,6 +98,7 @@ const std::vector<std::string> &metadata_keys()
                                                 "nequip_aoti_outputs",
                                                 "legato_shortest_distance",
                                                 "legato_largest_force",
+                                                "legato_fence_table",
                                                 "legato_energy_model"};
   return keys;
 }
@@ -134,6 +136,16 @@ Metadata parse_metadata(const StringMap &entries, const std::string &path)
                        : type_matrix(shortest, num_types, "legato_shortest_distance", path);
   const std::string largest = entry(entries, "legato_largest_force");
   if (!largest.empty()) metadata.largest_force = number(largest, "legato_largest_force", path);
+
+  for (const auto &word : words(entry(entries, "legato_fence_table")))
+    metadata.fence_table.push_back(number(word, "legato_fence_table", path));
+  metadata.fence_columns = static_cast<int>(metadata.fence_table.size() / pairs);
+  const int bump_columns = metadata.fence_columns - kWallColumns;
+  if (metadata.fence_table.size() % pairs != 0 ||
+      (metadata.fence_columns > 0 && (bump_columns < 0 || bump_columns % kBumpColumns != 0)))
+    throw Error("model file '" + path +
+                "' is damaged: entry 'legato_fence_table' has a wrong number of numbers; deploy it "
+                "again with 'nequip-deploy build'");
 
   metadata.dtype = entry(entries, "model_dtype");
   metadata.device = entry(entries, "legato_device");

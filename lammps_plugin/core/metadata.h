@@ -19,8 +19,11 @@ struct Metadata {
   std::vector<double> edge_cutoffs;         // (num_types, num_types)
   std::vector<double> shortest_distance;    // (num_types, num_types) in training, inf if never seen
   double largest_force = std::numeric_limits<double>::quiet_NaN();    // in training
-  std::string dtype;                                                  // float32 or float64
-  std::string device;                                                 // device it was deployed for
+  std::vector<double>
+      fence_table;    // (num_types^2, fence_columns), see fence.h; empty without one
+  int fence_columns = 0;
+  std::string dtype;                // float32 or float64
+  std::string device;               // device it was deployed for
   bool has_energy_model = false;    // an AOTInductor file with a second model, without forces
 
   int num_types() const { return static_cast<int>(type_names.size()); }

@@ -40,6 +40,10 @@ struct Output {
   double smallest_distance_ratio;     // min over edges of distance / shortest in training
   std::int64_t n_outside = 0;         // centres with a neighbour closer than any in training
   double largest_edge_force = 0.0;    // largest |dE/d(edge vector)|
+
+  // How the model's fence acts, if it has one. The energy is part of the whole.
+  std::int64_t n_fenced = 0;    // edges
+  double fence_energy = 0.0;
 };
 
 }    // namespace legato

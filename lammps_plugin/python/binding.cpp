@@ -103,6 +103,8 @@ py::dict compute(legato::Engine &engine, const Array<double> &positions, const A
   }
   result["smallest_distance_ratio"] = output.smallest_distance_ratio;
   result["n_outside"] = output.n_outside;
+  result["n_fenced"] = output.n_fenced;
+  result["fence_energy"] = output.fence_energy;
   return result;
 }
 

@@ -35,6 +35,9 @@ from nequip_legato.deploy.source import (
 )
 from nequip_legato.deploy.training_data import Frames, find_frames
 from nequip_legato.errors import LegatoError
+from nequip_legato.fence.deployment import put_up_fence, survey_domain
+from nequip_legato.fence.profile import Fence
+from nequip_legato.fence.settings import FenceSettings, as_settings
 from nequip_legato.files import scratch_folder
 
 __all__ = ["DEVICES", "Deployed", "build"]
@@ -68,6 +71,7 @@ def build(
     modifiers: Sequence[str] = (),
     check_frames: int = 3,
     energy_model: bool = False,
+    fence: FenceSettings | str | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Deployed:
     """Deploy a trained Allegro model for ``pair_style allegro_legato``.
@@ -89,6 +93,8 @@ def build(
         check_frames: number of frames to compare on.
         energy_model: add a second model to an AOTInductor file that gives energies alone, for Monte
             Carlo moves; half as long again to compile. TorchScript files do so without.
+        fence: add an energy that repels where no training frame has been: ``wall``, ``gaps``, or
+            settings; see docs/fence.md. All training frames are then read.
         report: is called with a line of text at the start of each phase.
 
     Raises:
@@ -99,6 +105,7 @@ def build(
     _check_surroundings(target, kind, device)
     if check_frames < 1:
         raise LegatoError(f"check_frames must be 1 or more, but is {check_frames}")
+    fence = as_settings(fence)
     with _scratch_beside(target) as scratch:
         report(f"loading {source_path}")
         source = open_source(source_path, model_key=model_key)
@@ -114,8 +121,11 @@ def build(
             frames=None if frames is None else Path(frames),
             r_max=float(cutoffs.max()),
         )
-        report(f"reading {len(data)} frames from {data.origin}")
-        domain = domain_of(data, num_types=len(cutoffs))
+        report(f"reading {data.count if fence else len(data)} frames from {data.origin}")
+        if fence is None:
+            domain = domain_of(data, num_types=len(cutoffs))
+        else:
+            domain, survey = survey_domain(data, cutoffs)
         references = _references(model, data, count=check_frames, cutoffs=cutoffs)
         # Before minutes of compilation: is the model what blocks take it to be?
         dtype = entries["model_dtype"]
@@ -123,6 +133,12 @@ def build(
 
         entries |= _legato_entries(source, domain, device=device)
         model = apply_modifiers(model, modifiers, persistent=False)
+        if fence is not None:
+            references = put_up_fence(
+                model, survey, fence, cutoffs=cutoffs, references=references, entries=entries
+            )
+            for note in Fence.from_json(entries["legato_fence"]).notes:
+                report(f"note: {note}")
         model = contract_centres_first(model)
         if kind == "TorchScript":
             report("scripting")
@@ -146,7 +162,10 @@ def build(
                 energy_model=second,
             )
 
-        report(f"checking against the eager model: {len(references) - 1} frames, isolated atoms")
+        report(
+            f"checking against the eager model{' and the fence' if fence else ''}: "
+            f"{len(references) - (2 if fence else 1)} frames, isolated atoms"
+        )
         deviations = _check_file(scratch, entries, references, cutoffs, device=device)
         os.replace(scratch, target)
     return Deployed(target, info(target), deviations)

@@ -1,5 +1,6 @@
 """Frames: atomic structures with edges, in the form that domain and checks need."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,8 +90,8 @@ def frame_from_data(data: AtomicDataDict.Type, *, r_max: float) -> Frame:
     )
 
 
-def read_frames(path: Path, *, type_of_symbol: dict[str, int], r_max: float) -> list[Frame]:
-    """Frames of a file that ASE reads.
+def read_frames(path: Path, *, type_of_symbol: dict[str, int], r_max: float) -> Sequence[Frame]:
+    """Frames of a file that ASE reads; their edges, which take most memory, are made on access.
 
     Args:
         path: e.g. an extxyz file; forces among its labels are used.
@@ -111,17 +112,27 @@ def read_frames(path: Path, *, type_of_symbol: dict[str, int], r_max: float) -> 
         ) from problem
     if not images:
         raise LegatoError(f"{path} holds no frames; check --frames")
-    return [frame_from_data(_typed(a, type_of_symbol, path), r_max=r_max) for a in images]
-
-
-def _typed(atoms: Atoms, type_of_symbol: dict[str, int], path: Path) -> AtomicDataDict.Type:
-    symbols = atoms.get_chemical_symbols()
-    unknown = sorted(set(symbols) - set(type_of_symbol))
+    unknown = sorted({s for a in images for s in a.symbols.species()} - set(type_of_symbol))
     if unknown:
         raise LegatoError(
             f"frames in {path} hold {', '.join(unknown)}, which the model does not know "
             f"(it knows: {' '.join(type_of_symbol)}); give frames of its own kind"
         )
-    data = from_ase(atoms)
-    data[AtomicDataDict.ATOM_TYPE_KEY] = torch.tensor([type_of_symbol[s] for s in symbols])
-    return data
+    return _ImageFrames(images, type_of_symbol, r_max)
+
+
+class _ImageFrames(Sequence[Frame]):
+    def __init__(self, images: list[Atoms], type_of_symbol: dict[str, int], r_max: float) -> None:
+        self._images = images
+        self._type_of_symbol = type_of_symbol
+        self._r_max = r_max
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> Frame:
+        atoms = self._images[index]
+        types = [self._type_of_symbol[symbol] for symbol in atoms.get_chemical_symbols()]
+        data = from_ase(atoms)
+        data[AtomicDataDict.ATOM_TYPE_KEY] = torch.tensor(types)
+        return frame_from_data(data, r_max=self._r_max)

@@ -11,6 +11,7 @@ from typing import Any
 
 from nequip_legato.deploy.elf import needs_executable_stack
 from nequip_legato.errors import LegatoError
+from nequip_legato.fence.profile import Fence
 
 __all__ = ["FORMAT", "SUFFIXES", "ModelInfo", "info", "read_entries"]
 
@@ -51,6 +52,7 @@ class ModelInfo:
         largest_force: largest force label in the training frames, eV/A; nan if unknown.
         domain_frames: number of frames these two were taken from.
         training: settings of the callback, SAM or a relative; empty for plain training.
+        fence: the fence, see :class:`nequip_legato.fence.Fence`; None without one.
         versions: of the packages that made the file.
         entries: all metadata as stored.
     """
@@ -72,6 +74,7 @@ class ModelInfo:
     largest_force: float
     domain_frames: int
     training: dict[str, Any]
+    fence: Fence | None
     versions: dict[str, str]
     entries: dict[str, str]
 
@@ -97,6 +100,7 @@ class ModelInfo:
             rows["shortest distances"] = self._pairs(self.shortest_distance) + " Angstrom"
             rows["largest force"] = f"{self.largest_force:.4g} eV/Angstrom"
             rows["domain taken from"] = f"{self.domain_frames} frames"
+            rows |= self.fence.described() if self.fence else {"fence": "none"}
             sam = {k: v for k, v in self.training.items() if k != "_target_"}
             settings = " ".join(f"{key}={value}" for key, value in sam.items())
             method = str(self.training.get("_target_", "SAM")).rpartition(".")[2]
@@ -201,7 +205,7 @@ def info(path: str | Path) -> ModelInfo:
         )
     try:
         return _parse(path, entries, bad_stack)
-    except (ValueError, IndexError, AttributeError, TypeError) as problem:
+    except (ValueError, LookupError, AttributeError, TypeError) as problem:
         raise LegatoError(
             f"the metadata of {path} are damaged ({problem}); deploy it again with "
             "'nequip-deploy build'"
@@ -241,6 +245,7 @@ def _parse(path: Path, entries: dict[str, str], bad_stack: bool) -> ModelInfo:
         largest_force=float(entries.get("legato_largest_force", "nan")),
         domain_frames=int(entries.get("legato_domain_frames", "0")),
         training=json.loads(entries.get("legato_training", "{}")),
+        fence=Fence.from_json(entries["legato_fence"]) if "legato_fence" in entries else None,
         versions=json.loads(entries.get("legato_versions", "{}")),
         entries=entries,
     )

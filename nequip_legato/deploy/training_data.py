@@ -33,11 +33,15 @@ class Frames(Sequence[Frame]):
         get: index in the data set -> frame.
         count: size of the data set; at most ``MAX_FRAMES`` of it, evenly spaced, are offered.
         origin: in words, where the frames come from.
+
+    Attributes:
+        count: size of the data set.
     """
 
     def __init__(self, get: Callable[[int], Frame], count: int, *, origin: str) -> None:
         self.origin = origin
         self._get = get
+        self.count = count
         last = max(1, MAX_FRAMES - 1)
         self._picked = (
             range(count)
@@ -50,6 +54,10 @@ class Frames(Sequence[Frame]):
 
     def __getitem__(self, index: int) -> Frame:
         return self._get(self._picked[index])
+
+    def every(self) -> Iterator[Frame]:
+        """All frames of the data set, however many, one at a time."""
+        return map(self._get, range(self.count))
 
     def spread(self, count: int) -> Iterator[Frame]:
         """``count`` frames from all over the set, without those that have fewer than two edges."""

@@ -1,0 +1,32 @@
+"""A fence around what a model knows: an energy of pair distances that no training frame reaches.
+
+It is exactly zero on all training frames, and repels where none of them has been: below the
+shortest distance of a pair of types (a wall), and, if asked for, in the gaps between its shells.
+
+Names are imported when they are first used, for most need torch.
+"""
+
+from importlib import import_module
+from typing import Any
+
+__all__ = ["Fence", "FenceSettings", "FencedEnergy", "Gap", "Survey", "Wall", "choose_fence"]
+
+_PUBLIC = {
+    "Fence": "nequip_legato.fence.profile",
+    "FenceSettings": "nequip_legato.fence.settings",
+    "FencedEnergy": "nequip_legato.fence.module",
+    "Gap": "nequip_legato.fence.profile",
+    "Survey": "nequip_legato.fence.survey",
+    "Wall": "nequip_legato.fence.profile",
+    "choose_fence": "nequip_legato.fence.choice",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_PUBLIC))

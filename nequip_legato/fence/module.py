@@ -1,0 +1,76 @@
+"""The fence in the deployed graph."""
+
+import torch
+from nequip.data import AtomicDataDict
+
+from nequip_legato.errors import LegatoError
+
+__all__ = ["FencedEnergy", "add_fence"]
+
+
+class FencedEnergy(torch.nn.Module):
+    """A model of the energy with the fence's energy added.
+
+    It stands where nequip's ``ForceStressOutput`` has its model of the energy, so that all
+    derivatives include the fence. The energy of an edge belongs to its center, as in Allegro. Where
+    the fence does not act, zeros are added, which changes no number.
+
+    Args:
+        func: takes and gives nequip's dictionaries, of one structure.
+        table: (T * T, 2 + 3 m) see :meth:`nequip_legato.fence.Fence.table`.
+        num_types: T.
+    """
+
+    def __init__(self, func: torch.nn.Module, table: torch.Tensor, num_types: int) -> None:
+        super().__init__()
+        self.func = func
+        self.irreps_in = func.irreps_in
+        self.irreps_out = func.irreps_out
+        self.num_types: int = num_types
+        self.n_gaps: int = (table.shape[1] - 2) // 3
+        self.register_buffer("table", table.to(torch.float64))
+
+    def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
+        """The model's outputs, with atomic and total energies that include the fence."""
+        data = self.func(data)
+        vectors = data[AtomicDataDict.EDGE_VECTORS_KEY].to(torch.float64)
+        center = data[AtomicDataDict.EDGE_INDEX_KEY][0]
+        neighbor = data[AtomicDataDict.EDGE_INDEX_KEY][1]
+        types = data[AtomicDataDict.ATOM_TYPE_KEY].view(-1)
+        pair = torch.index_select(types, 0, center) * self.num_types + torch.index_select(
+            types, 0, neighbor
+        )
+        rows = torch.index_select(self.table, 0, pair)
+        squared = vectors.square().sum(1)
+        ratio = squared * rows[:, 0]
+        depth = torch.clamp(1.0 - ratio, min=0.0)
+        energy = rows[:, 1] * depth * depth * depth * torch.rsqrt(ratio)
+        for k in range(self.n_gaps):
+            z = (squared - rows[:, 2 + 3 * k]) * rows[:, 3 + 3 * k]
+            depth = torch.clamp(1.0 - z * z, min=0.0)
+            energy = energy + rows[:, 4 + 3 * k] * depth * depth * depth
+        atomic = data[AtomicDataDict.PER_ATOM_ENERGY_KEY]
+        of_atoms = torch.zeros_like(atomic, dtype=torch.float64).view(-1)
+        of_atoms = torch.index_add(of_atoms, 0, center, energy).view(-1, 1)
+        data[AtomicDataDict.PER_ATOM_ENERGY_KEY] = atomic + of_atoms.to(atomic.dtype)
+        total = data[AtomicDataDict.TOTAL_ENERGY_KEY]
+        data[AtomicDataDict.TOTAL_ENERGY_KEY] = total + energy.sum().to(total.dtype)
+        return data
+
+
+def add_fence(model: torch.nn.Module, table: list[list[float]], num_types: int) -> None:
+    """Put a fence into a model, in place.
+
+    Raises:
+        LegatoError: if the model has no ``ForceStressOutput``.
+    """
+    rows = torch.tensor(table, dtype=torch.float64)
+    # by name, for models from packages (.nequip.zip) have classes of their own
+    found = [m for m in model.modules() if type(m).__name__ == "ForceStressOutput"]
+    if len(found) != 1:
+        raise LegatoError(
+            "the model is not built as nequip's models of energies and forces are (it has "
+            f"{len(found)} ForceStressOutput instead of one), so no fence can be put into it; "
+            "deploy it without --fence"
+        )
+    found[0].func = FencedEnergy(found[0].func, rows, num_types)
