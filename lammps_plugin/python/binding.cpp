@@ -104,6 +104,14 @@ py::dict compute(legato::Engine &engine, const Array<double> &positions, const A
   return result;
 }
 
+legato::DeviceWish device_wish(const std::string &name)
+{
+  if (name == "auto") return legato::DeviceWish::automatic;
+  if (name == "cpu") return legato::DeviceWish::cpu;
+  require(name == "cuda", "device must be auto, cpu or cuda");
+  return legato::DeviceWish::gpu;
+}
+
 }    // namespace
 
 PYBIND11_MODULE(LEGATO_MODULE, module)
@@ -111,10 +119,13 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
   module.doc() = "The engine behind pair_style allegro_legato.";
   py::register_exception<legato::Error>(module, "EngineError");
   py::class_<legato::Engine>(module, "Engine", "A deployed model and the threads that evaluate it.")
-      .def(py::init([](const std::string &path, int threads, std::optional<int> block) {
-             return std::make_unique<legato::Engine>(path, legato::EngineOptions{threads, block});
+      .def(py::init([](const std::string &path, int threads, std::optional<int> block,
+                       const std::string &device) {
+             return std::make_unique<legato::Engine>(
+                 path, legato::EngineOptions{threads, block, device_wish(device)});
            }),
-           py::arg("path"), py::kw_only(), py::arg("threads") = 1, py::arg("block") = py::none())
+           py::arg("path"), py::kw_only(), py::arg("threads") = 1, py::arg("block") = py::none(),
+           py::arg("device") = "cpu")
       .def(
           "compute", &compute, py::arg("positions"), py::arg("types"), py::arg("offsets"),
           py::arg("neighbours"), py::arg("with_forces") = true,
