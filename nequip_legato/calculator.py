@@ -27,7 +27,8 @@ class LegatoCalculator(Calculator):
         model: deployed file, ``.nequip.pth`` or ``.nequip.pt2``.
         type_names: chemical symbol -> model type name, where they differ (``{"D": "H"}``).
         threads: blocks evaluated side by side.
-        block: largest number of atoms in a block (128 unless given).
+        block: largest number of atoms in a block (128 unless given; on a GPU what fits).
+        device: ``cpu``, ``cuda``, or ``auto``, as the keyword of the pair style.
 
     Results: ``energy`` and ``free_energy`` in eV, ``energies`` (n,), ``forces`` (n, 3) in eV/A, and
     ``stress`` (6,) in eV/A^3 for periodic cells. Beside these, ``fence_edges`` and
@@ -47,12 +48,13 @@ class LegatoCalculator(Calculator):
         type_names: dict[str, str] | None = None,
         threads: int = 1,
         block: int | None = None,
+        device: str = "cpu",
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         core = load_binding()
         try:
-            self.engine = core.Engine(str(model), threads=threads, block=block)
+            self.engine = core.Engine(str(model), threads=threads, block=block, device=device)
         except core.EngineError as problem:
             raise LegatoError(str(problem)) from problem
         self._type_names = type_names or {}

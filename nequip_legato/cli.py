@@ -66,6 +66,19 @@ def deploy_main(arguments: Sequence[str] | None = None) -> int:
         metavar="N",
         help="number of frames to check the file on (default: 3)",
     )
+    build.add_argument(
+        "--check-limit",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="time after which the check of the finished file counts as hanging (default: 600)",
+    )
+    build.add_argument(
+        "--energy-model",
+        action="store_true",
+        help="add a second model to OUT.nequip.pt2 for energies alone, as for Monte Carlo moves; "
+        "half as long again to compile (TorchScript files give energies alone without)",
+    )
     add_fence_options(build)
     build.set_defaults(run=_build)
 
@@ -184,6 +197,8 @@ def _build(parsed: argparse.Namespace) -> None:
         modifiers=parsed.modifiers,
         check_frames=parsed.check_frames,
         fence=fence_settings(parsed),
+        check_limit=parsed.check_limit,
+        energy_model=parsed.energy_model,
         report=lambda line: print(f"nequip-deploy: {line}", flush=True),
         **chosen,
     )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from models import ammonia_frames
 
@@ -38,6 +39,15 @@ def test_elements_can_be_mapped(deployed):
 def test_bad_options(options, deployed):
     with pytest.raises(LegatoError, match="threads must be between 1 and 1024 and block 1 or more"):
         LegatoCalculator(deployed(), **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch has a GPU here")
+def test_device_that_is_not_there(deployed):
+    with pytest.raises(LegatoError, match="is to run on a GPU"):
+        LegatoCalculator(deployed(), device="cuda")
+    with pytest.raises(LegatoError, match="auto, cpu or cuda"):
+        LegatoCalculator(deployed(), device="tpu")
+    assert LegatoCalculator(deployed(), device="auto").engine.block == 128
 
 
 def test_missing_file():

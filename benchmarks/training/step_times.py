@@ -72,6 +72,8 @@ class Clock(lightning.Callback):
 
     def on_train_batch_end(self, trainer, *_) -> None:
         """Note a step."""
+        if trainer.strategy.root_device.type == "cuda":
+            torch.cuda.synchronize()
         now = {
             "cpu": time.process_time(),
             "wall": time.perf_counter(),
@@ -84,7 +86,12 @@ class Clock(lightning.Callback):
 
 
 def measure(
-    model: str, batch: int, *, rounds: int, only: Sequence[str] | None = None
+    model: str,
+    batch: int,
+    *,
+    rounds: int,
+    only: Sequence[str] | None = None,
+    device: str = "cpu",
 ) -> list[dict[str, Any]]:
     """Times of single steps of every method.
 
@@ -93,6 +100,7 @@ def measure(
         batch: frames of 64 atoms per step.
         rounds: how often to go through all methods.
         only: methods; default all.
+        device: ``cpu`` or ``cuda``, where only the wall time means something.
 
     Returns:
         Per step: method, round, seconds of processor (``cpu``) and ``wall``, those of the former
@@ -112,7 +120,7 @@ def measure(
         for name, (callback, steps) in methods.items():
             clock = Clock()
             trainer = lightning.Trainer(
-                strategy=TimedStrategy(device=torch.device("cpu")),
+                strategy=TimedStrategy(device=torch.device(device)),
                 max_steps=steps,
                 callbacks=[*([callback()] if callback else []), clock],
                 logger=False,

@@ -2,18 +2,24 @@
 # Everything that can be seen only on a GPU, in one command:
 #
 #   PYTHON=.venv/bin/python examples/gpu/check.sh --out FOLDER --lammps SOURCE [options of build.sh]
-#       [--checkpoint FILE] [--pair-allegro LMP]
+#       [--built FOLDER] [--checkpoint FILE] [--medium FILE] [--pair-allegro LMP] [--minutes N]
 #
-#   1. builds LAMMPS with Kokkos for CUDA and the plugin (build.sh)
-#   2. runs tests/kokkos with `-k on g 1`, and the tests of the keyword `device`
-#   3. deploys a model as TorchScript, AOTInductor, and AOTInductor with Allegro's Triton kernels
-#   4. compares energies, forces and stresses of 3,456 atoms: CPU against `device cuda` against
-#      allegro_legato/kk, also where torch may use so little memory that a block does not fit at first
-#   5. measures speed: styles, files, sizes of blocks, 432 to 746,496 atoms; a CUDA graph of one
-#      block; and pair_allegro/kk of the LAMMPS that --pair-allegro names, with files of its own
+#   1. builds LAMMPS with Kokkos for CUDA and the plugin (build.sh), unless --built names a folder
+#      with lmp, its CMakeCache.txt and the plugin
+#   2. deploys a small and a medium model, all files at the same time: TorchScript, AOTInductor, and
+#      AOTInductor with Allegro's Triton kernels. Meanwhile the tests run: tests/kokkos with
+#      `-k on g 1`, and those of the keyword `device`
+#   3. compares energies, forces and stresses of 3,456 atoms: CPU against `device cuda` against
+#      allegro_legato/kk, with small blocks, and with less memory for torch than the file takes
+#   4. measures speed: styles, files, sizes of blocks, 432 to 3,456,000 atoms; training steps with
+#      and without SAM; a CUDA graph of one block; and pair_allegro/kk of the LAMMPS that
+#      --pair-allegro names, with files of its own
 #
-# --checkpoint is a model of H and N (default: the example's, trained for one epoch). What was seen
-# goes to FOLDER/*.json and FOLDER/*.log; the exit status is 0 if steps 1 to 4 passed.
+# --checkpoint and --medium are models of H and N (default: the example's, trained for one epoch, and
+# the same with l_max 2 and more features). --minutes ends what takes too long: results are written
+# as they come, the most telling first, and FOLDER/table.md has them all. The exit status is 0 if
+# steps 1 to 3 passed; a file of Triton kernels may fail, and is then left out with the reason.
+# --device cpu and --quick are for trying it.
 # PYTHON has nequip-legato[dev] and a torch for the GPU.
 set -euo pipefail
 
@@ -24,89 +30,166 @@ repository=$(dirname "$(dirname "$here")")
 python=$(command -v "${PYTHON:-python3}") || fail "there is no ${PYTHON:-python3}; set PYTHON"
 export PYTHON=$python
 PATH=$(dirname "$python"):$PATH
-out='' checkpoint='' pair_allegro='' build=()
+out='' built='' checkpoint='' medium='' pair_allegro='' device=cuda minutes='' quick=no build=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --lean) build+=("$1"); shift; continue ;;
+    --quick) quick=yes; shift; continue ;;
     --plugin-only) fail "--plugin-only is for build.sh, where there is no GPU" ;;
   esac
   [[ $# -ge 2 ]] || fail "option $1 needs a value"
   case $1 in
+    --built) built=$(realpath "$2") ;;
     --checkpoint) checkpoint=$(realpath "$2") ;;
+    --medium) medium=$(realpath "$2") ;;
     --pair-allegro) pair_allegro=$(realpath "$2") ;;
+    --device) device=$2 ;;
+    --minutes) minutes=$2 ;;
     --out) out=$2; build+=("$1" "$2") ;;
     *) build+=("$1" "$2") ;;
   esac
   shift 2
 done
 [[ -n $out ]] || fail "--out is needed; see the head of this file"
-"$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' ||
-  fail "the torch of $python finds no GPU; install one for it, and check nvidia-smi"
+[[ $device == cpu || $device == cuda ]] || fail "--device is cpu or cuda"
+[[ -z $minutes || $minutes =~ ^[1-9][0-9]*$ ]] || fail "--minutes needs a whole number, not $minutes"
+if [[ $device == cuda ]]; then
+  "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' ||
+    fail "the torch of $python finds no GPU; install one for it, and check nvidia-smi"
+fi
+if [[ -n $built ]]; then
+  for file in lmp CMakeCache.txt legatoplugin.so; do
+    [[ -e $built/$file ]] || fail "there is no $file in $built"
+  done
+fi
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
+: > "$out/steps.tsv"
 
 step() { echo "== $*"; }
-failed=()
+left() { # seconds until the end
+  if [[ -n $minutes ]]; then echo $((60 * minutes - SECONDS)); else echo 100000; fi
+}
 # Goes on after a failure: a machine with a GPU may be lent for a short time.
 attempt() { # NAME COMMAND...
-  local name=$1
+  local name=$1 begin=$SECONDS status=passed seconds
   shift
+  seconds=$(left)
   step "$name (log: $out/$name.log)"
-  if "$@" > "$out/$name.log" 2>&1; then
-    tail -n 3 "$out/$name.log"
-  else
-    failed+=("$name")
-    tail -n 25 "$out/$name.log"
+  if [[ $seconds -lt 5 ]]; then
+    status='left out for lack of time'
+  elif ! timeout --kill-after=5 "$seconds" "$@" > "$out/$name.log" 2>&1; then
+    status=failed
   fi
+  if [[ -f $out/$name.log ]]; then tail -n "$([[ $status == passed ]] && echo 3 || echo 25)" "$out/$name.log"; fi
+  printf '%s\t%s\t%s\n' "$name" "$status" "$((SECONDS - begin))" >> "$out/steps.tsv"
 }
 
-step build
-"$here/build.sh" "${build[@]}" > "$out/build.log" 2>&1 || { tail -n 30 "$out/build.log"; fail "the build failed"; }
+if [[ -z $built ]]; then
+  step build
+  "$here/build.sh" "${build[@]}" > "$out/build.log" 2>&1 || { tail -n 30 "$out/build.log"; fail "the build failed"; }
+  lmp_folder=$out/lammps-build plugin=$out/plugin-build
+else
+  lmp_folder=$built plugin=$built
+  export NEQUIP_LEGATO_KOKKOS_PLUGIN=$built
+fi
 
-export NEQUIP_LEGATO_CACHE=$out/cache OMP_NUM_THREADS=1 OMP_PROC_BIND=false
+export NEQUIP_LEGATO_CACHE=${NEQUIP_LEGATO_CACHE:-$out/cache} NH3_DATA=$repository/examples/nh3/data OMP_NUM_THREADS=1 OMP_PROC_BIND=false
 cd "$repository"
-attempt tests_device "$python" -m pytest -q -rs tests/pair_style/test_devices.py tests/pair_style/test_out_of_memory.py
-# the tests compile the plugin once more, by the way that users go
-NEQUIP_LEGATO_KOKKOS_BUILD=$out/lammps-build \
-  NEQUIP_LEGATO_KOKKOS_SWITCHES='g 1 -pk kokkos newton on neigh half' \
-  attempt tests_kokkos "$python" -m pytest -q -rs tests/kokkos -m 'not slow' -k 'not bitwise and not bad_input'
+kokkos='g 1' half=$((${minutes:-120} * 30)) jobs=$(($(env -u OMP_NUM_THREADS nproc) / 2 + 1))
+if [[ $device == cpu ]]; then kokkos='t 1'; fi
+wanted='not bitwise and not bad_input'
+if [[ $quick == yes ]]; then wanted='test_style_by_its_full_name or test_isolated_atom'; fi
 
-if [[ -z $checkpoint ]]; then
-  checkpoint=$out/training/best.ckpt
-  if [[ ! -e $checkpoint ]]; then
-    attempt train nequip-train -cp "$repository/examples/nh3" -cn train \
-      "hydra.run.dir=$out/training" trainer.max_epochs=1
+# shellcheck source=models.sh
+source "$here/models.sh"
+train() { # NAME OVERRIDES...
+  local name=$1 command
+  shift
+  mapfile -t command < <(training_of "$repository" "$out/$name" "$@")
+  if [[ ! -e $out/$name/best.ckpt ]]; then attempt "train_$name" "${command[@]}"; fi
+}
+if [[ -z $checkpoint ]]; then train small "${small_model[@]}"; checkpoint=$out/small/best.ckpt; fi
+if [[ -z $medium ]]; then train medium "${medium_model[@]}"; medium=$out/medium/best.ckpt; fi
+
+# The engine that checks each file, once instead of by all of them at the same time.
+attempt engine "$python" -c 'from nequip_legato.native.builder import binding, ensure; ensure(binding())'
+frames=$repository/examples/nh3/data/train.extxyz
+check_limit=$([[ -n $minutes ]] && echo 150 || echo 600)
+deploy() { # NAME CHECKPOINT ARGUMENTS...
+  local name=$1 model=$2
+  shift 2
+  [[ -e $out/$name ]] || attempt "deploy_$name" nequip-deploy build "$model" "$out/$name" \
+    --frames "$frames" --check-limit "$check_limit" "$@" &
+}
+compile() { # NAME CHECKPOINT ARGUMENTS... its own best: files of its own target
+  local name=$1 model=$2
+  shift 2
+  [[ -e $out/$name ]] || attempt "compile_$name" env NEQUIP_SKIP_AOTI_MODEL_CHECK=1 nequip-compile \
+    --mode aotinductor --device "$device" --target pair_allegro "$@" "$model" "$out/$name" &
+}
+deploy small.nequip.pth "$checkpoint"
+deploy small.nequip.pt2 "$checkpoint" --device "$device"
+deploy medium.nequip.pth "$medium"
+deploy medium.nequip.pt2 "$medium" --device "$device"
+if [[ $device == cuda ]]; then
+  deploy small_triton.nequip.pt2 "$checkpoint" --device cuda --modifiers enable_TritonContracter
+  deploy medium_triton.nequip.pt2 "$medium" --device cuda --modifiers enable_TritonContracter
+fi
+if [[ -n $pair_allegro ]]; then
+  compile rival_small.nequip.pt2 "$checkpoint"
+  compile rival_medium.nequip.pt2 "$medium"
+  if [[ $device == cuda ]]; then
+    compile rival_small_triton.nequip.pt2 "$checkpoint" --modifiers enable_TritonContracter --
+    compile rival_medium_triton.nequip.pt2 "$medium" --modifiers enable_TritonContracter --
   fi
 fi
-deploy() { # NAME ARGUMENTS...
-  local name=$1
-  shift
-  [[ -e $out/$name ]] || attempt "deploy_$name" nequip-deploy build "$checkpoint" "$out/$name" "$@"
+# in the background, until half of the time is over, for speed is measured on a quiet machine
+until_half() { echo $((half > SECONDS + 1 ? half - SECONDS : 1)); }
+tests() {
+  attempt tests_device timeout "$(until_half)" "$python" -m pytest -q -rs \
+    tests/pair_style/test_devices.py tests/pair_style/test_out_of_memory.py
+  NEQUIP_LEGATO_KOKKOS_BUILD=$lmp_folder \
+    NEQUIP_LEGATO_KOKKOS_SWITCHES="$([[ $device == cuda ]] && echo 'g 1 -pk kokkos newton on neigh half' || echo 't 1')" \
+    attempt tests_kokkos timeout "$(until_half)" "$python" -m pytest -q -rs -n "$jobs" tests/kokkos \
+    -m 'not slow' -k "$wanted"
 }
-deploy model.nequip.pth
-deploy cuda.nequip.pt2 --device cuda
-deploy triton.nequip.pt2 --device cuda --modifiers enable_TritonContracter
-
-lmp=(--lmp "$out/lammps-build/lmp" --plugin "$out/plugin-build" --work "$out/work")
-attempt agreement "$python" "$here/measure.py" agreement "${lmp[@]}" --out "$out/agreement.json" \
-  "$out/model.nequip.pth" "$out/cuda.nequip.pt2" "$out/triton.nequip.pt2"
-required=("${failed[@]}")
-# its own best: files of its own target, with and without Allegro's Triton kernels
-compile() { # NAME ARGUMENTS...
-  local name=$1
-  shift
-  [[ -e $out/$name ]] || attempt "compile_$name" nequip-compile --mode aotinductor --device cuda \
-    --target pair_allegro "$@" "$checkpoint" "$out/$name"
-}
-rivals=()
-if [[ -n $pair_allegro ]]; then
-  compile rival.nequip.pt2
-  compile rival_triton.nequip.pt2 --modifiers enable_TritonContracter --
-  rivals=(--pair-allegro "$pair_allegro" --rivals "$out/rival.nequip.pt2" "$out/rival_triton.nequip.pt2")
+if [[ $quick == no ]]; then
+  deployments=$(jobs -p)
+  tests &
+  # shellcheck disable=SC2086
+  wait $deployments
+else
+  wait
+  tests
 fi
-attempt speed "$python" "$here/measure.py" speed "${lmp[@]}" --out "$out/speed.json" "${rivals[@]}" \
-  -- "$out/model.nequip.pth" "$out/cuda.nequip.pt2" "$out/triton.nequip.pt2"
-attempt graph "$python" "$here/measure.py" graph --out "$out/graph.json" "$out/cuda.nequip.pt2" \
-  "$out/triton.nequip.pt2"
-if [[ ${#failed[@]} -gt 0 ]]; then echo "failed: ${failed[*]}"; fi
-exit $((${#required[@]} > 0))
+
+there() { # FILES... those that were made
+  local file
+  for file in "$@"; do if [[ -e $out/$file ]]; then echo "$out/$file"; fi; done
+}
+lmp=(--lmp "$lmp_folder/lmp" --plugin "$plugin" --work "$out/work" --device "$device" --kokkos "$kokkos")
+for size in medium small; do
+  mapfile -t files < <(there $size.nequip.pth $size.nequip.pt2 ${size}_triton.nequip.pt2)
+  attempt agreement_$size "$python" "$here/measure.py" agreement "${lmp[@]}" \
+    --out "$out/agreement_$size.json" "${files[@]}"
+done
+wait # for the tests
+required=$(grep -v triton "$out/steps.tsv" | grep -c -v -P '\tpassed\t' || true)
+
+mapfile -t files < <(there small.nequip.pt2 medium.nequip.pt2 small_triton.nequip.pt2 \
+  medium_triton.nequip.pt2 small.nequip.pth)
+mapfile -t rivals < <(there rival_small.nequip.pt2 rival_medium.nequip.pt2 \
+  rival_small_triton.nequip.pt2 rival_medium_triton.nequip.pt2)
+more=()
+if [[ ${#rivals[@]} -gt 0 ]]; then more+=(--pair-allegro "$pair_allegro" --rivals "${rivals[@]}"); fi
+if [[ $quick == yes ]]; then more+=(--repeats 1 --rounds 1 --blocks 64); fi
+# most of what is left, and the rest for training and graphs
+attempt speed "$python" "$here/measure.py" speed "${lmp[@]}" --out "$out/speed.json" "${more[@]}" \
+  --seconds $(($(left) * 2 / 3)) -- "${files[@]}"
+attempt training "$python" "$here/training.py" --out "$out/training.json" --device "$device" \
+  --rounds "$([[ $quick == yes ]] && echo 1 || echo 5)" $([[ $quick == yes ]] && echo small)
+attempt graph "$python" "$here/measure.py" graph --device "$device" --out "$out/graph.json" \
+  $([[ $quick == yes ]] && echo '--repeats 1 --calls 1 --') "${files[@]}"
+"$python" "$here/table.py" "$out" --out "$out/table.md"
+exit $((required > 0))

@@ -9,181 +9,135 @@ MODEL are deployed files; the first one of ``agreement`` is TorchScript, which r
 
 import argparse
 import json
-import os
-import re
-import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+from memory import TRIALS, little_memory, measured
+from runs import START, lammps, pair_style
 
 from nequip_legato.files import write_atomically
 
-HERE = Path(__file__).parent.absolute()
-BENCH = HERE.parents[1] / "benchmarks" / "md"
-START = HERE.parent / "nh3" / "data" / "start_432.data"
 # eV, eV/A and bar: float32 models, whose sums a GPU makes in another order
 TOLERANCES = {"energy": 1e-5, "forces": 2e-4, "pressure": 2.0}
-# bytes; less than a first block of 2,048 atoms takes
-LITTLE_MEMORY = 0.6e9
 RIVAL = "pair_allegro"
-KOKKOS = ["-k", "on", "g", "1", "-sf", "kk", "-pk", "kokkos", "newton", "on", "neigh", "half"]
-LOOK = """
-compute vir all pressure NULL virial
-thermo_style custom step c_vir
-thermo_modify format float %.10g
-run 0
-write_dump all custom forces.txt id fx fy fz modify sort id format float %.9g
-"""
-
-
-def lammps(
-    chosen: argparse.Namespace,
-    name: str,
-    pair: str,
-    *,
-    kokkos: bool,
-    repeat: int = 1,
-    steps: int = 0,
-    lmp: Path | None = None,
-    environment: dict[str, str] | None = None,
-) -> dict:
-    """Run benchmarks/md/in.bench, ammonia of 432 repeat^3 atoms.
-
-    Returns:
-        ``atoms``, ``energy`` (eV an atom), ``wall`` (seconds a step), ``warnings``; without steps
-        also ``forces`` (n, 3) in eV/A and ``pressure`` of the virial in bar.
-
-    Raises:
-        RuntimeError: if LAMMPS fails.
-    """
-    folder = chosen.work / name.replace(" ", "_")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "pair.in").write_text(pair)
-    script = f"include {BENCH / 'in.bench'}\n" + (LOOK if steps == 0 else "")
-    (folder / "in.lammps").write_text(script)
-    command = [str(lmp or chosen.lmp), "-in", "in.lammps", "-log", "none"]
-    command += KOKKOS if kokkos else []
-    command += ["-var", "data", str(START), "-var", "pair", str(folder / "pair.in")]
-    command += ["-var", "steps", str(steps)]
-    for axis in ("nx", "ny", "nz"):
-        command += ["-var", axis, str(repeat)]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={**os.environ, "LAMMPS_PLUGIN_PATH": str(chosen.plugin), **(environment or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    (folder / "out.txt").write_text(done.stdout)
-    if done.returncode != 0:
-        lines = [line for line in done.stdout.splitlines() if "ERROR" in line]
-        raise RuntimeError(" ".join(lines) or f"LAMMPS failed, see {folder / 'out.txt'}")
-    *_, loop = re.finditer(
-        r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms", done.stdout
-    )
-    atoms = int(loop[3])
-    energy = re.findall(r"^ +0 +\S+ +(\S+)", done.stdout, re.MULTILINE)[0]
-    result = {
-        "atoms": atoms,
-        "energy": float(energy) / atoms,
-        "wall": float(loop[1]) / max(1, int(loop[2])),
-        "warnings": [line for line in done.stdout.splitlines() if "did not fit" in line],
-    }
-    if steps == 0:
-        result["pressure"] = float(done.stdout.rpartition("c_vir")[2].split()[1])
-        rows = (folder / "forces.txt").read_text().partition("fz")[2].split()
-        result["forces"] = np.array(rows, dtype=float).reshape(-1, 4)[:, 1:]
-    return result
-
-
-def pair_style(model: Path, keywords: str = "") -> str:
-    """Our style."""
-    return f"pair_style allegro_legato {keywords}\npair_coeff * * {model} H N\n"
 
 
 def ways_of(chosen: argparse.Namespace) -> list[dict]:
     """How models are run: ``name``, keywords of ``pair``, ``kokkos``."""
-    if chosen.device == "cpu":
-        return [{"name": "plain", "pair": "device cpu", "kokkos": False}]
-    return [
-        {"name": "plain", "pair": "device cuda", "kokkos": False},
-        {"name": "kk", "pair": "", "kokkos": True},
-    ]
+    ways = [{"name": "plain", "pair": f"device {chosen.device}", "kokkos": False}]
+    return [{"name": "kk", "pair": "", "kokkos": True}, *ways] if chosen.kokkos else ways
 
 
 def hard_ways_of(chosen: argparse.Namespace) -> list[dict]:
     """Ways that must give the same forces too: small blocks, and too little memory."""
+    ways = ways_of(chosen)
+    small_blocks = [
+        way | {"name": f"{way['name']} small blocks", "pair": f"{way['pair']} block 100 threads 2"}
+        for way in ways[:1]
+    ]
     if chosen.device == "cpu":
-        return []
+        return small_blocks
+    return small_blocks + [
+        way | {"name": f"{way['name']} little memory", "little": True} for way in ways
+    ]
+
+
+def run_with_little_memory(run: Callable[[dict[str, str]], dict], model: Path, device: str) -> dict:
+    """Run with so little memory for torch that a first block of this file does not fit.
+
+    Args:
+        run: environment -> result of :func:`lammps`.
+        model: deployed file.
+        device: where it runs.
+
+    Raises:
+        RuntimeError: if LAMMPS fails.
+    """
     import torch
 
-    share = LITTLE_MEMORY / torch.cuda.get_device_properties(0).total_memory
-    little = {"PYTORCH_ALLOC_CONF": f"per_process_memory_fraction:{share:.6f}"}
-    small_blocks = {"name": "kk small blocks", "pair": "block 100 threads 2", "kokkos": True}
-    return [small_blocks] + [
-        way | {"name": f"{way['name']} little memory", "environment": little, "warned": True}
-        for way in ways_of(chosen)
-    ]
+    took = measured(model, device)
+    total = torch.cuda.get_device_properties(0).total_memory
+    for trial in range(TRIALS):
+        limit = little_memory(took, trial)
+        fraction = f"per_process_memory_fraction:{limit / total:.8f}"
+        result = run({"PYTORCH_ALLOC_CONF": fraction})
+        result |= {"took": took, "limit": limit}
+        if result["warnings"]:
+            break
+    return result
+
+
+def compared(chosen: argparse.Namespace, model: Path, way: dict, reference: dict) -> dict:
+    """A row of :func:`agreement`."""
+    name = f"{model.name} {way['name']}"
+    row: dict = {"name": name}
+
+    def run(environment: dict[str, str]) -> dict:
+        pair = pair_style(model, way["pair"])
+        how = {"kokkos": way["kokkos"], "repeat": 2, "environment": environment}
+        return lammps(chosen, name, pair, **how)
+
+    try:
+        little = way.get("little")
+        found = run_with_little_memory(run, model, chosen.device) if little else run({})
+    except RuntimeError as problem:
+        return row | {"error": str(problem), "passed": False}
+    row["warnings"] = len(found["warnings"])
+    row |= {key: found[key] for key in ("took", "limit") if key in found}
+    for what in TOLERANCES:
+        row[what] = float(np.abs(found[what] - reference[what]).max())
+    row["passed"] = all(row[what] <= limit for what, limit in TOLERANCES.items())
+    if little and not row["warnings"]:
+        row["passed"] = False  # there was no lack of memory, so nothing has been seen
+    return row
 
 
 def agreement(chosen: argparse.Namespace) -> int:
     """Compare every way on the device with the plain style on the CPU, 3,456 atoms."""
     on_cpu = pair_style(chosen.models[0], "device cpu")
     reference = lammps(chosen, "cpu", on_cpu, kokkos=False, repeat=2)
-    rows, bad = [], 0
-    for model in chosen.models:
-        for way in ways_of(chosen) + hard_ways_of(chosen):
-            name = f"{model.name} {way['name']}"
-            row: dict = {"name": name}
-            try:
-                run = lammps(
-                    chosen,
-                    name,
-                    pair_style(model, way["pair"]),
-                    kokkos=way["kokkos"],
-                    repeat=2,
-                    environment=way.get("environment"),
-                )
-            except RuntimeError as problem:
-                row["error"] = str(problem)
-            else:
-                row["warnings"] = len(run["warnings"])
-                for what in TOLERANCES:
-                    row[what] = float(np.abs(run[what] - reference[what]).max())
-            row["passed"] = all(row.get(k, np.inf) <= v for k, v in TOLERANCES.items())
-            if way.get("warned") and not row.get("warnings"):
-                row["passed"] = False  # there was no lack of memory, so nothing has been seen
-            bad += not row["passed"]
-            rows.append(row)
-            print(row, flush=True)
-    write_atomically(chosen.out, json.dumps({"tolerances": TOLERANCES, "rows": rows}, indent=2))
-    return int(bad > 0)
+    rows: list[dict] = []
+    for way_of in (ways_of, hard_ways_of):  # the ordinary ones of all files first
+        for model in chosen.models:
+            for way in way_of(chosen):
+                rows.append(compared(chosen, model, way, reference))
+                print(rows[-1], flush=True)
+                content = {"tolerances": TOLERANCES, "rows": rows}
+                write_atomically(chosen.out, json.dumps(content, indent=2))
+    return int(not all(row["passed"] for row in rows))
 
 
 def speed(chosen: argparse.Namespace) -> int:
-    """Time of a step against number of atoms, size of blocks, style and file."""
+    """Time of a step against number of atoms, size of blocks, style and file.
+
+    The first round has everything, the most telling first; ``--seconds`` ends it anywhere.
+    """
+    started = time.monotonic()
     cases = []
     for repeat in chosen.repeats:
-        for model in chosen.models:
-            for way in ways_of(chosen):
+        for way in ways_of(chosen):
+            for model in chosen.models:
                 name = f"{model.name} {way['name']}"
                 cases.append((name, pair_style(model, way["pair"]), way["kokkos"], repeat))
         for model in chosen.rivals:
             pair = f"pair_style allegro\npair_coeff * * {model} H N\n"
-            cases.append((f"{RIVAL} {model.name}", pair, chosen.device == "cuda", repeat))
-    middle = chosen.repeats[len(chosen.repeats) // 2]
-    for block in chosen.blocks if chosen.device == "cuda" else []:
-        pair = pair_style(chosen.models[-1], f"block {block}")
-        cases.append((f"{chosen.models[-1].name} kk block {block}", pair, True, middle))
+            cases.append((f"{RIVAL} {model.name}", pair, bool(chosen.kokkos), repeat))
+        if repeat == chosen.repeats[0] and chosen.kokkos:
+            for block in chosen.blocks:
+                for model in chosen.models:
+                    pair = pair_style(model, f"block {block}")
+                    cases.append((f"{model.name} kk block {block}", pair, True, repeat))
     rows: list[dict] = []
     best: list[dict] = []
     for number in range(chosen.rounds):
         for name, pair, kokkos, repeat in cases:
+            if time.monotonic() - started > chosen.seconds:
+                print(f"left out for lack of time: {name}, round {number}", flush=True)
+                continue
             lmp = chosen.pair_allegro if name.startswith(RIVAL) else None
             row = {"name": name, "round": number, "repeat": repeat}
             try:
@@ -320,10 +274,13 @@ def main() -> int:
         metavar="FILE",
         help="models that nequip-compile made for it",
     )
-    # 432, 3,456, 27,648, 93,312 and 746,496 atoms
-    parser.add_argument("--repeats", type=int, nargs="+")
+    parser.add_argument(
+        "--repeats", type=int, nargs="+", help="432 n^3 atoms, the most telling number first"
+    )
     parser.add_argument("--blocks", type=int, nargs="*", default=[1024, 4096, 16384])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="limit of `speed`")
+    parser.add_argument("--kokkos", metavar="WORDS", help="after -k on; cuda: g 1, cpu: no Kokkos")
     parser.add_argument("--calls", type=int, default=20)
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"], help="cpu: to try it")
     chosen = parser.parse_args()
@@ -332,7 +289,9 @@ def main() -> int:
     if bool(chosen.rivals) != (chosen.pair_allegro is not None):
         parser.error("--pair-allegro and --rivals need each other")
     if chosen.repeats is None:
-        chosen.repeats = [1, 2] if chosen.what == "graph" else [1, 2, 4, 6, 12]
+        chosen.repeats = [1, 2] if chosen.what == "graph" else [6, 2, 12, 1, 4, 20]
+    if chosen.kokkos is None:
+        chosen.kokkos = "g 1" if chosen.device == "cuda" else ""
     return {"agreement": agreement, "speed": speed, "graph": graph}[chosen.what](chosen)
 
 

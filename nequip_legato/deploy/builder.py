@@ -19,17 +19,16 @@ from nequip_legato.deploy.check import (
     Deviations,
     Reference,
     compare,
-    compare_energies,
     isolated_atoms,
     reference_of,
 )
 from nequip_legato.deploy.contraction import contract_centres_first
 from nequip_legato.deploy.domain import Domain, domain_of
+from nequip_legato.deploy.finished import CHECK_LIMIT, FinishedFile, check_finished, find_engine
 from nequip_legato.deploy.reader import FORMAT, ModelInfo, info, kind_of
 from nequip_legato.deploy.source import (
     Source,
     apply_modifiers,
-    one_line,
     open_source,
     refuse_nonlocal,
 )
@@ -70,15 +69,16 @@ def build(
     model_key: str = _SOLE_MODEL_KEY,
     modifiers: Sequence[str] = (),
     check_frames: int = 3,
+    check_limit: float = CHECK_LIMIT,
     energy_model: bool = False,
     fence: FenceSettings | str | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Deployed:
     """Deploy a trained Allegro model for ``pair_style allegro_legato``.
 
-    The file is written beside its final place and checked there: loaded anew, evaluated in blocks,
-    and compared with nequip's eager model. Only then does it get its name, so whatever happens, a
-    file of that name is whole and right.
+    The file is written beside its final place and checked there: loaded by the engine that LAMMPS
+    runs in a process of its own, evaluated in blocks, and compared with nequip's eager model. Only
+    then does it get its name, so whatever happens, a file of that name is whole and right.
 
     Args:
         model_path: nequip checkpoint (``.ckpt``) or package (``.nequip.zip``). It is unpickled, as
@@ -91,6 +91,7 @@ def build(
         model_key: which model, where the checkpoint holds several.
         modifiers: nequip's model modifiers to apply, by name.
         check_frames: number of frames to compare on.
+        check_limit: seconds until the check of the finished file counts as hanging.
         energy_model: add a second model to an AOTInductor file that gives energies alone, for Monte
             Carlo moves; half as long again to compile. TorchScript files do so without.
         fence: add an energy that repels where no training frame has been: ``wall``, ``gaps``, or
@@ -106,6 +107,8 @@ def build(
     if check_frames < 1:
         raise LegatoError(f"check_frames must be 1 or more, but is {check_frames}")
     fence = as_settings(fence)
+    if not 0 < check_limit < float("inf"):
+        raise LegatoError(f"check_limit must be a positive number of seconds, not {check_limit}")
     with _scratch_beside(target) as scratch:
         report(f"loading {source_path}")
         source = open_source(source_path, model_key=model_key)
@@ -130,6 +133,7 @@ def build(
         # Before minutes of compilation: is the model what blocks take it to be?
         dtype = entries["model_dtype"]
         compare(model, references, cutoffs=cutoffs, dtype=dtype, what="evaluation in blocks")
+        engine = find_engine(report)
 
         entries |= _legato_entries(source, domain, device=device)
         model = apply_modifiers(model, modifiers, persistent=False)
@@ -140,6 +144,7 @@ def build(
             for note in Fence.from_json(entries["legato_fence"]).notes:
                 report(f"note: {note}")
         model = contract_centres_first(model)
+        remedy = _remedy(kind, modifiers)
         if kind == "TorchScript":
             report("scripting")
             export.save_torchscript(model, entries, scratch, device=device)
@@ -160,13 +165,16 @@ def build(
                 device=device,
                 data=example.by_edge_vectors(),
                 energy_model=second,
+                remedy=remedy,
             )
 
         report(
             f"checking against the eager model{' and the fence' if fence else ''}: "
             f"{len(references) - (2 if fence else 1)} frames, isolated atoms"
         )
-        deviations = _check_file(scratch, entries, references, cutoffs, device=device)
+        _check_entries(scratch, entries)
+        finished = FinishedFile(scratch, device, dtype, cutoffs, remedy, energy_model)
+        deviations = check_finished(finished, references, engine=engine, limit=check_limit)
         os.replace(scratch, target)
     return Deployed(target, info(target), deviations)
 
@@ -250,35 +258,16 @@ def _legato_entries(source: Source, domain: Domain, *, device: str) -> dict[str,
     }
 
 
-def _check_file(
-    path: Path,
-    entries: dict[str, str],
-    references: Sequence[Reference],
-    cutoffs: torch.Tensor,
-    *,
-    device: str,
-) -> Deviations:
+def _check_entries(path: Path, entries: dict[str, str]) -> None:
     stored = info(path).entries
     missing = [key for key, value in entries.items() if stored.get(key) != value]
     if missing:
         raise LegatoError(f"torch did not store the metadata {', '.join(missing)}; report this")
-    try:
-        deployed = export.load_deployed(path, device=device)
-    except Exception as problem:  # dlopen, zip and TorchScript each raise their own
-        raise LegatoError(f"the deployed file cannot be loaded ({one_line(problem)})") from problem
-    if "legato_energy_model" in entries:
-        compare_energies(
-            export.load_energy_model(path),
-            references,
-            cutoffs=cutoffs,
-            dtype=entries["model_dtype"],
-            device=device,
-        )
-    return compare(
-        deployed,
-        references,
-        cutoffs=cutoffs,
-        dtype=entries["model_dtype"],
-        what="the deployed file",
-        device=device,
-    )
+
+
+def _remedy(kind: str, modifiers: Sequence[str]) -> str:
+    if modifiers:
+        return f"leave out --modifiers {' '.join(modifiers)}"
+    if kind == "AOTInductor":
+        return "deploy to .nequip.pth (TorchScript) instead"
+    return "please report this with the model's configuration"

@@ -1,12 +1,12 @@
 """Comparing a deployed file with the eager model on real frames."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from nequip.data import AtomicDataDict
 
-from nequip_legato.deploy.blocks import Sums, evaluate_in_blocks, make_blocks
+from nequip_legato.deploy.blocks import Sums, evaluate_in_blocks
 from nequip_legato.deploy.frames import Frame
 from nequip_legato.errors import LegatoError
 
@@ -14,16 +14,18 @@ __all__ = [
     "Deviations",
     "Reference",
     "compare",
-    "compare_energies",
     "isolated_atoms",
+    "judge",
+    "judge_energies",
     "reference_of",
 ]
 
-# Uneven on purpose: single centres, sizes that divide nothing, and the size LAMMPS uses.
+# Uneven on purpose: single centres, and sizes that divide nothing.
 _BLOCK_SIZES = (1, 7, 2, 128)
 _RELATIVE_FLOAT64 = 1e-8
 _FLOAT32 = 5e-5
 _RELATIVE_FLOAT32 = 2e-6  # a few units in the last place, for forces beyond 25 eV/A
+_REPORT = "please report this with the model's configuration"
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,35 @@ def compare(
     cutoffs: torch.Tensor,
     dtype: str,
     what: str,
-    device: str = "cpu",
 ) -> Deviations:
     """Compare a model on edge vectors, evaluated in blocks, with the eager model on positions.
+
+    Args:
+        model: takes and gives what a deployed model does, on the CPU.
+        references: frames and what they should give.
+        cutoffs: (T, T), Angstrom.
+        dtype: ``float32`` or ``float64``.
+        what: how to call the model in an error.
+
+    Raises:
+        LegatoError: as :func:`judge`.
+    """
+    found = (
+        (r, evaluate_in_blocks(model, r.frame, cutoffs=cutoffs, sizes=_BLOCK_SIZES))
+        for r in references
+    )
+    return judge(found, cutoffs=cutoffs, dtype=dtype, what=what, remedy=_REPORT)
+
+
+def judge(
+    found: Iterable[tuple[Reference, Sums]],
+    *,
+    cutoffs: torch.Tensor,
+    dtype: str,
+    what: str,
+    remedy: str,
+) -> Deviations:
+    """Compare results with what they should be.
 
     Tolerances: 1e-8 of the largest force for float64 models; 5e-5 eV/A for float32 models, or
     2e-6 of the largest force where that is more. The same numbers hold for atomic energies (eV; for
@@ -116,28 +144,26 @@ def compare(
     the virial per atom.
 
     Args:
-        model: takes and gives what a deployed model does.
-        references: frames and what they should give.
+        found: references, and what was found instead.
         cutoffs: (T, T), Angstrom.
         dtype: ``float32`` or ``float64``.
         what: how to call the model in an error.
-        device: where the model runs.
+        remedy: what the user may do about one.
 
     Raises:
         LegatoError: if they differ by more, with the numbers.
     """
     energy = force = virial = largest = largest_energy = 0.0
-    for reference in references:
-        found = evaluate_in_blocks(
-            model, reference.frame, cutoffs=cutoffs, sizes=_BLOCK_SIZES, device=device
-        )
+    count = 0
+    for reference, sums in found:
         wanted = reference.sums
-        energy = _larger(energy, found.energies - wanted.energies)
-        force = _larger(force, found.forces - wanted.forces)
-        virial = _larger(virial, (found.virial - wanted.virial) / reference.frame.n_atoms)
+        energy = _larger(energy, sums.energies - wanted.energies)
+        force = _larger(force, sums.forces - wanted.forces)
+        virial = _larger(virial, (sums.virial - wanted.virial) / len(wanted.energies))
         largest = _larger(largest, wanted.forces)
         largest_energy = _larger(largest_energy, wanted.energies)
-    result = Deviations(energy, force, virial, largest, len(references))
+        count += 1
+    result = Deviations(energy, force, virial, largest, count)
     if dtype == "float64":
         tolerance = _RELATIVE_FLOAT64 * largest
         energy_tolerance = _RELATIVE_FLOAT64 * max(1.0, largest_energy)
@@ -154,44 +180,33 @@ def compare(
         raise LegatoError(
             f"{what} differs from nequip's eager model: {result}; allowed for {dtype}: force "
             f"{tolerance:.1e} eV/A, atomic energy {energy_tolerance:.1e} eV. Nothing was written; "
-            "please report this with the model's configuration"
+            f"{remedy}"
         )
     return result
 
 
-def compare_energies(
-    model: Callable[[dict[str, torch.Tensor]], torch.Tensor],
-    references: Sequence[Reference],
-    *,
-    cutoffs: torch.Tensor,
-    dtype: str,
-    device: str = "cpu",
+def judge_energies(
+    found: Iterable[tuple[Reference, torch.Tensor]], *, dtype: str, what: str, remedy: str
 ) -> None:
-    """Compare an energy-only model with the eager one; tolerances as in :func:`compare`.
+    """Compare atomic energies that were evaluated without forces; arguments as :func:`judge`.
 
     Args:
-        model: dictionary of inputs -> (n, 1) atomic energies, eV.
-        references: frames and what they should give.
-        cutoffs: (T, T), Angstrom.
+        found: references, and (n,) atomic energies in eV.
         dtype: ``float32`` or ``float64``.
-        device: where the model runs.
+        what: how to call the model in an error.
+        remedy: what the user may do about one.
 
     Raises:
         LegatoError: if they differ by more.
     """
-    for reference in references:
+    for reference, energies in found:
         wanted = reference.sums.energies
-        found = torch.zeros_like(wanted)
-        for block in make_blocks(reference.frame, cutoffs=cutoffs, sizes=_BLOCK_SIZES):
-            inputs = {key: value.to(device) for key, value in block.inputs().items()}
-            energies = model(inputs).detach().cpu().double()
-            found[block.centres] = energies[: len(block.centres), 0]
-        difference = _larger(0.0, found - wanted)
+        difference = _larger(0.0, energies - wanted)
         scale = max(1.0, float(wanted.abs().max()))
         if not difference <= (_RELATIVE_FLOAT64 * scale if dtype == "float64" else _FLOAT32):
             raise LegatoError(
-                f"the energy-only model differs from nequip's eager model by {difference:.1e} eV "
-                "an atom. Nothing was written; please report this with the model's configuration"
+                f"energies alone of {what} differ from nequip's eager model by {difference:.1e} eV "
+                f"an atom. Nothing was written; {remedy}"
             )
 
 

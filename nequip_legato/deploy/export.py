@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 from nequip.data import AtomicDataDict
+from nequip.data._key_registry import get_dynamic_shapes
 from nequip.model.inference_models.torchscript import save_torchscript_model
-from nequip.utils.aot import aot_export_model
+from nequip.nn.compile import ListInputOutputWrapper
 from nequip.utils.aoti_metadata import (
     NEQUIP_AOTI_INPUTS_KEY,
     NEQUIP_AOTI_OUTPUTS_KEY,
@@ -20,6 +21,9 @@ from nequip.utils.aoti_metadata import (
     embed_custom_ops_libs,
     serialize_aoti_keys,
 )
+from nequip.utils.compile import prepare_model_for_compile
+from nequip.utils.fx import nequip_make_fx
+from nequip.utils.versions import check_pt2_compile_compatibility
 from torch._inductor.package import load_package
 from torch._inductor.utils import fresh_inductor_cache
 
@@ -102,6 +106,7 @@ def save_aotinductor(
     device: str,
     data: AtomicDataDict.Type,
     energy_model: torch.nn.Module | None = None,
+    remedy: str = "deploy to .nequip.pth (TorchScript) instead",
 ) -> None:
     """Compile a model and write it with its metadata.
 
@@ -112,6 +117,7 @@ def save_aotinductor(
         device: ``cpu`` or ``cuda``; the file runs nowhere else.
         data: inputs with realistic sizes.
         energy_model: the same without derivatives, to be added for evaluations of the energy alone.
+        remedy: what the user may do if it fails.
 
     Raises:
         LegatoError: if the model cannot be exported or compiled.
@@ -122,10 +128,11 @@ def save_aotinductor(
         NEQUIP_AOTI_INPUTS_KEY: serialize_aoti_keys(INPUTS),
         NEQUIP_AOTI_OUTPUTS_KEY: serialize_aoti_keys(OUTPUTS),
     }
-    content = _compiled(model, OUTPUTS, metadata, device=device, data=data)
+    how = {"device": device, "data": data, "remedy": remedy}
+    content = _compiled(model, OUTPUTS, metadata, **how)
     if energy_model is not None:
         fields = [AtomicDataDict.PER_ATOM_ENERGY_KEY]
-        energy = _compiled(energy_model, fields, metadata, device=device, data=data)
+        energy = _compiled(energy_model, fields, metadata, **how)
         content = with_second_model(content, energy, name=ENERGY_MODEL)
     path.write_bytes(content)
     libraries = metadata.get(NEQUIP_CUSTOM_OPS_LIBS_KEY)
@@ -140,13 +147,9 @@ def _compiled(
     *,
     device: str,
     data: AtomicDataDict.Type,
+    remedy: str,
 ) -> bytes:
     """A package with one model."""
-    sizes = {
-        "graph": torch.export.Dim.STATIC,
-        "node": torch.export.Dim("num_nodes", min=2),
-        "edge": torch.export.Dim("num_edges", min=2),
-    }
     content = io.BytesIO()
     # Inductor names what it writes by the code, which models of one architecture share: without a
     # cache of its own, one deployment may pack the metadata of another that runs beside it.
@@ -156,14 +159,10 @@ def _compiled(
         fresh_inductor_cache(dir=str(own)),
     ):
         try:
-            aot_export_model(
-                model=model,
-                device=device,
-                input_fields=INPUTS,
-                output_fields=outputs,
-                data={key: value.to(device) for key, value in data.items()},
-                batch_map=sizes,
-                output_path=content,
+            exported = _exported(model, outputs, device=device, data=data)
+            torch._inductor.aoti_compile_and_package(
+                exported,
+                package_path=content,
                 inductor_configs={
                     "aot_inductor.metadata": metadata,
                     # Else the number of threads here is built in, whatever OMP_NUM_THREADS says
@@ -173,8 +172,32 @@ def _compiled(
                 },
             )
         except Exception as problem:  # torch.export and inductor have no common error
-            raise _explained(problem) from problem
+            raise _explained(problem, remedy) from problem
     return content.getvalue()
+
+
+def _exported(
+    model: torch.nn.Module, outputs: list[str], *, device: str, data: AtomicDataDict.Type
+) -> torch.export.ExportedProgram:
+    """The steps of nequip's ``aot_export_model`` up to the compilation.
+
+    That function loads what it has compiled into the same process, which ended with a segmentation
+    fault in torch's loader for files for a GPU. Nothing is loaded here; see ``finished.py``.
+    """
+    check_pt2_compile_compatibility()
+    torch._dynamo.reset()
+    data = {key: data[key].to(device) for key in INPUTS}
+    listed = prepare_model_for_compile(ListInputOutputWrapper(model, INPUTS, outputs), device)
+    sizes = {
+        "graph": torch.export.Dim.STATIC,
+        "node": torch.export.Dim("num_nodes", min=2),
+        "edge": torch.export.Dim("num_edges", min=2),
+    }
+    return torch.export.export(
+        nequip_make_fx(model=listed, data=data, fields=INPUTS, seed=1),
+        tuple(data.values()),
+        dynamic_shapes=get_dynamic_shapes(INPUTS, sizes),
+    )
 
 
 def _without_executable_stack(model: torch.nn.Module) -> dict[str, bool]:
@@ -188,24 +211,16 @@ def _without_executable_stack(model: torch.nn.Module) -> dict[str, bool]:
     return {f"aot_inductor.{name}": False}
 
 
-def _explained(problem: Exception) -> LegatoError:
+def _explained(problem: Exception, remedy: str) -> LegatoError:
     text = str(problem)
     if "No space left" in text or "File too large" in text:
         return LegatoError(
             f"the disk of the temporary folder {tempfile.gettempdir()}, where AOTInductor "
             "compiles, is full; make room, or set TMPDIR to another folder"
         )
-    if "executable stack" in text:
-        return LegatoError(
-            "the model is so large that its library needs an executable stack, which glibc >= 2.41 "
-            "refuses; set GLIBC_TUNABLES=glibc.rtld.execstack=2, here and where LAMMPS runs"
-        )
     said = [line.strip() for line in text.splitlines() if "error:" in line]
     reason = f"{one_line(problem)}: {said[0]}" if said else one_line(problem)
-    return LegatoError(
-        f"AOTInductor cannot compile the model ({reason}); deploy to .nequip.pth (TorchScript) "
-        "instead"
-    )
+    return LegatoError(f"AOTInductor cannot compile the model ({reason}); {remedy}")
 
 
 def load_energy_model(path: Path):

@@ -222,5 +222,5 @@ def apply_modifiers(
         return modify(model, [{"modifier": name} for name in chosen])
     except Exception as problem:  # what a modifier needs may be missing in its own way
         raise LegatoError(
-            f"modifier {', '.join(chosen)} cannot be applied ({one_line(problem)})"
+            f"modifier {', '.join(chosen)} cannot be applied ({one_line(problem)}); leave it out"
         ) from problem

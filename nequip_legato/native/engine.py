@@ -2,14 +2,13 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType
-
-import torch  # noqa: F401  (loads the libraries that the binding is linked against)
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.native import builder
 
-__all__ = ["load_binding"]
+__all__ = ["load_binding", "load_compiled"]
 
 _NAME = "legato_core"
 
@@ -20,12 +19,22 @@ def load_binding() -> ModuleType:
     Raises:
         LegatoError: if it cannot be built or loaded.
     """
+    import torch  # noqa: F401  (loads the libraries that the binding is linked against)
+
     if _NAME in sys.modules:
         return sys.modules[_NAME]
-    path = builder.ensure(builder.binding())
+    return load_compiled(builder.ensure(builder.binding()))
+
+
+def load_compiled(path: Path) -> ModuleType:
+    """The same from the compiled library, without the Python code of torch, as in LAMMPS.
+
+    Raises:
+        LegatoError: if it cannot be loaded.
+    """
     spec = importlib.util.spec_from_file_location(_NAME, path)
-    module = importlib.util.module_from_spec(spec)
     try:
+        module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     except ImportError as problem:
         raise LegatoError(

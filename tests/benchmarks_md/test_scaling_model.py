@@ -1,5 +1,6 @@
 """The prediction of scaling: limits that must hold, and ghosts counted by hand."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +38,18 @@ def test_ghosts_of_random_atoms(model, inputs):
 def test_one_rank_has_no_communication(model, inputs):
     parts = model.step(1e5, 1, inputs, model.Machine())
     assert parts["halo"] == parts["reduction"] == parts["imbalance"] == 0.0
-    assert parts["total"] == pytest.approx(1e5 * 2e-4 / 200 + 2e-3)
+    assert parts["total"] == pytest.approx(1e5 * 2e-4 / 220 + 1e-3)
+
+
+def test_the_gpu_is_the_one_that_was_measured(model, monkeypatch):
+    monkeypatch.syspath_prepend(str(MD.parent / "gpu"))
+    from gpu_tables import fit
+
+    per_atom, fixed = fit(json.loads((MD.parent / "gpu" / "h200.json").read_text()))
+    inputs = json.loads((MD / "results" / "scaling_inputs.json").read_text())["inputs"]
+    machine = model.Machine()
+    assert inputs["cpu_time"] / machine.speedup == pytest.approx(per_atom, rel=0.02)
+    assert machine.fixed == pytest.approx(fixed, rel=0.05)
 
 
 def test_efficiency_falls_with_ranks_and_rises_with_atoms(model, inputs):

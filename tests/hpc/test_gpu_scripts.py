@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from nequip_legato.lammps.launcher import plugin_folder
 
 GPU = Path(__file__).parents[2] / "examples" / "gpu"
+BLOCK_SIZES = GPU.parents[1] / "lammps_plugin" / "core" / "block_size.h"
 LMP = Path(sys.executable).parent / "lmp"
 
 
@@ -35,7 +37,7 @@ def measure(what: str, folder: Path, *arguments: object) -> list | dict:
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize("name", ["build.sh", "check.sh"])
+@pytest.mark.parametrize("name", ["build.sh", "bundle.sh", "check.sh", "there.sh"])
 def test_sound_shell(name):
     assert run("bash", "-n", GPU / name).stderr == ""
     assert os.access(GPU / name, os.X_OK)
@@ -69,9 +71,11 @@ def test_agreement_and_speed_on_the_cpu(tmp_path, deployed):
     lmp = ["--lmp", LMP, "--plugin", plugin_folder(), "--work", tmp_path / "work"]
     model = deployed(dtype="float32")
     result = measure("agreement", tmp_path, *lmp, model)
-    (row,) = result["rows"]
+    row, small_blocks = result["rows"]
     assert row["passed"]
     assert row["forces"] == 0.0
+    assert small_blocks["name"].endswith("small blocks")
+    assert small_blocks["passed"]
     # a LAMMPS without pair_allegro: its runs fail, the others do not
     rival = ["--pair-allegro", LMP, "--rivals", model]
     few = ["--repeats", 1, "--rounds", 1]
@@ -82,6 +86,60 @@ def test_agreement_and_speed_on_the_cpu(tmp_path, deployed):
     assert "Unrecognized pair style 'allegro'" in theirs["error"]
     (best,) = result["fastest"]
     assert best == {"atoms": 432, "ours": row["name"], "wall": row["wall"]}
+
+
+def test_memory_that_a_file_takes(monkeypatch, deployed):
+    """More for a larger block, and the limits that are tried lie in between, falling."""
+    monkeypatch.syspath_prepend(str(GPU))
+    from memory import FIRST_BLOCK, TRIALS, little_memory, measured
+
+    assert f"kFirstGpuBlock = {FIRST_BLOCK};" in BLOCK_SIZES.read_text()
+    took = measured(deployed(dtype="float32"), "cpu", block=FIRST_BLOCK)
+    assert took["peak"] > took["base"] + 1e6
+    limits = [little_memory(took, trial) for trial in range(TRIALS)]
+    assert took["peak"] > limits[0]
+    assert limits == sorted(limits, reverse=True)
+    assert limits[-1] > took["base"]
+    with pytest.raises(RuntimeError, match="cannot open model file"):
+        measured(Path("absent.nequip.pth"), "cpu")
+
+
+def test_less_memory_until_a_block_does_not_fit(monkeypatch):
+    """On a GPU of 1e9 bytes, where what fits is not quite what was measured."""
+    monkeypatch.syspath_prepend(str(GPU))
+    import measure
+
+    properties = types.SimpleNamespace(total_memory=10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setattr(measure, "measured", lambda *_: {"base": 10**8, "peak": 5 * 10**8})
+    fractions = []
+
+    def lammps(environment):
+        (setting,) = environment.values()
+        fractions.append(float(setting.partition(":")[2]))
+        return {"warnings": ["did not fit"] if fractions[-1] < 0.25 else []}
+
+    result = measure.run_with_little_memory(lammps, Path("m"), "cuda")
+    assert fractions == pytest.approx([0.3, 0.2])
+    assert result["limit"] == pytest.approx(2e8)
+    assert result["warnings"]
+
+
+def test_table_of_what_there_is(tmp_path):
+    """A run that was cut short has a table too, with what failed."""
+    table = [sys.executable, GPU / "table.py", tmp_path]
+    assert run(*table).stdout.count("\n") == 2
+    rows = [{"name": "m kk", "error": "CUDA driver error", "passed": False}]
+    (tmp_path / "agreement_small.json").write_text(json.dumps({"rows": rows}))
+    row = {"name": "m kk", "repeat": 2, "atoms": 3456, "wall": 0.002, "atom_steps_per_s": 1.728e6}
+    content = {"rows": [row, row | {"repeat": 12, "wall": 1.0}], "fastest": []}
+    (tmp_path / "speed.json").write_text(json.dumps(content))
+    (tmp_path / "steps.tsv").write_text("graph\tleft out for lack of time\t0\n")
+    done = run(*table, "--out", tmp_path / "table.md")
+    assert "| forces, m kk | CUDA driver error | FAILED |" in done.stdout
+    assert "| speed, 3,456 atoms, m kk | 1,728 k atom-steps/s | 1 of 1 |" in done.stdout
+    assert "| step graph | 0 s | left out for lack of time |" in done.stdout
+    assert (tmp_path / "table.md").read_text() == done.stdout
 
 
 def test_fastest_against_fastest(monkeypatch):

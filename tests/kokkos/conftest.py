@@ -1,6 +1,7 @@
 """The pair style's tests again, run by a LAMMPS with Kokkos."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,7 +74,10 @@ def limits_of_the_build(request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 
 @pytest.fixture(scope="session")
 def kokkos_plugin(kokkos_build: Path) -> Path:
-    """Folder of the plugin for it."""
+    """Folder of the plugin for it: one that is already built, or built now."""
+    ready = os.environ.get("NEQUIP_LEGATO_KOKKOS_PLUGIN")
+    if ready:
+        return Path(ready)
     from nequip_legato.lammps.tree import build_plugin_for
 
     return build_plugin_for(kokkos_build).parent

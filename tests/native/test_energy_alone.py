@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
-from models import ammonia_frames
+import torch
+from models import CUTOFF, ammonia_frames
 
 from nequip_legato import LegatoCalculator
-from nequip_legato.deploy import build
+from nequip_legato.cli import deploy_main
+from nequip_legato.deploy import info
+from nequip_legato.deploy.check import isolated_atoms, reference_of
+from nequip_legato.deploy.finished import FinishedFile, check_finished
+from nequip_legato.deploy.source import open_source
 from nequip_legato.native.engine import load_binding
 
 
@@ -42,8 +47,15 @@ def test_torchscript(deployed):
 @pytest.mark.slow
 def test_aotinductor_with_a_second_model(checkpoint, tmp_path):
     path = tmp_path / "model.nequip.pt2"
-    assert build(checkpoint(), path, energy_model=True).info.entries["legato_energy_model"] == "1"
+    assert deploy_main(["build", str(checkpoint()), str(path), "--energy-model"]) == 0
+    assert info(path).entries["legato_energy_model"] == "1"
     check(path)
+    # by torch's own loader too, which checks the file where the engine cannot be built
+    cutoffs = torch.full((2, 2), CUTOFF, dtype=torch.float64)
+    model = open_source(checkpoint(), model_key="sole_model").model
+    reference = reference_of(model, isolated_atoms(num_types=2, cutoffs=cutoffs))
+    file = FinishedFile(path, "cpu", "float64", cutoffs, "", energy_model=True)
+    assert check_finished(file, [reference], engine=None).energy < 1e-9
 
 
 def test_threads_do_not_matter(deployed):

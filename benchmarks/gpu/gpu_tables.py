@@ -1,0 +1,129 @@
+"""Tables and the picture of what was measured on a GPU.
+
+python gpu_tables.py        reads h200.json, writes tables.md and speed.png
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from nequip_legato.files import write_atomically
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+__all__ = ["fit", "series", "tables"]
+
+HERE = Path(__file__).parent.absolute()
+MODELS = {"S": "small", "M": "medium"}
+STYLES = {"ours": "allegro_legato/kk", "peer": "pair_allegro/kk"}
+
+
+def series(content: dict, style: str, file: str) -> dict[int, float]:
+    """Atoms -> seconds a step, of a style (``ours`` or ``peer``) and a file, by Kokkos."""
+    name = f"{style} {file} kk"
+    return {r["atoms"]: r["wall"] for r in content["rows"] if r["name"] == name and "wall" in r}
+
+
+def fit(content: dict) -> tuple[float, float]:
+    """Small model: seconds an atom, and of a step whatever the number of atoms.
+
+    Least squares of relative deviations, so that small and large systems count alike.
+    """
+    found = series(content, "ours", "S.pt2")
+    atoms, walls = np.array(list(found)), np.array(list(found.values()))
+    columns = np.stack([atoms / walls, 1 / walls], axis=1)
+    (per_atom, fixed), *_ = np.linalg.lstsq(columns, np.ones(len(atoms)), rcond=None)
+    return float(per_atom), float(fixed)
+
+
+def _speed(atoms: int, seconds: float | None) -> str:
+    return "out of memory" if seconds is None else f"{atoms / seconds / 1000:,.0f}"
+
+
+def tables(content: dict) -> str:
+    """Markdown: speed against size, blocks, styles and files."""
+    lines = ["# Speed on a GPU", "", f"{content['machine']}.", "", f"{content['what']}.", ""]
+    lines += ["1,000 atom-steps a second. AOTInductor unless another file is named.", ""]
+    lines += ["| model | atoms | " + " | ".join(STYLES.values()) + " | ratio |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: |"]
+    for key, model in MODELS.items():
+        ours, peer = (series(content, style, f"{key}.pt2") for style in STYLES)
+        for atoms in sorted(ours):
+            theirs = peer.get(atoms)
+            ratio = "" if theirs is None else f"{theirs / ours[atoms]:.2f}"
+            cells = [model, f"{atoms:,}", _speed(atoms, ours[atoms]), _speed(atoms, theirs), ratio]
+            lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "## Blocks, other files and styles", ""]
+    lines += ["| | atoms | 1,000 atom-steps a second |", "| --- | ---: | ---: |"]
+    shown = {f"{style} {key}.pt2 kk" for style in STYLES for key in MODELS}
+    others = [r for r in content["rows"] if r["name"] not in shown]
+    for row in others + content["torchscript_other_run"]:
+        if "atoms" in row:
+            lines.append(f"| {row['name']} | {row['atoms']:,} | {row['katom_steps_s']:,.0f} |")
+    for said in sorted({f"{r['name']}: {r['error']}" for r in others if "error" in r}):
+        lines.append(f"| {said} | | |")
+    per_atom, fixed = fit(content)
+    training = content["training_step_ms"]
+    lines += [
+        "",
+        f"A step of the small model takes {1e3 * fixed:.2f} ms and {1e6 * per_atom:.3f} us an atom "
+        "(least squares).",
+        "",
+        f"Training step ({training['model']}): plain {training['plain']:.1f} ms, SAM "
+        f"{training['SAM rho 0.005']:.1f} ms, ratio {training['ratio']:.2f}.",
+        "",
+        "## Deviations from the CPU",
+        "",
+        "3,456 atoms, float32; a run with too little memory passes only if a block did not fit.",
+        "",
+        "| | force (eV/A) | energy (eV an atom) | pressure (bar) | blocks that did not fit | |",
+        "| --- | ---: | ---: | ---: | ---: | --- |",
+    ]
+    for row in content["agreement"]["rows"]:
+        passed = "passed" if row["passed"] else "nothing was seen"
+        numbers = f"{row['forces']:.1e} | {row['energy']:.1e} | {row['pressure']:.1e}"
+        lines.append(f"| {row['name']} | {numbers} | {row['warnings']} | {passed} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(content: dict, path: Path) -> None:
+    """Speed against number of atoms."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), constrained_layout=True)
+    for key, model in MODELS.items():
+        for style, marker in (("ours", "o-"), ("peer", "s--")):
+            found = sorted(series(content, style, f"{key}.pt2").items())
+            rates = [atoms / wall / 1e6 for atoms, wall in found]
+            label = f"{STYLES[style]}, {model} model"
+            color = "C0" if key == "S" else "C1"
+            axes.plot([a for a, _ in found], rates, marker, color=color, label=label)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="atoms on one H200",
+        ylabel="million atom-steps a second",
+    )
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Read and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=HERE / "h200.json")
+    parser.add_argument("--out", type=Path, default=HERE)
+    chosen = parser.parse_args()
+    content = json.loads(chosen.results.read_text())
+    text = tables(content)
+    write_atomically(chosen.out / "tables.md", text)
+    plot(content, chosen.out / "speed.png")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

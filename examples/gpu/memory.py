@@ -1,0 +1,71 @@
+"""How much memory a deployed file takes, so that it can be given too little of it.
+
+    python memory.py MODEL DEVICE BLOCK
+
+prints a line of JSON: bytes with one atom evaluated (``base``) and with a block of BLOCK atoms
+(``peak``). It is a program of its own, for what a process has once had counts.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+__all__ = ["FIRST_BLOCK", "TRIALS", "little_memory", "measured"]
+
+FIRST_BLOCK = 2048
+"""Atoms of the first block on a GPU, as in lammps_plugin/core/block_size.h."""
+TRIALS = 4
+
+
+def measured(model: Path, device: str, *, block: int = FIRST_BLOCK) -> dict[str, int]:
+    """Bytes that a model takes with one atom (``base``), and in a block (``peak``).
+
+    Raises:
+        RuntimeError: if it cannot be evaluated.
+    """
+    command = [sys.executable, __file__, str(model), device, str(block)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError((done.stderr.strip().splitlines() or ["it crashed"])[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def little_memory(took: dict[str, int], trial: int) -> float:
+    """Bytes with which an atom fits and a first block does not.
+
+    What torch counts differs a little from what it reserves, so there are further trials with less.
+    """
+    return took["base"] + (took["peak"] - took["base"]) * 0.5 ** (trial + 1)
+
+
+def _bytes(device: str) -> int:
+    """The most that this process has had: on a GPU what torch handed out, else all of it."""
+    if device == "cpu":
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    import torch
+
+    return torch.cuda.max_memory_allocated()
+
+
+def _main(model: str, device: str, block: int) -> None:
+    from ase.io import read
+    from runs import START
+
+    from nequip_legato.calculator import LegatoCalculator
+
+    style = {"format": "lammps-data", "atom_style": "atomic", "Z_of_type": {1: 1, 2: 7}}
+    atoms = read(START, **style)
+    atoms.pbc = True
+    took = {}
+    for name, size in (("base", 1), ("peak", block)):
+        atoms = atoms if size == 1 else atoms.repeat((-(-size // len(atoms)), 1, 1))
+        atoms.calc = LegatoCalculator(model, device=device, block=size)
+        atoms.get_forces()
+        took[name] = _bytes(device)
+    print(json.dumps(took))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

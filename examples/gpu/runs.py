@@ -1,0 +1,101 @@
+"""One run of LAMMPS: ammonia, replicated, with whatever pair style is asked for."""
+
+import argparse
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["START", "lammps", "pair_style"]
+
+HERE = Path(__file__).parent.absolute()
+BENCH = HERE.parents[1] / "benchmarks" / "md"
+START = HERE.parent / "nh3" / "data" / "start_432.data"
+LOOK = """
+compute vir all pressure NULL virial
+thermo_style custom step c_vir
+thermo_modify format float %.10g
+run 0
+write_dump all custom forces.txt id fx fy fz modify sort id format float %.9g
+"""
+
+
+def lammps(
+    chosen: argparse.Namespace,
+    name: str,
+    pair: str,
+    *,
+    kokkos: bool,
+    repeat: int = 1,
+    steps: int = 0,
+    lmp: Path | None = None,
+    environment: dict[str, str] | None = None,
+) -> dict:
+    """Run benchmarks/md/in.bench, ammonia of 432 repeat^3 atoms.
+
+    Args:
+        chosen: ``lmp``, ``plugin`` and ``work`` (paths), ``kokkos`` (what follows ``-k on``).
+        name: of a folder in ``work``.
+        pair: lines of the pair style.
+        kokkos: whether to switch Kokkos on.
+        repeat: copies of the box along each axis.
+        steps: 0 for one evaluation, which is looked at.
+        lmp: another LAMMPS.
+        environment: variables to set.
+
+    Returns:
+        ``atoms``, ``energy`` (eV an atom), ``wall`` (seconds a step), ``warnings``; without steps
+        also ``forces`` (n, 3) in eV/A and ``pressure`` of the virial in bar.
+
+    Raises:
+        RuntimeError: if LAMMPS fails.
+    """
+    folder = chosen.work / name.replace(" ", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "pair.in").write_text(pair)
+    script = f"include {BENCH / 'in.bench'}\n" + (LOOK if steps == 0 else "")
+    (folder / "in.lammps").write_text(script)
+    command = [str(lmp or chosen.lmp), "-in", "in.lammps", "-log", "none"]
+    if kokkos:
+        command += ["-k", "on", *chosen.kokkos.split(), "-sf", "kk"]
+        command += ["-pk", "kokkos", "newton", "on", "neigh", "half"]
+    command += ["-var", "data", str(START), "-var", "pair", str(folder / "pair.in")]
+    command += ["-var", "steps", str(steps)]
+    for axis in ("nx", "ny", "nz"):
+        command += ["-var", axis, str(repeat)]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "LAMMPS_PLUGIN_PATH": str(chosen.plugin), **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    (folder / "out.txt").write_text(done.stdout)
+    if done.returncode != 0:
+        lines = [line for line in done.stdout.splitlines() if "ERROR" in line]
+        raise RuntimeError(" ".join(lines) or f"LAMMPS failed, see {folder / 'out.txt'}")
+    *_, loop = re.finditer(
+        r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms", done.stdout
+    )
+    atoms = int(loop[3])
+    energy = re.findall(r"^ +0 +\S+ +(\S+)", done.stdout, re.MULTILINE)[0]
+    result = {
+        "atoms": atoms,
+        "energy": float(energy) / atoms,
+        "wall": float(loop[1]) / max(1, int(loop[2])),
+        "warnings": [line for line in done.stdout.splitlines() if "did not fit" in line],
+    }
+    if steps == 0:
+        result["pressure"] = float(done.stdout.rpartition("c_vir")[2].split()[1])
+        rows = (folder / "forces.txt").read_text().partition("fz")[2].split()
+        result["forces"] = np.array(rows, dtype=float).reshape(-1, 4)[:, 1:]
+    return result
+
+
+def pair_style(model: Path, keywords: str = "") -> str:
+    """Our style."""
+    return f"pair_style allegro_legato {keywords}\npair_coeff * * {model} H N\n"
