@@ -7,6 +7,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,13 +19,22 @@ namespace {
 
 template <class T> using Array = py::array_t<T, py::array::c_style | py::array::forcecast>;
 
+// Knows its file, so that Python can open it again in another process.
+struct Engine : legato::Engine {
+  std::string path;    // absolute: the other process may be in another folder
+  Engine(const std::string &file, const legato::EngineOptions &options) :
+      legato::Engine(file, options), path(std::filesystem::absolute(file).string())
+  {
+  }
+};
+
 void require(bool holds, const std::string &message)
 {
   if (!holds) throw legato::Error(message);
 }
 
 // Energies, forces and virials of the first n_centres atoms' energies.
-py::dict compute(legato::Engine &engine, const Array<double> &positions, const Array<int> &types,
+py::dict compute(Engine &engine, const Array<double> &positions, const Array<int> &types,
                  const Array<std::int64_t> &offsets, const Array<int> &neighbours, bool with_forces,
                  bool with_atomic_virials)
 {
@@ -110,9 +120,9 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
 {
   module.doc() = "The engine behind pair_style allegro_legato.";
   py::register_exception<legato::Error>(module, "EngineError");
-  py::class_<legato::Engine>(module, "Engine", "A deployed model and the threads that evaluate it.")
+  py::class_<Engine>(module, "Engine", "A deployed model and the threads that evaluate it.")
       .def(py::init([](const std::string &path, int threads, std::optional<int> block) {
-             return std::make_unique<legato::Engine>(path, legato::EngineOptions{threads, block});
+             return std::make_unique<Engine>(path, legato::EngineOptions{threads, block});
            }),
            py::arg("path"), py::kw_only(), py::arg("threads") = 1, py::arg("block") = py::none())
       .def(
@@ -128,14 +138,14 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
           "xx yy zz xy xz yz in eV, atomic_virial (n, 6), centroid_virial (n, 9), and the\n"
           "comparison with the training data. Without forces the model is not differentiated, and\n"
           "only energies and distances are returned; per-atom virials can be left out, too.")
-      .def("model_seconds", &legato::Engine::model_seconds,
+      .def("model_seconds", &Engine::model_seconds,
            "Processor time inside the model since the start, over all threads.")
-      .def_property_readonly("type_names",
-                             [](const legato::Engine &e) { return e.metadata().type_names; })
+      .def_property_readonly("path", [](const Engine &e) { return e.path; })
+      .def_property_readonly("type_names", [](const Engine &e) { return e.metadata().type_names; })
       .def_property_readonly(
-          "cutoff", [](const legato::Engine &e) { return e.metadata().cutoff; }, "Angstrom")
-      .def_property_readonly("dtype", [](const legato::Engine &e) { return e.metadata().dtype; })
-      .def_property_readonly("threads", [](const legato::Engine &e) { return e.options().threads; })
-      .def_property_readonly("block",
-                             [](const legato::Engine &e) { return e.block_size().limit(); });
+          "cutoff", [](const Engine &e) { return e.metadata().cutoff; }, "Angstrom")
+      .def_property_readonly("dtype", [](const Engine &e) { return e.metadata().dtype; })
+      .def_property_readonly("threads", [](const Engine &e) { return e.options().threads; })
+      .def_property_readonly("block", [](const Engine &e) { return e.block_size().limit(); })
+      .def_property_readonly("chosen_block", [](const Engine &e) { return e.options().block; });
 }
