@@ -122,7 +122,7 @@ def build(
         dtype = entries["model_dtype"]
         compare(model, references, cutoffs=cutoffs, dtype=dtype, what="evaluation in blocks")
 
-        entries |= _legato_entries(source, domain, device=device)
+        entries |= _legato_entries(source, domain, device=device, origin=data.origin)
         model = apply_modifiers(model, modifiers, persistent=False)
         model = contract_centres_first(model)
         if kind == "TorchScript":
@@ -214,7 +214,7 @@ def _references(
     return [reference_of(model, frame) for frame in chosen]
 
 
-def _legato_entries(source: Source, domain: Domain, *, device: str) -> dict[str, str]:
+def _legato_entries(source: Source, domain: Domain, *, device: str, origin: str) -> dict[str, str]:
     shortest = domain.shortest_distance.view(-1).tolist()
     versions = {}
     for name in _VERSIONS:
@@ -231,6 +231,7 @@ def _legato_entries(source: Source, domain: Domain, *, device: str) -> dict[str,
         "legato_domain_frames": str(domain.n_frames),
         "legato_versions": json.dumps(versions),
         "legato_training": json.dumps(source.training),
+        "legato_history": json.dumps(source.history | {"domain_origin": origin}),
     }
 
 
