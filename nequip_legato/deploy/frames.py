@@ -1,7 +1,9 @@
 """Frames: atomic structures with edges, in the form that domain and checks need."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import torch
@@ -89,13 +91,20 @@ def frame_from_data(data: AtomicDataDict.Type, *, r_max: float) -> Frame:
     )
 
 
-def read_frames(path: Path, *, type_of_symbol: dict[str, int], r_max: float) -> list[Frame]:
+def read_frames(
+    path: Path,
+    *,
+    type_of_symbol: dict[str, int],
+    r_max: float,
+    keys: Mapping[str, Any] | None = None,
+) -> list[Frame]:
     """Frames of a file that ASE reads.
 
     Args:
         path: e.g. an extxyz file; forces among its labels are used.
         type_of_symbol: chemical symbol -> model type.
         r_max: cutoff in Angstrom.
+        keys: under which names the labels are, as nequip's ``from_ase`` takes them.
 
     Raises:
         LegatoError: if the file cannot be read, is empty, or holds an unknown element.
@@ -111,10 +120,14 @@ def read_frames(path: Path, *, type_of_symbol: dict[str, int], r_max: float) -> 
         ) from problem
     if not images:
         raise LegatoError(f"{path} holds no frames; check --frames")
-    return [frame_from_data(_typed(a, type_of_symbol, path), r_max=r_max) for a in images]
+    return [
+        frame_from_data(_typed(a, type_of_symbol, path, keys or {}), r_max=r_max) for a in images
+    ]
 
 
-def _typed(atoms: Atoms, type_of_symbol: dict[str, int], path: Path) -> AtomicDataDict.Type:
+def _typed(
+    atoms: Atoms, type_of_symbol: dict[str, int], path: Path, keys: Mapping[str, Any]
+) -> AtomicDataDict.Type:
     symbols = atoms.get_chemical_symbols()
     unknown = sorted(set(symbols) - set(type_of_symbol))
     if unknown:
@@ -122,6 +135,6 @@ def _typed(atoms: Atoms, type_of_symbol: dict[str, int], path: Path) -> AtomicDa
             f"frames in {path} hold {', '.join(unknown)}, which the model does not know "
             f"(it knows: {' '.join(type_of_symbol)}); give frames of its own kind"
         )
-    data = from_ase(atoms)
+    data = from_ase(atoms, **keys)
     data[AtomicDataDict.ATOM_TYPE_KEY] = torch.tensor([type_of_symbol[s] for s in symbols])
     return data
