@@ -84,7 +84,7 @@ def _sam(history: Mapping[str, Any], callback: Mapping[str, Any]) -> str:
     if parts and any(part["climbed"] != 0 or part["method"] for part in parts):
         return "; then ".join(_part(part) for part in parts if part["steps"] or len(parts) == 1)
     if not callback:
-        return "no"
+        return "no" if not history else "no, not by the run that wrote the checkpoint"
     set_ = _named(str(callback.get("_target_", "SAM")).rpartition(".")[2], callback)
     if history and history["steps"] is None:
         return f"{set_} was set; a package does not say how many steps climbed"

@@ -1,6 +1,8 @@
 """What checkpoints say of their training follows from what happened, not from the settings."""
 
 import pickle
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -187,7 +189,21 @@ def test_a_model_that_started_from_another(train, shown):
     second = train("second", "~training_module.model", "+" + config[0], "trainer.max_epochs=1")
     rows = shown(second.folder / "last.ckpt")
     assert rows["started from"].startswith(f"{start['checkpoint_path']}, whose own training data")
-    assert rows["trained with SAM"] == "no"
+    assert rows["trained with SAM"] == "no, not by the run that wrote the checkpoint"
+
+
+def test_packages_say_what_was_set_alone(train, tmp_path, shown):
+    run = train("run", "trainer.max_epochs=1", sam={"rho": 0.01, "last_fraction": 0.5})
+    package = tmp_path / "model.nequip.zip"
+    program = Path(sys.executable).parent / "nequip-package"
+    command = [program, "build", run.folder / "last.ckpt", package]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = shown(package)
+    assert rows["trained with SAM"] == (
+        "SAM last_fraction=0.5 rho=0.01 was set; a package does not say how many steps climbed"
+    )
+    assert "trained for" not in rows
 
 
 def test_reading_a_checkpoint_runs_no_code(train, tmp_path):
