@@ -81,8 +81,9 @@ def rows(history: Mapping[str, Any], callback: Mapping[str, Any]) -> Iterator[tu
 
 def _sam(history: Mapping[str, Any], callback: Mapping[str, Any]) -> str:
     parts = history.get("parts")
-    if parts and any(part["climbed"] != 0 or part["method"] for part in parts):
-        return "; then ".join(_part(part) for part in parts if part["steps"] or len(parts) == 1)
+    if parts:
+        done = [part for part in parts if part["steps"]]
+        return "; then ".join(map(_part, done or parts[-1:]))
     if not callback:
         return "no" if not history else "no, not by the run that wrote the checkpoint"
     set_ = _named(str(callback.get("_target_", "SAM")).rpartition(".")[2], callback)

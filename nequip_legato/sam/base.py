@@ -91,7 +91,7 @@ class SharpnessAware(Callback):
         """Refuse what cannot work."""
         if stage == "fit":
             if trainer.global_step == 0:  # a checkpoint to go on from is read later
-                self.skipped_steps, self._deeds = 0, Deeds()
+                self._deeds = Deeds()
             guards.check_trainer(trainer, SharpnessAware)
             guards.check_module(pl_module)
 

@@ -32,9 +32,12 @@ class Deeds:
         if saved is not None and "parts" in saved:
             deeds.parts = [dict(part) for part in saved["parts"]]
         elif steps:
-            method = None if saved is None else saved.get("method", "SAM")
-            deeds.parts = [_part(method, {}, 0)]
-            deeds.parts[0] |= {"steps": steps, "climbed": 0 if saved is None else None}
+            if saved is None:
+                part = _part(None, {}, 0)
+            else:
+                part = _part(saved.get("method", "SAM"), {"rho": saved.get("rho")}, 0)
+                part["climbed"] = None
+            deeds.parts = [part | {"steps": steps}]
         return deeds
 
     def begin(self, method: str, settings: dict[str, Any], *, step: int) -> None:

@@ -160,7 +160,7 @@ def test_checkpoints_of_earlier_versions(train, tmp_path, shown):
     )
     resumed = train("more", f"++ckpt_path={tmp_path}/old.ckpt", sam={"rho": 0.01})
     assert shown(resumed.folder / "last.ckpt")["trained with SAM"] == (
-        "SAM default settings, 4 steps, of which it is not known how many climbed; then SAM "
+        "SAM rho=0.01, 4 steps, of which it is not known how many climbed; then SAM "
         "rho=0.01: 4 of 4 steps climbed"
     )
 
