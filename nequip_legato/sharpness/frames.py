@@ -146,6 +146,7 @@ def load_frames(trained: Trained, path: Path) -> list[AtomicDataDict.Type]:
     bare = sum(_STRUCTURE.issuperset(frame) for frame in frames)
     if bare:
         raise LegatoError(
-            f"not all frames in {path} have labels: {bare} of {len(frames)} have none; {_REMEDY}"
+            f"not all frames in {path} have labels: no energy, forces or others in {bare} of "
+            f"{len(frames)}; {_REMEDY}"
         )
     return frames
