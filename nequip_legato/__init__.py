@@ -8,7 +8,15 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-__all__ = ["SAM", "LegatoCalculator", "LegatoError", "LookSAM", "MomentumSAM", "__version__"]
+__all__ = [
+    "SAM",
+    "LateCheckpoint",
+    "LegatoCalculator",
+    "LegatoError",
+    "LookSAM",
+    "MomentumSAM",
+    "__version__",
+]
 
 try:
     __version__ = version("nequip-legato")
@@ -17,6 +25,7 @@ except PackageNotFoundError:  # running from a source tree that is not installed
 
 _PUBLIC = {
     "SAM": "nequip_legato.sam",
+    "LateCheckpoint": "nequip_legato.sam",
     "LookSAM": "nequip_legato.sam",
     "MomentumSAM": "nequip_legato.sam",
     "LegatoCalculator": "nequip_legato.calculator",

@@ -1,7 +1,9 @@
 """ASE calculator on the engine that LAMMPS runs."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -10,7 +12,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from matscipy.neighbours import neighbour_list
 
 from nequip_legato.errors import LegatoError
-from nequip_legato.native.engine import load_binding
+from nequip_legato.native.engine import digest_of, load_binding, open_engine
 
 __all__ = ["LegatoCalculator"]
 
@@ -35,6 +37,10 @@ class LegatoCalculator(Calculator):
     ``fence_energy``: on how many edges the model's fence acts, and its part of the energy in eV;
     zero without one.
 
+    Copies and pickles keep settings and results, and open the model file again at their first
+    calculation: it must still be there, and unchanged. In a process that was forked off the engine
+    works on, with threads of its own.
+
     Raises:
         LegatoError: if the file cannot be used or an atom has no type in the model.
     """
@@ -52,12 +58,29 @@ class LegatoCalculator(Calculator):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        core = load_binding()
-        try:
-            self.engine = core.Engine(str(model), threads=threads, block=block, device=device)
-        except core.EngineError as problem:
-            raise LegatoError(str(problem)) from problem
-        self._type_names = type_names or {}
+        self._model = Path(model).absolute()  # a copy may be opened in another folder
+        self._settings = {"threads": threads, "block": block, "device": device}
+        self._type_names = dict(type_names or {})
+        self._engine: Any = open_engine(model, **self._settings)
+        self._process = os.getpid()
+        self._digest = digest_of(self._model)
+
+    @property
+    def engine(self) -> Any:
+        """The engine: see `nequip_legato.native.engine`.
+
+        Raises:
+            LegatoError: for a copy whose model file is gone or another one.
+        """
+        if self._engine is None:
+            self._engine = open_engine(self._model, **self._settings, digest=self._digest)
+            self._process = os.getpid()
+        return self._engine
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Not the engine: threads cannot be copied. And opened late, so that what is wrong with the
+        # file is said by a calculation: pools of processes hide what goes wrong while unpickling.
+        return self.__dict__ | {"_engine": None}
 
     def _types(self, symbols: Sequence[str]) -> np.ndarray:
         known = {name: index for index, name in enumerate(self.engine.type_names)}
@@ -103,7 +126,7 @@ class LegatoCalculator(Calculator):
         displaced = atoms.positions[images[:, 0]] + images[:, 1:] @ cell.array
         order = np.argsort(centre, kind="stable")
         offsets = np.concatenate([[0], np.cumsum(np.bincount(centre, minlength=n))])
-        result = self.engine.compute(
+        result = self._compute(
             np.concatenate([atoms.positions, displaced]),
             types[owner],
             offsets,
@@ -126,3 +149,16 @@ class LegatoCalculator(Calculator):
         if atoms.cell.rank == 3:
             stress = -result["virial"][_SYMMETRIC] / atoms.get_volume()
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+
+    def _compute(self, *arrays: np.ndarray, **options: bool) -> dict[str, Any]:
+        engine = self.engine
+        try:
+            return engine.compute(*arrays, **options)
+        except load_binding().EngineError as problem:
+            if self._process != os.getpid():
+                raise LegatoError(
+                    f"{problem} (in a process forked off after the model was loaded, which torch "
+                    "does not always survive: make the calculator in the new process, or "
+                    "start it with multiprocessing.get_context('spawn'))"
+                ) from problem
+            raise LegatoError(str(problem)) from problem

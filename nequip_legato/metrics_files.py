@@ -34,8 +34,12 @@ def find_metrics(folder: Path) -> Path:
             found = [p for p in folder.glob(below + pattern) if p.is_file()]
             if found:
                 return _one(found, folder)
+    elsewhere = ""
+    if any(True for below in _BELOW for _ in folder.glob(f"{below}wandb/*run-*")):
+        elsewhere = "; it has records of wandb, which are read at wandb: list a CSVLogger beside it"
     raise LegatoError(
         f"{folder} has no metrics: neither {_CSV} (Lightning's CSVLogger) nor TensorBoard events"
+        + elsewhere
     )
 
 

@@ -11,6 +11,7 @@ a summary. Nothing is reused from an earlier run.
 
 import argparse
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -53,21 +54,49 @@ class Simulation:
         return np.loadtxt(self.folder / "md.txt")
 
 
+class Running:
+    """A program that was started, whose output goes to the terminal or to ``log``."""
+
+    def __init__(
+        self, title: str, command: list[str], log: Path | None = None, **environment: str
+    ) -> None:
+        console.rule(f"[bold]{title}")
+        console.print("$ " + " ".join(command), style="dim", highlight=False, soft_wrap=True)
+        self._program, self._log = command[0], log
+        self._started = time.perf_counter()
+        output = None if log is None else log.open("w")
+        self._process = subprocess.Popen(
+            command, stdout=output, stderr=output, env={**os.environ, **environment}, cwd=HERE
+        )
+
+    def wait(self) -> float:
+        """Seconds from its start until now, when it has ended.
+
+        Raises:
+            DemoError: if it failed.
+        """
+        status = self._process.wait()
+        if status != 0:
+            lines = [] if self._log is None else self._log.read_text().splitlines()[-15:]
+            raise DemoError(
+                "\n".join([f"{self._program} failed with exit status {status}", *lines])
+            )
+        return time.perf_counter() - self._started
+
+    def stop(self) -> None:
+        """End it, if it still runs."""
+        self._process.terminate()
+        self._process.wait()
+
+
 def run(title: str, command: list[str], log: Path | None = None, **environment: str) -> float:
-    """Run a program; its output goes to the terminal or to ``log``. Returns the seconds it took."""
-    console.rule(f"[bold]{title}")
-    console.print("$ " + " ".join(command), style="dim", highlight=False, soft_wrap=True)
-    started = time.perf_counter()
-    settings = {"env": {**os.environ, **environment}, "cwd": HERE, "check": False}
-    if log is None:
-        done = subprocess.run(command, **settings)
-    else:
-        with log.open("w") as output:
-            done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, **settings)
-    if done.returncode != 0:
-        end = "" if log is None else "\n" + "\n".join(log.read_text().splitlines()[-15:])
-        raise DemoError(f"{command[0]} failed with exit status {done.returncode}{end}")
-    return time.perf_counter() - started
+    """Run a program; see `Running`. Returns the seconds it took."""
+    running = Running(title, command, log, **environment)
+    try:
+        return running.wait()
+    except BaseException:
+        running.stop()
+        raise
 
 
 def simulate(name: str, out: Path, model: Path, steps: int, ranks: int) -> Simulation:
@@ -171,15 +200,24 @@ def draw(path: Path, simulations: list[Simulation], expected: dict[str, np.ndarr
     figure.savefig(path, dpi=130)
 
 
-def summary(simulations: list[Simulation], times: dict[str, float], errors: dict[str, float]):
+def processor_minutes() -> float:
+    """What all programs of the demo have used so far."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used) / 60
+
+
+def summary(
+    simulations: list[Simulation], times: dict[str, float], errors: dict[str, float], whole: float
+):
     """The tables at the end."""
     took = Table(title="What was done")
     took.add_column("step")
     took.add_column("seconds", justify="right")
     for name, seconds in times.items():
         took.add_row(name, f"{seconds:.0f}")
-    took.add_row("[bold]all", f"[bold]{sum(times.values()):.0f}")
+    took.add_row("[bold]all", f"[bold]{whole:.0f}")
     console.print(took)
+    console.print(f"Processor time: {processor_minutes():.1f} minutes", highlight=False)
     console.print(
         f"Model on the test frames: force RMSE {1e3 * errors['forces_rmse']:.0f} meV/Å, "
         f"energy MAE {1e3 * errors['per_atom_energy_mae']:.1f} meV/atom (a short training)",
@@ -202,25 +240,49 @@ def demo(out: Path, epochs: int, steps: int, overrides: list[str]) -> None:
             raise DemoError(f"{out} holds other things than a demo; give another folder with --out")
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    times = {}
+    times, began = {}, time.perf_counter()
     training = out / "training"
-    times["training with SAM"] = run(
-        "Training with SAM",
-        [
-            str(PROGRAMS / "nequip-train"),
-            *("-cp", str(HERE), "-cn", "train_sam", f"hydra.run.dir={training}"),
-            f"trainer.max_epochs={epochs}",
-            *overrides,
-        ],
+    # Side by side, each on one core: within so small a model a second thread gains little, and on
+    # a busy machine threads that wait for one another lose much.
+    plugin = Running(
+        "Building the LAMMPS plugin, meanwhile",
+        [str(PROGRAMS / "nequip-legato"), "plugin", "build"],
+        out / "plugin.txt",
     )
+    try:
+        times["training with SAM, building the plugin"] = run(
+            "Training with SAM",
+            [
+                str(PROGRAMS / "nequip-train"),
+                *("-cp", str(HERE), "-cn", "train_sam", f"hydra.run.dir={training}"),
+                f"trainer.max_epochs={epochs}",
+                # as many steps as twice the epochs of train_sam.yaml
+                "data.train_dataloader.batch_size=2",
+                *overrides,
+            ],
+            OMP_NUM_THREADS="1",
+        )
+        plugin.wait()
+    except BaseException:
+        plugin.stop()
+        raise
     checkpoint = training / "best.ckpt"
     models = {"TorchScript": out / "nh3.nequip.pth", "AOTInductor": out / "nh3.nequip.pt2"}
-    for name, model in models.items():
-        command = [str(PROGRAMS / "nequip-deploy"), "build", str(checkpoint), str(model)]
-        times[f"deploying to {name}"] = run(f"Deploying to {name}", command)
-    times["building the LAMMPS plugin"] = run(
-        "Building the LAMMPS plugin", [str(PROGRAMS / "nequip-legato"), "plugin", "build"]
+    deploy = [str(PROGRAMS / "nequip-deploy"), "build", str(checkpoint)]
+    scripting = Running(
+        "Deploying to TorchScript, meanwhile",
+        [*deploy, str(models["TorchScript"])],
+        out / "torchscript.txt",
+        OMP_NUM_THREADS="1",
     )
+    try:
+        times["deploying to TorchScript and AOTInductor"] = run(
+            "Deploying to AOTInductor", [*deploy, str(models["AOTInductor"])], OMP_NUM_THREADS="1"
+        )
+        scripting.wait()
+    except BaseException:
+        scripting.stop()
+        raise
     simulations = [
         simulate("TorchScript, 1 rank", out, models["TorchScript"], steps, 1),
         simulate("AOTInductor, 1 rank", out, models["AOTInductor"], steps, 1),
@@ -234,15 +296,15 @@ def demo(out: Path, epochs: int, steps: int, overrides: list[str]) -> None:
         compare(simulation, expected)
     draw(out / "demo.png", simulations, expected)
     times["checking and drawing"] = time.perf_counter() - started
-    summary(simulations, times, test_errors(training))
+    summary(simulations, times, test_errors(training), time.perf_counter() - began)
     console.print(f"Models, trajectories and picture: {out} (see demo.png)", soft_wrap=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder, made anew")
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=400, help="of molecular dynamics")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=100, help="of molecular dynamics")
     parser.add_argument("overrides", nargs="*", help="of the training configuration: key=value")
     arguments = parser.parse_args()
     try:

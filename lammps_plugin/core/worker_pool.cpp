@@ -1,38 +1,117 @@
 // SPDX-License-Identifier: MIT
 #include "worker_pool.h"
 
+#include <condition_variable>
+#include <exception>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <unistd.h>
+
 namespace legato {
 
-WorkerPool::WorkerPool(int workers, const std::function<void()> &start)
+// The threads, and all that they share.
+struct WorkerPool::Crew {
+  std::vector<std::thread> threads;
+  std::mutex calls;    // one job at a time
+  std::mutex mutex;
+  std::condition_variable wake, done;
+  const std::function<void(int)> *job = nullptr;
+  std::exception_ptr failure;
+  long generation = 0;
+  int pending = 0;
+  bool stop = false;
+
+  void serve(int worker, const std::function<void()> &start)
+  {
+    start();
+    long seen = 0;
+    std::unique_lock<std::mutex> lock(mutex);
+    if (--pending == 0) done.notify_all();
+    while (true) {
+      wake.wait(lock, [&] { return stop || generation != seen; });
+      if (stop) return;
+      seen = generation;
+      const auto *mine = job;
+      lock.unlock();
+      std::exception_ptr problem;
+      try {
+        (*mine)(worker);
+      } catch (...) {
+        problem = std::current_exception();
+      }
+      lock.lock();
+      if (problem && !failure) failure = problem;
+      if (--pending == 0) done.notify_all();
+    }
+  }
+
+  void run(const std::function<void(int)> &wanted)
+  {
+    const std::lock_guard<std::mutex> alone(calls);
+    std::unique_lock<std::mutex> lock(mutex);
+    job = &wanted;
+    failure = nullptr;
+    pending = static_cast<int>(threads.size());
+    ++generation;
+    wake.notify_all();
+    done.wait(lock, [this] { return pending == 0; });
+    job = nullptr;
+    if (failure) std::rethrow_exception(std::exchange(failure, nullptr));
+  }
+
+  ~Crew()
+  {
+    {
+      const std::lock_guard<std::mutex> lock(mutex);
+      stop = true;
+    }
+    wake.notify_all();
+    for (auto &thread : threads) thread.join();
+  }
+};
+
+WorkerPool::WorkerPool(int workers, std::function<void()> start) :
+    workers_(workers), start_(std::move(start)), crew_(hire()), process_(getpid())
 {
-  pending_ = workers;
-  for (int worker = 0; worker < workers; ++worker)
-    threads_.emplace_back([this, worker, start] { serve(worker, start); });
-  std::unique_lock<std::mutex> lock(mutex_);
-  done_.wait(lock, [this] { return pending_ == 0; });
 }
 
 WorkerPool::~WorkerPool()
 {
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    stop_ = true;
+  // See crew_of_this_process().
+  if (process_ != getpid()) static_cast<void>(crew_.release());
+}
+
+std::unique_ptr<WorkerPool::Crew> WorkerPool::hire() const
+{
+  auto crew = std::make_unique<Crew>();
+  crew->pending = workers_;
+  for (int worker = 0; worker < workers_; ++worker)
+    crew->threads.emplace_back(
+        [shared = crew.get(), worker, start = start_] { shared->serve(worker, start); });
+  std::unique_lock<std::mutex> lock(crew->mutex);
+  crew->done.wait(lock, [&crew] { return crew->pending == 0; });
+  lock.unlock();
+  return crew;
+}
+
+WorkerPool::Crew &WorkerPool::crew_of_this_process()
+{
+  const std::lock_guard<std::mutex> lock(crew_mutex_);
+  if (process_ != getpid()) {
+    // Left alone for good: to join threads that are not here, or to destroy a condition variable
+    // that they wait for, would never end.
+    static_cast<void>(crew_.release());
+    crew_ = hire();
+    process_ = getpid();
   }
-  wake_.notify_all();
-  for (auto &thread : threads_) thread.join();
+  return *crew_;
 }
 
 void WorkerPool::run(const std::function<void(int)> &job)
 {
-  std::unique_lock<std::mutex> lock(mutex_);
-  job_ = &job;
-  failure_ = nullptr;
-  pending_ = size();
-  ++generation_;
-  wake_.notify_all();
-  done_.wait(lock, [this] { return pending_ == 0; });
-  job_ = nullptr;
-  if (failure_) std::rethrow_exception(failure_);
+  crew_of_this_process().run(job);
 }
 
 void WorkerPool::run_one(const std::function<void()> &job)
@@ -40,30 +119,6 @@ void WorkerPool::run_one(const std::function<void()> &job)
   run([&job](int worker) {
     if (worker == 0) job();
   });
-}
-
-void WorkerPool::serve(int worker, const std::function<void()> &start)
-{
-  start();
-  long seen = 0;
-  std::unique_lock<std::mutex> lock(mutex_);
-  if (--pending_ == 0) done_.notify_all();
-  while (true) {
-    wake_.wait(lock, [&] { return stop_ || generation_ != seen; });
-    if (stop_) return;
-    seen = generation_;
-    const auto *job = job_;
-    lock.unlock();
-    std::exception_ptr failure;
-    try {
-      (*job)(worker);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    lock.lock();
-    if (failure && !failure_) failure_ = failure;
-    if (--pending_ == 0) done_.notify_all();
-  }
 }
 
 }    // namespace legato

@@ -4,43 +4,45 @@
 // The pool has its own threads, also when it has only one, so that torch never runs on the
 // caller's: torch changes the OpenMP thread count of a thread it runs on, which LAMMPS' own OpenMP
 // styles would not survive.
+//
+// A process that was forked off has none of these threads (Python's multiprocessing does that), so
+// the pool starts others there when it is next used.
 #pragma once
 
-#include <condition_variable>
-#include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
-#include <thread>
-#include <vector>
+
+#include <sys/types.h>
 
 namespace legato {
 
 class WorkerPool {
  public:
   // `start` runs first on every new thread.
-  WorkerPool(int workers, const std::function<void()> &start);
+  WorkerPool(int workers, std::function<void()> start);
   ~WorkerPool();
   WorkerPool(const WorkerPool &) = delete;
   WorkerPool &operator=(const WorkerPool &) = delete;
 
-  int size() const { return static_cast<int>(threads_.size()); }
+  int size() const { return workers_; }
 
-  // Calls job(worker) on every thread and waits. Rethrows the first exception.
+  // Calls job(worker) on every thread and waits. Rethrows the first exception. Callers on several
+  // threads wait for one another.
   void run(const std::function<void(int)> &job);
   // Calls job on one thread and waits.
   void run_one(const std::function<void()> &job);
 
  private:
-  void serve(int worker, const std::function<void()> &start);
+  struct Crew;
+  std::unique_ptr<Crew> hire() const;
+  Crew &crew_of_this_process();
 
-  std::vector<std::thread> threads_;
-  std::mutex mutex_;
-  std::condition_variable wake_, done_;
-  const std::function<void(int)> *job_ = nullptr;
-  std::exception_ptr failure_;
-  long generation_ = 0;
-  int pending_ = 0;
-  bool stop_ = false;
+  int workers_;
+  std::function<void()> start_;
+  std::mutex crew_mutex_;
+  std::unique_ptr<Crew> crew_;
+  pid_t process_;
 };
 
 }    // namespace legato

@@ -135,7 +135,7 @@ def build(
         compare(model, references, cutoffs=cutoffs, dtype=dtype, what="evaluation in blocks")
         engine = find_engine(report)
 
-        entries |= _legato_entries(source, domain, device=device)
+        entries |= _legato_entries(source, domain, device=device, origin=data.origin)
         model = apply_modifiers(model, modifiers, persistent=False)
         if fence is not None:
             references = put_up_fence(
@@ -238,7 +238,7 @@ def _references(
     return [reference_of(model, frame) for frame in chosen]
 
 
-def _legato_entries(source: Source, domain: Domain, *, device: str) -> dict[str, str]:
+def _legato_entries(source: Source, domain: Domain, *, device: str, origin: str) -> dict[str, str]:
     shortest = domain.shortest_distance.view(-1).tolist()
     versions = {}
     for name in _VERSIONS:
@@ -255,6 +255,7 @@ def _legato_entries(source: Source, domain: Domain, *, device: str) -> dict[str,
         "legato_domain_frames": str(domain.n_frames),
         "legato_versions": json.dumps(versions),
         "legato_training": json.dumps(source.training),
+        "legato_history": json.dumps(source.history | {"domain_origin": origin}),
     }
 
 

@@ -35,8 +35,11 @@ def domain_of(frames: Iterable[Frame], *, num_types: int) -> Domain:
         centre, neighbour = frame.edge_index
         pair = frame.types[centre] * num_types + frame.types[neighbour]
         shortest.scatter_reduce_(0, pair, frame.edge_vectors().norm(dim=1), "amin")
-        if frame.forces is not None and frame.n_atoms > 0:
-            norm = float(frame.forces.norm(dim=1).max())
-            largest = norm if not norm <= largest else largest
+        if frame.forces is not None:
+            norms = frame.forces.norm(dim=1)
+            norms = norms[~norms.isnan()]  # NaN stands for no label
+            if len(norms) > 0:
+                norm = float(norms.max())
+                largest = norm if not norm <= largest else largest
     shortest = shortest.view(num_types, num_types)
     return Domain(torch.minimum(shortest, shortest.T), largest, n_frames)

@@ -1,8 +1,9 @@
 """Frames: atomic structures with edges, in the form that domain and checks need."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import torch
@@ -90,13 +91,20 @@ def frame_from_data(data: AtomicDataDict.Type, *, r_max: float) -> Frame:
     )
 
 
-def read_frames(path: Path, *, type_of_symbol: dict[str, int], r_max: float) -> Sequence[Frame]:
+def read_frames(
+    path: Path,
+    *,
+    type_of_symbol: dict[str, int],
+    r_max: float,
+    keys: Mapping[str, Any] | None = None,
+) -> Sequence[Frame]:
     """Frames of a file that ASE reads; their edges, which take most memory, are made on access.
 
     Args:
         path: e.g. an extxyz file; forces among its labels are used.
         type_of_symbol: chemical symbol -> model type.
         r_max: cutoff in Angstrom.
+        keys: under which names the labels are, as nequip's ``from_ase`` takes them.
 
     Raises:
         LegatoError: if the file cannot be read, is empty, or holds an unknown element.
@@ -118,14 +126,21 @@ def read_frames(path: Path, *, type_of_symbol: dict[str, int], r_max: float) -> 
             f"frames in {path} hold {', '.join(unknown)}, which the model does not know "
             f"(it knows: {' '.join(type_of_symbol)}); give frames of its own kind"
         )
-    return _ImageFrames(images, type_of_symbol, r_max)
+    return _ImageFrames(images, type_of_symbol, r_max, keys or {})
 
 
 class _ImageFrames(Sequence[Frame]):
-    def __init__(self, images: list[Atoms], type_of_symbol: dict[str, int], r_max: float) -> None:
+    def __init__(
+        self,
+        images: list[Atoms],
+        type_of_symbol: dict[str, int],
+        r_max: float,
+        keys: Mapping[str, Any],
+    ) -> None:
         self._images = images
         self._type_of_symbol = type_of_symbol
         self._r_max = r_max
+        self._keys = keys
 
     def __len__(self) -> int:
         return len(self._images)
@@ -133,6 +148,6 @@ class _ImageFrames(Sequence[Frame]):
     def __getitem__(self, index: int) -> Frame:
         atoms = self._images[index]
         types = [self._type_of_symbol[symbol] for symbol in atoms.get_chemical_symbols()]
-        data = from_ase(atoms)
+        data = from_ase(atoms, **self._keys)
         data[AtomicDataDict.ATOM_TYPE_KEY] = torch.tensor(types)
         return frame_from_data(data, r_max=self._r_max)

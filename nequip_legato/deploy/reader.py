@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nequip_legato.deploy.elf import needs_executable_stack
+from nequip_legato.deploy.history import rows as history_rows
 from nequip_legato.errors import LegatoError
 from nequip_legato.fence.profile import Fence
 
@@ -51,8 +52,11 @@ class ModelInfo:
             the pair never came within the cutoff.
         largest_force: largest force label in the training frames, eV/A; nan if unknown.
         domain_frames: number of frames these two were taken from.
+        domain_origin: where these frames came from.
         training: settings of the callback, SAM or a relative; empty for plain training.
-        fence: the fence, see :class:`nequip_legato.fence.Fence`; None without one.
+        history: what the training did by its checkpoint's own record, whatever the settings say;
+            see `nequip_legato.deploy.history`. Empty for files of earlier versions.
+        fence: the fence, see `nequip_legato.fence.Fence`; None without one.
         versions: of the packages that made the file.
         entries: all metadata as stored.
     """
@@ -73,7 +77,9 @@ class ModelInfo:
     shortest_distance: list[list[float]]
     largest_force: float
     domain_frames: int
+    domain_origin: str
     training: dict[str, Any]
+    history: dict[str, Any]
     fence: Fence | None
     versions: dict[str, str]
     entries: dict[str, str]
@@ -99,13 +105,10 @@ class ModelInfo:
             rows["units"] = f"{self.units} (eV, Angstrom)"
             rows["shortest distances"] = self._pairs(self.shortest_distance) + " Angstrom"
             rows["largest force"] = f"{self.largest_force:.4g} eV/Angstrom"
-            rows["domain taken from"] = f"{self.domain_frames} frames"
+            origin = f" of {self.domain_origin}" if self.domain_origin else ""
+            rows["domain taken from"] = f"{self.domain_frames} frames{origin}"
             rows |= self.fence.described() if self.fence else {"fence": "none"}
-            sam = {k: v for k, v in self.training.items() if k != "_target_"}
-            settings = " ".join(f"{key}={value}" for key, value in sam.items())
-            method = str(self.training.get("_target_", "SAM")).rpartition(".")[2]
-            settings = settings or "default settings"
-            rows["trained with SAM"] = f"{method} {settings}" if self.training else "no"
+            rows |= dict(history_rows(self.history, self.training))
             rows["made by"] = " ".join(f"{name} {v}" for name, v in self.versions.items())
         if self.remark:
             rows["note"] = self.remark
@@ -218,6 +221,7 @@ def _parse(path: Path, entries: dict[str, str], bad_stack: bool) -> ModelInfo:
     r_max = float(entries["r_max"])
     cutoffs = _matrix(entries.get("per_edge_type_cutoff") or " ".join([repr(r_max)] * n * n), n)
     legato_format = entries.get("legato_format")
+    history = json.loads(entries.get("legato_history", "{}"))
     usable, remark = _usable(path, entries)
     if bad_stack and usable:
         stack = (
@@ -244,7 +248,9 @@ def _parse(path: Path, entries: dict[str, str], bad_stack: bool) -> ModelInfo:
         ),
         largest_force=float(entries.get("legato_largest_force", "nan")),
         domain_frames=int(entries.get("legato_domain_frames", "0")),
+        domain_origin=history.pop("domain_origin", ""),
         training=json.loads(entries.get("legato_training", "{}")),
+        history=history,
         fence=Fence.from_json(entries["legato_fence"]) if "legato_fence" in entries else None,
         versions=json.loads(entries.get("legato_versions", "{}")),
         entries=entries,

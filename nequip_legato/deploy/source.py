@@ -18,6 +18,7 @@ from nequip.model.saved_models.package import data_dict_from_package
 from nequip.nn.model_modifier_utils import is_persistent_model_modifier
 from nequip.utils.global_state import set_global_state
 
+from nequip_legato.deploy.history import history_of, package_history
 from nequip_legato.deploy.reader import DAMAGE, SUFFIXES
 from nequip_legato.errors import LegatoError
 
@@ -44,7 +45,8 @@ class Source:
         path: checkpoint or package.
         model: nequip's eager graph model, with EMA weights where there are any.
         data_config: the training run's data module as hydra configuration; empty if unknown.
-        training: settings of the SAM callback; empty without one.
+        training: configuration of the SAM callback; empty without one.
+        history: what the training did: see `nequip_legato.deploy.history`.
         record: all that nequip recorded of the training run.
         example: one structure that came with a package.
         notes: what nequip warned about while loading.
@@ -54,6 +56,7 @@ class Source:
     model: torch.nn.Module
     data_config: dict[str, Any]
     training: dict[str, Any]
+    history: dict[str, Any]
     record: dict[str, Any]
     example: AtomicDataDict.Type | None = None
     notes: list[str] = field(default_factory=list)
@@ -83,7 +86,11 @@ def open_source(path: Path, *, model_key: str) -> Source:
         raise LegatoError(f"{path} cannot be read; check its permissions")
     set_global_state()
     package = path.name.endswith(PACKAGE_SUFFIX)
-    config = _package_config(path) if package else _checkpoint_config(path)
+    if package:
+        config = _package_config(path)
+        history = package_history(config)
+    else:
+        config, history = _checkpoint_record(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         models = _load_models(path)
@@ -99,6 +106,7 @@ def open_source(path: Path, *, model_key: str) -> Source:
         model=models[model_key].eval(),
         data_config=dict(config.get("data") or {}),
         training=_sam_settings(callbacks),
+        history=json.loads(json.dumps(history, default=str)),
         record=dict(config),
         example=example,
         notes=[str(w.message) for w in caught if "versions differ" in str(w.message)],
@@ -112,7 +120,8 @@ def _load_models(path: Path) -> torch.nn.ModuleDict:
         raise LegatoError(f"nequip cannot load {path} ({one_line(problem)})") from problem
 
 
-def _checkpoint_config(path: Path) -> dict[str, Any]:
+def _checkpoint_record(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """Record of the run by nequip, and what the checkpoint says of its training."""
     if path.name.endswith(tuple(SUFFIXES)):
         raise LegatoError(
             f"{path} is not a nequip checkpoint but an already deployed model; give the checkpoint "
@@ -142,7 +151,7 @@ def _checkpoint_config(path: Path) -> dict[str, Any]:
             f"{path} was not written by nequip-train (it lacks nequip's record of the training "
             "run); give the .ckpt file of a nequip >= 0.7 training run"
         )
-    return record
+    return record, history_of(checkpoint)
 
 
 def _check_sums(path: Path) -> None:

@@ -17,11 +17,19 @@ from nequip_legato.deploy.frames import Frame, frame_from_data, read_frames
 from nequip_legato.deploy.source import Source, one_line
 from nequip_legato.errors import LegatoError
 
-__all__ = ["MAX_FRAMES", "Frames", "find_frames", "folders_of", "with_found_paths"]
+__all__ = [
+    "MAX_FRAMES",
+    "Frames",
+    "find_frames",
+    "folders_of",
+    "reading_options",
+    "with_found_paths",
+]
 
 MAX_FRAMES = 10_000
 """At most this many frames, evenly spaced, are looked at."""
 
+_READING = ("transforms", "ase_args", "include_keys", "exclude_keys", "key_mapping")
 _REMEDY = "give the training frames with --frames FILE"
 _PARENTS = 4  # nequip's default run folder outputs/DATE/TIME lies three below the start folder
 
@@ -78,7 +86,13 @@ def find_frames(source: Source, *, frames: Path | None, r_max: float) -> Frames:
         LegatoError: if there are none.
     """
     if frames is not None:
-        found = read_frames(frames, type_of_symbol=_type_of_symbol(source), r_max=r_max)
+        options = reading_options(source.data_config)
+        found = read_frames(
+            frames,
+            type_of_symbol=_type_of_symbol(source),
+            r_max=r_max,
+            keys={k: v for k, v in options.items() if k in ("exclude_keys", "key_mapping")},
+        )
         return Frames(found.__getitem__, len(found), origin=str(frames))
     try:
         return _training_frames(source, r_max=r_max)
@@ -167,3 +181,21 @@ def with_found_paths(config: Any, folders: Sequence[Path], key: str = "") -> Any
             if (folder / config).exists():
                 return str(folder / config)
     return config
+
+
+def reading_options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """How the first of the training's files is read, as far as that is set.
+
+    Args:
+        config: of a data module.
+
+    Returns:
+        ``transforms`` (configurations), ``ase_args``, ``include_keys``, ``exclude_keys`` and
+        ``key_mapping``, those that are not empty.
+    """
+    # A data set stands in a list, or inside those that join or split others.
+    for start in (config.get("train_dataset"), config.get("split_dataset"), config):
+        for mapping in _mappings(start):
+            if mapping.get("transforms"):
+                return {key: mapping[key] for key in _READING if mapping.get(key)}
+    return {}

@@ -1,14 +1,17 @@
 """The core's Python binding, compiled on first use."""
 
+import copyreg
+import hashlib
 import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.native import builder
 
-__all__ = ["load_binding", "load_compiled"]
+__all__ = ["digest_of", "load_binding", "load_compiled", "open_engine"]
 
 _NAME = "legato_core"
 
@@ -41,5 +44,61 @@ def load_compiled(path: Path) -> ModuleType:
             f"the compiled core {path} cannot be loaded ({problem}); remove it with "
             "'nequip-legato plugin clean' and try again"
         ) from problem
+    # Copies and pickles of an engine name its file and settings: threads cannot be copied.
+    copyreg.pickle(module.Engine, _by_file)
     sys.modules[_NAME] = module
     return module
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a deployed file.
+
+    Raises:
+        LegatoError: if it cannot be read.
+    """
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise LegatoError(f"cannot open model file '{path}' ({reason})") from problem
+
+
+def open_engine(
+    path: str | Path,
+    *,
+    threads: int = 1,
+    block: int | None = None,
+    device: str = "cpu",
+    digest: str | None = None,
+) -> Any:
+    """Load a deployed file into an engine.
+
+    Args:
+        path: deployed file.
+        threads: blocks evaluated side by side.
+        block: largest number of atoms in a block.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        digest: what the file must be, from `digest_of`; None for whatever it is.
+
+    Raises:
+        LegatoError: if the file cannot be used, or is not the one wanted.
+    """
+    core = load_binding()
+    if digest is not None and digest_of(Path(path)) != digest:
+        raise LegatoError(
+            f"the model file {path} has changed since the calculator was made, so a copy of it "
+            "would be another model; make a new calculator, or put the old file back"
+        )
+    try:
+        return core.Engine(str(path), threads=threads, block=block, device=device)
+    except core.EngineError as problem:
+        raise LegatoError(str(problem)) from problem
+
+
+def _reopen(path: str, threads: int, block: int | None, device: str, digest: str) -> Any:
+    return open_engine(path, threads=threads, block=block, device=device, digest=digest)
+
+
+def _by_file(engine: Any) -> tuple[Any, tuple[Any, ...]]:
+    digest = digest_of(Path(engine.path))
+    return _reopen, (engine.path, engine.threads, engine.chosen_block, engine.device, digest)

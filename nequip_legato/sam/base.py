@@ -1,5 +1,6 @@
 """What all sharpness-aware training methods share, whatever they do in a step."""
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -10,15 +11,16 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nequip_legato.sam import guards
+from nequip_legato.sam import ending, guards
+from nequip_legato.sam.deeds import Deeds
 from nequip_legato.sam.perturbation import total_norm
 from nequip_legato.sam.schedule import SCHEDULES, Schedule
 from nequip_legato.sam.selection import Selection
 from nequip_legato.sam.skipping import SkippedStep
 
-__all__ = ["SharpnessAware", "mean_over_processes", "trained", "with_gradient"]
+__all__ = ["CHECKPOINT_KEY", "SharpnessAware", "mean_over_processes", "trained", "with_gradient"]
 
-_CHECKPOINT_KEY = "nequip_legato_sam"
+CHECKPOINT_KEY = "nequip_legato_sam"
 _COMMON = ("last_fraction", "schedule", "warmup", "include", "exclude")
 
 
@@ -59,6 +61,8 @@ class SharpnessAware(Callback):
         self.warmup = guards.check_fraction("warmup", warmup)
         self.include, self.exclude = include, exclude
         self.skipped_steps = 0
+        self._deeds = Deeds()
+        self._climbed = False  # in the step under way
         self._schedule = Schedule(self.rho, self.schedule, self.warmup, self.last_fraction)
         self._selection = Selection(include, exclude)
         self._labels_checked = False
@@ -76,11 +80,18 @@ class SharpnessAware(Callback):
         """Gradients per step, mean over the training."""
         return 1.0
 
+    @property
+    def climbed_steps(self) -> int:
+        """Steps so far, those before a resume among them, whose gradient is from moved weights."""
+        return self._deeds.total("climbed")
+
     # --- start and end of training ---
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what cannot work."""
         if stage == "fit":
+            if trainer.global_step == 0:  # a checkpoint to go on from is read later
+                self._deeds = Deeds()
             guards.check_trainer(trainer, SharpnessAware)
             guards.check_module(pl_module)
 
@@ -97,6 +108,8 @@ class SharpnessAware(Callback):
         if self._schedule.needs_total:
             self._total = trainer.estimated_stepping_batches
             self._schedule.check_total(self._total)
+        self._deeds.begin(type(self).__name__, self._chosen_settings(), step=trainer.global_step)
+        self._climbed = False
         rank_zero_info(self._announcement(trainer))
 
     def _announcement(self, trainer: Trainer) -> str:
@@ -111,6 +124,15 @@ class SharpnessAware(Callback):
             f"{self.cost() if self.rho else 1:.2f} gradients per step ({settings})"
         )
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so if nothing has climbed, or if the best checkpoint is from before."""
+        if not (self.rho and trainer.is_global_zero):
+            return
+        self._deeds.reached(trainer.global_step)
+        first = self._schedule.first_step(self._total)
+        for warning in ending.warnings(trainer, self._deeds, first_step=first, key=CHECKPOINT_KEY):
+            rank_zero_warn(warning)
+
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
@@ -124,21 +146,29 @@ class SharpnessAware(Callback):
     def _settings(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in self.all_keys()}
 
+    def _chosen_settings(self) -> dict[str, Any]:
+        """What is not at its default, and rho."""
+        defaults = type(self)()._settings()
+        chosen = {k: v for k, v in self._settings().items() if v != defaults[k]}
+        return chosen | {"rho": self.rho}
+
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the settings and the count of skipped steps.
+        """Add the settings and the counts of steps.
 
         Not by ``state_dict``: Lightning refuses a second stateful callback of the same class before
         SAM could say what is wrong.
         """
-        checkpoint[_CHECKPOINT_KEY] = self._settings() | self._state()
+        self._deeds.reached(trainer.global_step)
+        checkpoint[CHECKPOINT_KEY] = self._settings() | self._state()
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on counting skipped steps; say so if the settings have changed."""
-        saved = checkpoint.get(_CHECKPOINT_KEY)
+        """Go on counting steps; say so if the settings have changed."""
+        saved = checkpoint.get(CHECKPOINT_KEY)
+        self._deeds = Deeds.of_checkpoint(saved, steps=checkpoint.get("global_step", 0))
         if saved is None:
             rank_zero_info("SAM: the checkpoint comes from training without SAM")
             return
@@ -151,7 +181,13 @@ class SharpnessAware(Callback):
 
     def _state(self) -> dict[str, Any]:
         """What a checkpoint keeps besides the settings."""
-        return {"method": type(self).__name__, "skipped_steps": self.skipped_steps}
+        return {
+            "method": type(self).__name__,
+            "steps": self._deeds.total("steps"),
+            "climbed_steps": self.climbed_steps,
+            "skipped_steps": self.skipped_steps,
+            "parts": copy.deepcopy(self._deeds.parts),
+        }
 
     def _load(self, saved: dict[str, Any]) -> None:
         """Take what the method itself has kept."""
@@ -223,10 +259,14 @@ class SharpnessAware(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Bring a skipped step to its end."""
+        """Bring a skipped step to its end; count a step that climbed."""
         if self._skipped is not None:
             self._skipped.finish()
             self._skipped = None
+        # Not earlier: an exception in between would leave a step that climbed but was not made.
+        if self._climbed:
+            self._deeds.climbed(trainer.global_step - 1, self._rho_now)
+            self._climbed = False
 
     def _chosen(self, optimizer: Optimizer) -> list[nn.Parameter]:
         return self._selection(with_gradient(optimizer))
@@ -235,6 +275,7 @@ class SharpnessAware(Callback):
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, what: str
     ) -> None:
         self.skipped_steps += 1
+        self._deeds.skipped()
         self._skipped = SkippedStep(optimizer, pl_module)
         rank_zero_warn(
             f"SAM: {what} is not finite at step {trainer.global_step} (epoch "

@@ -117,7 +117,11 @@ class SAM(SharpnessAware):
             self._own = OwnGradient(pl_module.parameters())
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen no longer."""
+        """Also listen no longer."""
+        self._stop_listening()
+        super().on_fit_end(trainer, pl_module)
+
+    def _stop_listening(self) -> None:
         if self._own is not None:
             self._own.close()
             self._own = None
@@ -127,7 +131,7 @@ class SAM(SharpnessAware):
     ) -> None:
         """Let go of batches, and of a skipped step that did not come to its end."""
         super().on_exception(trainer, pl_module, exception)
-        self.on_fit_end(trainer, pl_module)
+        self._stop_listening()
         self._forget_window()
 
     # --- one step ---
@@ -190,7 +194,9 @@ class SAM(SharpnessAware):
         stops, loss, rise = mean_over_processes(trainer, [not math.isfinite(second), loss, rise])
         if stops > 0:
             self._skip(trainer, pl_module, optimizer, "the gradient at w + e")
-        elif warning := self._watch.see(self._rho_now, loss, rise):
+            return {"legato/sharpness": rise}
+        self._climbed = True
+        if warning := self._watch.see(self._rho_now, loss, rise):
             rank_zero_warn(warning)
         return {"legato/sharpness": rise}
 

@@ -111,7 +111,8 @@ def check_module(pl_module: LightningModule) -> None:
     if not pl_module.automatic_optimization:
         raise LegatoError(
             f"SAM needs Lightning's automatic optimization, but {name} does it by hand: remove SAM "
-            "from trainer.callbacks or use a training_module with automatic_optimization = True"
+            "from trainer.callbacks or use a training_module with automatic_optimization = True, "
+            "such as nequip.train.EMALightningModule"
         )
     if is_param_in_hook_signature(pl_module.training_step, "dataloader_iter", explicit=True):
         raise LegatoError(
@@ -173,9 +174,11 @@ def check_labels(pl_module: LightningModule, batch: Any) -> None:
     if not isinstance(loss, MetricsManager) or not isinstance(batch, Mapping):
         return
     for term, entry in loss.entries.items():
-        field = getattr(entry.field, "field", None)
+        # what a MappedFieldModifier compares with has another name than what is predicted
+        field = getattr(entry.field, "target_field", getattr(entry.field, "field", None))
         if isinstance(field, str) and field not in batch:
+            nan = " (for frames without: AddNaNStressTransform)" if entry.ignore_nan else ""
             raise LegatoError(
                 f"the training data have no {field!r}, which the loss term {term!r} compares with: "
-                f"add {field!r} to the data or take {term!r} out of training_module.loss"
+                f"add {field!r} to the data{nan} or take {term!r} out of training_module.loss"
             )

@@ -125,6 +125,7 @@ class LookSAM(SAM):
             ]
             gradients, parts = [list(side) for side in zip(*pairs, strict=True)]
             torch._foreach_add_(gradients, parts, alpha=self.alpha * norm)
+            self._deeds.followed()
         return {}
 
 

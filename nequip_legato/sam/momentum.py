@@ -57,10 +57,12 @@ class MomentumSAM(SharpnessAware):
     def __init__(self, **common: Any) -> None:
         super().__init__(**common)
         self._moved: tuple[list[Tensor], list[Tensor]] | None = None
+        self._has_moved = False  # in the accumulation window under way
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse optimizers without momentum."""
         super().on_fit_start(trainer, pl_module)
+        self._has_moved = False
         for optimizer in trainer.optimizers:
             guards.check_momentum(optimizer)
 
@@ -94,6 +96,7 @@ class MomentumSAM(SharpnessAware):
             return
         self._moved = (parameters, copied(parameters))
         torch._foreach_add_(parameters, momenta, alpha=-factor)
+        self._has_moved = True
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Return to w."""
@@ -105,6 +108,14 @@ class MomentumSAM(SharpnessAware):
         """Return to w if there was no backward pass."""
         self._return()
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def _step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, norm: float
+    ) -> dict[str, float]:
+        moved, self._has_moved = self._has_moved, False
+        skipped = self._skips_bad_gradient(trainer, pl_module, optimizer, norm)
+        self._climbed = moved and not skipped
+        return {}
 
     @torch.no_grad()
     def _return(self) -> None:

@@ -14,15 +14,28 @@ from nequip.data.dataset import ASEDataset
 from nequip.utils.dtype import torch_default_dtype
 
 from nequip_legato.deploy.source import one_line
-from nequip_legato.deploy.training_data import folders_of, with_found_paths
+from nequip_legato.deploy.training_data import folders_of, reading_options, with_found_paths
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import replacing
 from nequip_legato.sharpness.model import Trained
 
 __all__ = ["keep_frames", "load_frames"]
 
-_CONVERTED = "stress_as_trained"  # marks frames whose stress is already in nequip's convention
+_KEPT = "as_trained"  # marks frames whose labels are already what the training saw
+_KEPT_EARLIER = "stress_as_trained"
 _STRESS_TRANSFORMS = ("StressSignFlipTransform", "VirialToStressTransform")
+_STRUCTURE = {
+    AtomicDataDict.POSITIONS_KEY,
+    AtomicDataDict.CELL_KEY,
+    AtomicDataDict.PBC_KEY,
+    AtomicDataDict.ATOMIC_NUMBERS_KEY,
+    AtomicDataDict.ATOM_TYPE_KEY,
+    AtomicDataDict.EDGE_INDEX_KEY,
+    AtomicDataDict.EDGE_CELL_SHIFT_KEY,
+    AtomicDataDict.EDGE_TYPE_KEY,
+    AtomicDataDict.BATCH_KEY,
+    AtomicDataDict.NUM_NODES_KEY,
+}
 _REMEDY = "give frames with energies and forces with --frames FILE"
 
 
@@ -82,9 +95,8 @@ def _training_frames(trained: Trained, count: int) -> list[Atoms]:
             f"the training data of {trained.path} cannot be read ({one_line(problem)}); {_REMEDY}"
         ) from problem
     atoms = [a[0] if isinstance(a, list) else a for a in atoms]
-    if any(_is_stress_transform(t) for t in trained.data_config.get("transforms") or []):
-        for frame in atoms:
-            frame.info[_CONVERTED] = True
+    for frame in atoms:
+        frame.info[_KEPT] = True
     return atoms
 
 
@@ -103,28 +115,38 @@ def load_frames(trained: Trained, path: Path) -> list[AtomicDataDict.Type]:
     """Frames of a file, with atom types and edges as the model's training data have them.
 
     Raises:
-        LegatoError: if the file cannot be read, or lacks labels.
+        LegatoError: if the file cannot be read, or lacks what the transforms need.
     """
     if not path.is_file():
         raise LegatoError(f"the file of frames {path} does not exist")
-    transforms = trained.data_config.get("transforms") or []
-    if any(map(_is_stress_transform, transforms)) and all(
-        a.info.get(_CONVERTED) for a in _read(path)
-    ):
-        # Signs would be flipped back otherwise.
+    options = reading_options(trained.data_config)
+    transforms = options.pop("transforms", [])
+    if all(a.info.get(_KEPT) or a.info.get(_KEPT_EARLIER) for a in _read(path)):
+        # Signs would be flipped back otherwise, and labels looked for under their old names.
         transforms = [t for t in transforms if not _is_stress_transform(t)]
+        options = {}
     try:
         with torch_default_dtype(torch.float64), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             data = ASEDataset(
-                file_path=str(path), transforms=[hydra.utils.instantiate(t) for t in transforms]
+                file_path=str(path),
+                transforms=[hydra.utils.instantiate(t) for t in transforms],
+                **options,
             )
             frames = [data[k] for k in range(len(data))]
+    except KeyError as problem:
+        raise LegatoError(
+            f"not all frames in {path} have the label {problem}, which the data's transforms need; "
+            f"{_REMEDY}"
+        ) from problem
     except Exception as problem:  # ASE's readers and transforms raise what they like
         raise LegatoError(f"{path} cannot be read ({one_line(problem)}); {_REMEDY}") from problem
     if not frames:
         raise LegatoError(f"{path} holds no frames; {_REMEDY}")
-    for key, name in ((AtomicDataDict.TOTAL_ENERGY_KEY, "energy"), ("forces", "forces")):
-        if not all(key in frame for frame in frames):
-            raise LegatoError(f"not all frames in {path} have labels: no {name}; {_REMEDY}")
+    bare = sum(_STRUCTURE.issuperset(frame) for frame in frames)
+    if bare:
+        raise LegatoError(
+            f"not all frames in {path} have labels: no energy, forces or others in {bare} of "
+            f"{len(frames)}; {_REMEDY}"
+        )
     return frames

@@ -1,26 +1,33 @@
 """The training loss as a function of the weights: value, gradient, Hessian times vector."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from nequip.data import AtomicDataDict
+from nequip.train.metrics_manager import MetricEntry
 from torch import Tensor
 
 from nequip_legato.errors import LegatoError
+from nequip_legato.sharpness.labels import check_labels, compared, is_mean, label_counts
 from nequip_legato.sharpness.model import Trained
 
 __all__ = ["TOTAL", "TrainingLoss"]
 
 TOTAL = "total"
-_WEIGHTED_SUM = "weighted_sum"
 _BATCH = 4  # frames evaluated at once: bounds the memory
+
+_Group = tuple[AtomicDataDict.Type, dict[str, list[float]]]
 
 
 class TrainingLoss:
     """The loss that a model was trained with, on fixed frames, in float64.
 
-    The parts (energy, forces, stress) carry their coefficients, so they add up to the total. With
-    several frames, mean squares are means over groups of four frames and then over the groups.
+    It is what nequip's loss says of all frames as one batch: a mean runs over all components that
+    have a label, whatever frame they belong to. Means are taken over groups of four frames and
+    weighted by their numbers of labels; other metrics, such as root mean squares, need all frames
+    at once. The parts (energy, forces, stress) carry their coefficients, so they add up to the
+    total.
 
     Args:
         trained: the model and its loss.
@@ -31,48 +38,87 @@ class TrainingLoss:
         twice_differentiable: whether `hessian_times` works, as far as is known.
 
     Raises:
-        LegatoError: if the loss is not one of nequip's weighted sums.
+        LegatoError: if the loss is not one of nequip's weighted sums, or if labels are missing that
+            it needs.
     """
 
     def __init__(self, trained: Trained, frames: Sequence[AtomicDataDict.Type]) -> None:
         self._module = trained.module
         self.twice_differentiable = True
-        groups = [list(frames[k : k + _BATCH]) for k in range(0, len(frames), _BATCH)]
-        self._batches = [AtomicDataDict.batched_from_list(group) for group in groups]
-        self._shares = [len(group) / len(frames) for group in groups]
         self.parameters = [p for p in trained.module.model.parameters() if p.requires_grad]
         entries = getattr(trained.module.loss, "entries", None)
         if not entries or not getattr(trained.module.loss, "do_weighted_sum", False):
             raise LegatoError(f"{trained.path}: its loss is not one of nequip's weighted sums")
-        self._coefficients = {n: e.coeff for n, e in entries.items() if e.coeff is not None}
+        self._entries: dict[str, MetricEntry] = {
+            name: entry for name, entry in entries.items() if entry.coeff is not None
+        }
+        check_labels(frames, self._entries, str(trained.path))
+        self._groups = self._weighted(self._batches(frames, trained.path))
+
+    def _batches(
+        self, frames: Sequence[AtomicDataDict.Type], path: Path
+    ) -> list[AtomicDataDict.Type]:
+        alike: dict[frozenset[str], list[AtomicDataDict.Type]] = {}
+        for frame in frames:  # frames with other fields cannot share a batch
+            alike.setdefault(frozenset(frame), []).append(frame)
+        size = _BATCH
+        if not all(is_mean(self._module.loss[name]) for name in self._entries):
+            size = len(frames)
+            if len(alike) > 1:
+                differ = ", ".join(sorted(frozenset.union(*alike) - frozenset.intersection(*alike)))
+                raise LegatoError(
+                    f"the loss of {path} is no mean over labels, so it needs all frames in one "
+                    f"batch, but not all of them have {differ}; give others with --frames FILE"
+                )
+        return [
+            AtomicDataDict.batched_from_list(own[k : k + size])
+            for own in alike.values()
+            for k in range(0, len(own), size)
+        ]
+
+    def _weighted(self, batches: list[AtomicDataDict.Type]) -> list[_Group]:
+        """Each batch with the weights of its terms, by part, an entry for each type if need be."""
+        n_types = len(getattr(self._module.loss, "type_names", []))
+        counts = [
+            {name: label_counts(entry, target, n_types) for name, entry in self._entries.items()}
+            for target in map(self._target, batches)
+        ]
+        groups = []
+        for batch, own in zip(batches, counts, strict=True):
+            weights = {}
+            for name, entry in self._entries.items():
+                totals = [sum(c) for c in zip(*(count[name] for count in counts), strict=True)]
+                shares = entry.per_type_coeffs or [1.0] * len(totals)
+                whole = sum(s for s, n in zip(shares, totals, strict=True) if n)
+                weights[name] = [
+                    s / whole * n / total if n else 0.0
+                    for s, n, total in zip(shares, own[name], totals, strict=True)
+                ]
+            groups.append((batch, weights))
+        return groups
 
     @property
     def parts(self) -> list[str]:
         """Names of what ``value`` returns: the total first."""
-        return [TOTAL, *self._coefficients]
+        return [TOTAL, *self._entries]
 
     def value(self) -> dict[str, float]:
         """Total and parts at the weights as they are now."""
         sums = dict.fromkeys(self.parts, 0.0)
-        for batch, share in zip(self._batches, self._shares, strict=True):
-            found = self._evaluate(batch)
-            sums[TOTAL] += share * found[_WEIGHTED_SUM].item()
-            for name, coefficient in self._coefficients.items():
-                sums[name] += share * coefficient * found[name].item()
+        for group in self._groups:
+            for name, term in self._terms(group, self._entries).items():
+                sums[name] += term.item()
+        sums[TOTAL] = sum(sums[name] for name in self._entries)
         return sums
 
     def gradient(self, part: str = TOTAL) -> list[Tensor]:
         """Gradient of the total or of one part, a tensor for each parameter."""
         with _training(self._module):
             parts = [
-                torch.autograd.grad(
-                    share * self._one(part, batch),
-                    self.parameters,
-                    materialize_grads=True,
-                )
-                for batch, share in zip(self._batches, self._shares, strict=True)
+                torch.autograd.grad(loss, self.parameters, materialize_grads=True)
+                for loss in self._losses(part)
             ]
-        return [torch.stack(own).sum(0) for own in zip(*parts, strict=True)]
+        return self._summed(parts)
 
     def hessian_times(self, vector: Sequence[Tensor], part: str = TOTAL) -> list[Tensor]:
         """Hessian of the total or of one part times a vector, exactly, by differentiating twice.
@@ -82,26 +128,54 @@ class TrainingLoss:
         """
         with _training(self._module):
             parts = []
-            for batch, share in zip(self._batches, self._shares, strict=True):
-                loss = share * self._one(part, batch)
+            for loss in self._losses(part):
                 gradient = torch.autograd.grad(
                     loss, self.parameters, create_graph=True, materialize_grads=True
                 )
                 product = sum((g * v).sum() for g, v in zip(gradient, vector, strict=True))
                 parts.append(torch.autograd.grad(product, self.parameters, materialize_grads=True))
+        return self._summed(parts)
+
+    def _summed(self, parts: list[Sequence[Tensor]]) -> list[Tensor]:
+        if not parts:
+            return [torch.zeros_like(p) for p in self.parameters]
         return [torch.stack(own).sum(0) for own in zip(*parts, strict=True)]
 
-    def _one(self, part: str, batch: AtomicDataDict.Type) -> Tensor:
-        found = self._evaluate(batch)
-        return found[_WEIGHTED_SUM] if part == TOTAL else self._coefficients[part] * found[part]
+    def _losses(self, part: str) -> Iterator[Tensor]:
+        """The share of each group in the total or in one part, where it has any."""
+        wanted = self._entries if part == TOTAL else [part]
+        for group in self._groups:
+            terms = self._terms(group, wanted)
+            if terms:
+                yield sum(terms.values())
 
-    def _evaluate(self, batch: AtomicDataDict.Type) -> dict[str, Tensor]:
-        module = self._module
-        target = module.process_target(batch, 0, 0)
-        output = module(batch)
-        found = module.loss(output, target)
-        module.loss.reset()  # its averages over batches would keep what we computed
-        return found
+    def _terms(self, group: _Group, names: Sequence[str]) -> dict[str, Tensor]:
+        """Shares of a group in the parts, with coefficients, without those that it has no part in.
+
+        Left out, not zero: the mean over no labels is not a number, nor are its derivatives.
+        """
+        batch, weights = group
+        wanted = [name for name in names if any(weights[name])]
+        if not wanted:
+            return {}
+        target = self._target(batch)
+        output = self._module(batch)
+        terms = {}
+        for name in wanted:
+            entry = self._entries[name]
+            metrics = self._module.loss[name]
+            metrics = list(metrics) if entry.per_type else [metrics]
+            term = 0.0
+            for k, weight in enumerate(weights[name]):
+                if weight:
+                    found = metrics[k](*compared(entry, output, target, k))
+                    term = term + weight * found
+            terms[name] = entry.coeff * term
+        self._module.loss.reset()  # its averages over batches would keep what we computed
+        return terms
+
+    def _target(self, batch: AtomicDataDict.Type) -> AtomicDataDict.Type:
+        return self._module.process_target(batch, 0, 0)
 
 
 class _training:  # noqa: N801  a context like torch.no_grad

@@ -12,6 +12,10 @@ from nequip_legato.sharpness.settings import Settings
 __all__ = ["Store", "key_of"]
 
 
+# Changed when the same settings give other numbers than before: old units are then left alone.
+_DEFINITION = b"means over labels"
+
+
 def key_of(model: Path, frames: Path, weights: str, settings: Settings) -> str:
     """What decides the numbers of all units: model, frames, weights, and settings.
 
@@ -20,7 +24,7 @@ def key_of(model: Path, frames: Path, weights: str, settings: Settings) -> str:
     chosen = asdict(settings)
     for name in ("measures", "samples", "trace_samples", "rho"):
         del chosen[name]
-    parts = [model.read_bytes(), frames.read_bytes(), weights.encode()]
+    parts = [_DEFINITION, model.read_bytes(), frames.read_bytes(), weights.encode()]
     parts.append(json.dumps(chosen, sort_keys=True).encode())
     return hashlib.sha256(b"".join(hashlib.sha256(p).digest() for p in parts)).hexdigest()[:16]
 

@@ -1,0 +1,93 @@
+"""What training really did, for checkpoints to remember."""
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["Deeds"]
+
+
+class Deeds:
+    """Counts of steps, by parts of the training that had the same method and settings.
+
+    A training that was resumed with other settings has several parts. Each is a dictionary:
+    ``method`` (None for training without such a callback), ``settings`` (those that differ from the
+    defaults, and rho), ``first_step``, ``steps``, ``climbed``, ``skipped``, ``followed`` (LookSAM's
+    steps along the component it kept), ``first_climb`` (a step, or None), ``rho`` (smallest and
+    largest that was climbed with, or None). Steps are those of the optimizer, from 0. ``climbed``
+    is None where a checkpoint of an earlier version did not count.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[dict[str, Any]] = []
+
+    @classmethod
+    def of_checkpoint(cls, saved: Mapping[str, Any] | None, *, steps: int) -> "Deeds":
+        """Go on from what a checkpoint says.
+
+        Args:
+            saved: the callback's entry; None without.
+            steps: ``global_step`` of the checkpoint.
+        """
+        deeds = cls()
+        if saved is not None and "parts" in saved:
+            deeds.parts = [dict(part) for part in saved["parts"]]
+        elif steps:
+            if saved is None:
+                part = _part(None, {}, 0)
+            else:
+                part = _part(saved.get("method", "SAM"), {"rho": saved.get("rho")}, 0)
+                part["climbed"] = None
+            deeds.parts = [part | {"steps": steps}]
+        return deeds
+
+    def begin(self, method: str, settings: dict[str, Any], *, step: int) -> None:
+        """Count steps of this method from now on."""
+        last = self.parts[-1] if self.parts else None
+        same = last is not None and (last["method"], last["settings"]) == (method, settings)
+        if not same or last["climbed"] is None:
+            self.parts.append(_part(method, settings, step))
+
+    def reached(self, step: int) -> None:
+        """So many steps have been made in all."""
+        if self.parts:
+            self.parts[-1]["steps"] = step - self.parts[-1]["first_step"]
+
+    def climbed(self, step: int, rho: float) -> None:
+        """A step, the one after ``step`` others, has taken its gradient at moved weights."""
+        part = self.parts[-1]
+        part["climbed"] += 1
+        if part["first_climb"] is None:
+            part["first_climb"] = step
+        low, high = part["rho"] or (rho, rho)
+        part["rho"] = [min(low, rho), max(high, rho)]
+
+    def skipped(self) -> None:
+        """A step was left out."""
+        self.parts[-1]["skipped"] += 1
+
+    def followed(self) -> None:
+        """A step has used the component that an earlier climb left."""
+        self.parts[-1]["followed"] += 1
+
+    def total(self, name: str) -> int:
+        """Sum of ``steps``, ``climbed``, ``skipped`` or ``followed`` over all parts."""
+        return sum(part[name] or 0 for part in self.parts)
+
+    @property
+    def first_climb(self) -> int | None:
+        """Number of steps before the first that climbed; None if none is known."""
+        return next((p["first_climb"] for p in self.parts if p["first_climb"] is not None), None)
+
+
+def _part(method: str | None, settings: dict[str, Any], step: int) -> dict[str, Any]:
+    return {
+        "method": method,
+        "settings": settings,
+        "first_step": step,
+        "steps": 0,
+        "climbed": 0,
+        "skipped": 0,
+        "followed": 0,
+        "first_climb": None,
+        "rho": None,
+    }
