@@ -6,7 +6,7 @@ import numpy as np
 
 __all__ = ["BLOCKS", "Mean", "block_edges", "block_means", "mean_of"]
 
-BLOCKS = 16  # of a run
+BLOCKS = 10  # of a run
 
 
 @dataclass(frozen=True)
