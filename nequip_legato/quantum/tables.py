@@ -20,6 +20,7 @@ from nequip_legato.quantum.thermodynamics import (
 
 __all__ = ["Table", "all_tables", "enough_beads"]
 
+_COARSE = 200.0  # 1/cm: of a spectrum with lines as broad as this no position is told
 _TOLERANCE = 0.01  # of the kinetic energy: beads are enough where it changes by less
 _GEOMETRY_UNITS = {"bond": ("bond length", "Angstrom"), "angle": ("angle", "degrees")}
 
@@ -188,7 +189,12 @@ def _geometry(cells: Sequence[Cell]) -> Table:
 def _stretch(cell: Cell, name: str, options: Options) -> Mean | None:
     low = options.stretch_above * np.sqrt(MASSES["H"] / cell.masses[name])
     spectrum = cell.spectra.get(name)
-    if spectrum is None or spectrum.wavenumbers[-1] <= low or cell.masses[name] > 4.0:
+    if (
+        spectrum is None
+        or spectrum.resolution > _COARSE
+        or spectrum.wavenumbers[-1] <= low
+        or cell.masses[name] > 4.0
+    ):
         return None
     value, error = mean_of(peak_position(spectrum, low))
     return Mean(float(value), float(error))

@@ -10,10 +10,8 @@ from ase import Atoms
 from test_quantum_input import PROGRAM, write
 
 from nequip_legato.quantum import harmonic
-from nequip_legato.quantum.frames import Frames
 from nequip_legato.quantum.report import report
-from nequip_legato.quantum.units import LIGHT, MASS
-from nequip_legato.stability.execute import started_by
+from nequip_legato.quantum.units import MASS
 
 SPRING = 20.0
 
@@ -48,7 +46,7 @@ def test_kinetic_energies_and_radii_of_springs(tmp_path):
         tmp_path,
         8,
         methods=["classical", "pimd"],
-        beads=[1, 2, 4],
+        beads=[1, 2],
         temperatures=[150.0, 500.0],
         isotopes=[{"name": "half", "masses": {"H": {"H": 0.5, "D": 0.5}}}],
         timestep=0.5,
@@ -60,7 +58,7 @@ def test_kinetic_energies_and_radii_of_springs(tmp_path):
     )
     run(path)
     cells = report(path.with_suffix("")).cells
-    assert len(cells) == 8
+    assert len(cells) == 6
     for cell in cells:
         key = cell.key
         for name in ("H", "D", "N"):
@@ -82,64 +80,3 @@ def test_kinetic_energies_and_radii_of_springs(tmp_path):
         kinetic, potential = cell.kinetic, cell.potential
         gap = abs(potential.value - kinetic.value)
         assert gap < 5 * np.hypot(potential.error, kinetic.error) + 0.01 * kinetic.value, key
-
-
-@pytest.mark.slow
-def test_spectra_of_springs_peak_at_their_frequencies(tmp_path):
-    """To the resolution, H and N."""
-    path = campaign(
-        tmp_path,
-        2,
-        timestep=0.25,
-        steps=40_000,
-        equilibration_steps=2_000,
-        damping=1000.0,
-        sample_every=100,
-        velocity_every=4,
-    )
-    run(path)
-    (cell,) = report(path.with_suffix("")).cells
-    assert set(cell.spectra) == {"H", "N"}
-    for name, spectrum in cell.spectra.items():
-        exact = frequency(cell.masses[name]) / (2 * np.pi * LIGHT)
-        density = spectrum.density.mean(axis=0)
-        assert abs(spectrum.wavenumbers[density.argmax()] - exact) < spectrum.resolution
-        step = spectrum.wavenumbers[1]
-        near = np.abs(spectrum.wavenumbers - exact) < 3 * spectrum.resolution
-        assert density[near].sum() * step > 0.9
-
-
-def test_a_killed_run_goes_on(tmp_path):
-    """From its restart file, with every frame there once."""
-    script = tmp_path / "counted.sh"
-    command = " ".join(started_by([], 1)[:1])
-    killed = tmp_path / "killed"
-    script.write_text(
-        f'#!/bin/bash\nif [ ! -e {killed} ]; then\n  touch {killed}\n  {command} "$@" &\n'
-        "  while ! ls restart.60.* >/dev/null 2>&1; do sleep 0.05; done\n"
-        "  kill -9 $!; wait; kill -9 $$\nfi\n"
-        f'exec {command} "$@"\n'
-    )
-    script.chmod(0o755)
-    path = campaign(
-        tmp_path,
-        2,
-        launcher=str(script),
-        steps=40_000,
-        equilibration_steps=20,
-        restart_every=20,
-        sample_every=5,
-        criteria={"every": 1},
-    )
-    first = subprocess.run(
-        [PROGRAM, "quantum", "run", path], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert first.returncode == 1
-    assert "killed from outside" in first.stderr
-    run(path)
-    (folder,) = path.with_suffix("").glob("runs/*/*/*")
-    assert "read_restart" in (folder / "log.lammps").read_text()
-    done = report(path.with_suffix(""))
-    assert done.cells[0].failed == 0
-    frames = Frames(folder / "bead1" / "frames.bin")
-    assert (frames.first, frames.every, frames.count) == (20, 5, 8001)
