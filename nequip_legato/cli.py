@@ -17,6 +17,7 @@ from nequip_legato import __version__
 from nequip_legato.cli_fence import add_fence_options, fence_settings
 from nequip_legato.cli_migrate import add_migrate
 from nequip_legato.cli_plot import add_plot
+from nequip_legato.cli_quantum import add_quantum
 from nequip_legato.cli_sharpness import add_sharpness
 from nequip_legato.cli_stability import add_stability
 from nequip_legato.errors import LegatoError
@@ -95,7 +96,7 @@ def deploy_main(arguments: Sequence[str] | None = None) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """``nequip-legato plugin|stability|sharpness|plot|migrate ...``; returns the exit status."""
+    """``nequip-legato COMMAND ...``; returns the exit status."""
     parser = _parser("nequip-legato", "Sharpness-aware Allegro models for nequip and LAMMPS.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     plugin = commands.add_parser("plugin", help="the LAMMPS plugin with pair_style allegro_legato")
@@ -108,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action = actions.add_parser(name, help=text, description=text.capitalize() + ".")
         action.set_defaults(run=run)
     add_stability(commands)
+    add_quantum(commands)
     add_sharpness(commands)
     add_plot(commands)
     add_migrate(commands)

@@ -162,7 +162,7 @@ class AOTInductorModel : public Model {
   {
     const StreamScope stream(device_);
     with_failures(device_, [&] {
-      const auto outputs = forward(energy_ ? *energy_ : *whole_, viewed(block, device_));
+      const auto outputs = forward(energy_.runner ? energy_ : whole_, viewed(block, device_));
       keep_energy(outputs.at(0), block, result);
     });
   }

@@ -10,19 +10,36 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from os import sched_getaffinity
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.stability.execute import KilledError, Processes, equilibrate, execute
-from nequip_legato.stability.plan import Plan, PlannedRun, Start, check_fingerprints, make_plan
+from nequip_legato.stability.plan import Start, check_fingerprints, make_plan
 from nequip_legato.stability.records import Record, read_record, read_records
 from nequip_legato.stability.settings import Settings, load_settings
 
-__all__ = ["Status", "run_campaign"]
+__all__ = ["Kind", "Status", "run_campaign", "run_plan", "workers_of"]
 
 _POLL = 1.0  # seconds between looks at what other processes are doing
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a campaign does with its runs.
+
+    Attributes:
+        record: class of its records.
+        execute: (plan, run, processes) -> record; does the run or the rest of it.
+        start: (plan, run, processes) -> nothing; makes what ``run.start`` stands for. None for
+            runs that start from nothing that has to be made.
+    """
+
+    record: type[Record]
+    execute: Callable[[Any, Any, Processes], Record]
+    start: Callable[[Any, Start, Processes], None] | None = None
 
 
 @dataclass
@@ -35,7 +52,7 @@ class Status:
         running: names of what this process is doing.
         interrupted: names of runs whose LAMMPS was killed; calling again goes on with them.
         workers: runs at the same time.
-        remaining: number of atoms -> number of runs that nobody or another process has in hand.
+        remaining: size -> number of runs that nobody or another process has in hand.
     """
 
     total: int
@@ -62,10 +79,10 @@ class Status:
             return None
         walls: dict[int, list[float]] = {}
         for record in self.records:
-            walls.setdefault(record.atoms, []).append(record.wall)
+            walls.setdefault(record.size, []).append(record.wall)
         overall = sum(r.wall for r in self.records) / len(self.records)
-        mean = {atoms: sum(w) / len(w) for atoms, w in walls.items()}
-        left = sum(n * mean.get(atoms, overall) for atoms, n in self.remaining.items())
+        mean = {size: sum(w) / len(w) for size, w in walls.items()}
+        left = sum(n * mean.get(size, overall) for size, n in self.remaining.items())
         return left / self.workers
 
 
@@ -103,10 +120,32 @@ def run_campaign(
     plan = make_plan(settings)
     if part is not None:
         plan = plan.part(*part)
-    work = _Work(plan, _workers(settings, workers), watch, report)
+    number = workers_of(settings.workers if workers is None else workers, plan.cores)
+    return run_plan(plan, _STABILITY, workers=number, watch=watch, report=report)
+
+
+def run_plan(
+    plan: Any,
+    kind: Kind,
+    *,
+    workers: int,
+    watch: Callable[[Status], None] = lambda status: None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Status:
+    """Do what is left of a plan, of whatever kind; see `run_campaign`.
+
+    Args:
+        plan: has ``folder``, ``settings`` (a dataclass), and ``runs`` with ``name``, ``folder``,
+            ``result``, ``fingerprint``, ``size``, and ``start`` where the kind has one.
+        kind: what is done with a run.
+        workers: runs at the same time.
+        watch: called whenever something has changed.
+        report: called with lines of news.
+    """
+    work = _Work(plan, kind, workers, watch, report)
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(settings), indent=1) + "\n"
+        text = json.dumps(asdict(plan.settings), indent=1) + "\n"
         write_atomically(plan.folder / "settings.json", text)
     except OSError as problem:
         raise LegatoError(
@@ -125,11 +164,11 @@ def run_campaign(
     return work.status
 
 
-def _workers(settings: Settings, asked: int | None) -> int:
-    chosen = settings.workers if asked is None else asked
-    if chosen < 0:
+def workers_of(asked: int, cores: int) -> int:
+    """How many runs at the same time, of so many cores each."""
+    if asked < 0:
         raise LegatoError("workers must not be negative; 0 takes as many as the cores allow")
-    return chosen or max(1, len(sched_getaffinity(0)) // (settings.ranks * settings.threads))
+    return asked or max(1, len(sched_getaffinity(0)) // cores)
 
 
 @contextmanager
@@ -160,19 +199,21 @@ class _Work:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Any,
+        kind: Kind,
         workers: int,
         watch: Callable[[Status], None],
         report: Callable[[str], None],
     ) -> None:
         self.plan = plan
+        self.kind = kind
         self.processes = Processes()
         self.error: LegatoError | None = None
         self._watch = watch
         self._report = report
         self._lock = threading.RLock()
         planned = {run.name for run in plan.runs}
-        there = read_records(plan.folder) if plan.folder.is_dir() else []
+        there = read_records(plan.folder, kind.record) if plan.folder.is_dir() else []
         known = {record.run: record for record in there if record.run in planned}
         check_fingerprints(known, plan.runs)
         self.status = Status(len(plan.runs), workers, records=list(known.values()))
@@ -198,7 +239,7 @@ class _Work:
         """Do one piece of work; whether to come again."""
         blocked = False
         for run in self._candidates():
-            ready = self._prepare(run.start)
+            ready = self.kind.start is None or self._prepare(run.start)
             if not ready:
                 blocked = True  # somebody is at it
                 continue
@@ -213,7 +254,7 @@ class _Work:
             return True
         return False
 
-    def _candidates(self) -> list[PlannedRun]:
+    def _candidates(self) -> list[Any]:
         with self._lock:
             return list(self._pending.values())
 
@@ -245,7 +286,7 @@ class _Work:
 
     def _equilibrate(self, start: Start) -> None:
         try:
-            equilibrate(self.plan, start, self.processes)
+            self.kind.start(self.plan, start, self.processes)  # type: ignore[misc]
         except KilledError:
             if self.processes.stopped:
                 raise
@@ -253,16 +294,16 @@ class _Work:
                 f"the equilibration in {start.folder} was killed; run the campaign again"
             ) from None
 
-    def _do(self, run: PlannedRun) -> None:
+    def _do(self, run: Any) -> None:
         with self._lock:
             if self._pending.pop(run.name, None) is None:
                 return
         if run.result.is_file():  # another process has done it since we looked
-            record = read_record(run.result)
+            record = read_record(run.result, self.kind.record)
         else:
             try:
                 with self._shown(run.name):
-                    record = execute(self.plan, run, self.processes)
+                    record = self.kind.execute(self.plan, run, self.processes)
             except KilledError:
                 with self._lock:
                     self.status.interrupted.append(run.name)
@@ -288,7 +329,7 @@ class _Work:
     def _count_remaining(self) -> None:
         counts: dict[int, int] = {}
         for run in self._pending.values():
-            counts[run.start.atoms] = counts.get(run.start.atoms, 0) + 1
+            counts[run.size] = counts.get(run.size, 0) + 1
         self.status.remaining = counts
 
 
@@ -312,3 +353,6 @@ def _is_made(start: Start) -> bool:
             "asks for now; give the campaign another output, or remove that folder"
         )
     return True
+
+
+_STABILITY = Kind(Record, execute, equilibrate)

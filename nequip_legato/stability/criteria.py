@@ -22,9 +22,14 @@ TEMPERATURE_LOW = "temperature_low"
 _FORCE_FACTOR = 5.0
 _PREFIX = "stop_"
 _HALT = re.compile(
-    rf"^Fix halt condition for fix-id {_PREFIX}(\w+) met on step (\d+) with value (\S+)",
+    rf"^(?:ERROR: )?Fix halt condition for fix-id {_PREFIX}(\w+) "
+    r"met on step (\d+) with value (\S+)",
     re.MULTILINE,
 )
+_PAIRS = {
+    True: ["compute pairs all pair allegro_legato", "variable ratio equal c_pairs[1]"],
+    False: ["variable ratio equal 0.0"],
+}
 # Errors of LAMMPS that are the death of the simulation and not a mistake in its input.
 _DEATHS = (
     (re.compile(r"^ERROR.*Lost atoms", re.MULTILINE), LOST_ATOMS),
@@ -78,7 +83,16 @@ def thresholds(settings: Settings, *, largest_force: float) -> dict[str, float]:
     return found
 
 
-def commands(settings: Settings, *, largest_force: float, temperature: bool = True) -> str:
+def commands(
+    settings: Settings,
+    *,
+    largest_force: float,
+    temperature: bool = True,
+    beads: int = 1,
+    hard: bool = False,
+    force: str = "fx fy fz",
+    pair: bool = True,
+) -> str:
     """LAMMPS commands that define what is measured, and stop the run when a criterion fires.
 
     The variables ``temp``, ``pe``, ``force``, ``ratio`` are for the trace too. Where several
@@ -89,13 +103,20 @@ def commands(settings: Settings, *, largest_force: float, temperature: bool = Tr
         settings: the campaign's.
         largest_force: threshold in eV/Angstrom; 0 for none.
         temperature: whether to watch the temperature (not while a thermostat is still at work).
+        beads: of a ring polymer, each of which is a partition. It is as many times as hot as the
+            particles that it stands for, which ``temp`` takes into account.
+        hard: whether a criterion ends LAMMPS as an error does. With several partitions it must:
+            the others would wait for the one that has stopped.
+        force: the components of the forces of the model on an atom.
+        pair: whether the potential is a deployed model, which knows the closest pair.
     """
     c = settings.criteria
+    components = "+".join(f"{component}^2" for component in force.split())
     limits = thresholds(settings, largest_force=largest_force)
     lines = [
-        "variable temp equal temp",
+        f"variable temp equal temp/{beads}" if beads > 1 else "variable temp equal temp",
         "variable pe equal pe",
-        "variable force_norm atom sqrt(fx^2+fy^2+fz^2)",
+        f"variable force_norm atom sqrt({components})",
         "compute largest all reduce max v_force_norm",
         "variable force equal c_largest",
         # The maximum passes over NaN, the sum keeps it.
@@ -105,30 +126,33 @@ def commands(settings: Settings, *, largest_force: float, temperature: bool = Tr
         "variable finite equal (abs(c_thermo_pe)<1.0e300)&&(c_thermo_temp<1.0e300)&&"
         "(c_total<1.0e300)",
         "variable lost equal $(count(all))-count(all)",
-        "compute pairs all pair allegro_legato",
-        "variable ratio equal c_pairs[1]",
-        _halt(LOST_ATOMS, c.every, "v_lost > 0"),
-        _halt(NOT_FINITE, c.every, "v_finite < 0.5"),
+        *_PAIRS[pair],
+        _halt(LOST_ATOMS, c.every, "v_lost > 0", hard=hard),
+        _halt(NOT_FINITE, c.every, "v_finite < 0.5", hard=hard),
     ]
     if temperature and TEMPERATURE_HIGH in limits:
-        lines.append(_halt(TEMPERATURE_HIGH, c.every, f"v_temp > {limits[TEMPERATURE_HIGH]!r}"))
+        condition = f"v_temp > {limits[TEMPERATURE_HIGH]!r}"
+        lines.append(_halt(TEMPERATURE_HIGH, c.every, condition, hard=hard))
     if temperature and TEMPERATURE_LOW in limits:
-        lines.append(_halt(TEMPERATURE_LOW, c.every, f"v_temp < {limits[TEMPERATURE_LOW]!r}"))
+        condition = f"v_temp < {limits[TEMPERATURE_LOW]!r}"
+        lines.append(_halt(TEMPERATURE_LOW, c.every, condition, hard=hard))
     if LARGEST_FORCE in limits:
-        lines.append(_halt(LARGEST_FORCE, c.every, f"v_force > {limits[LARGEST_FORCE]!r}"))
-    if CLOSEST_RATIO in limits:
+        condition = f"v_force > {limits[LARGEST_FORCE]!r}"
+        lines.append(_halt(LARGEST_FORCE, c.every, condition, hard=hard))
+    if pair and CLOSEST_RATIO in limits:
         condition = f"v_ratio < {limits[CLOSEST_RATIO]!r}"
-        lines.append(_halt(CLOSEST_RATIO, c.contacts_every, condition))
+        lines.append(_halt(CLOSEST_RATIO, c.contacts_every, condition, hard=hard))
     for number, bond in enumerate(c.bonds, 1):
-        lines += _bond_commands(number, bond, settings)
+        lines += _bond_commands(number, bond, settings, hard=hard)
     return "\n".join(lines)
 
 
-def _halt(name: str, every: int, condition: str) -> str:
-    return f"fix {_PREFIX}{name} all halt {every} {condition} error soft message yes"
+def _halt(name: str, every: int, condition: str, *, hard: bool) -> str:
+    kind = "hard" if hard else "soft"
+    return f"fix {_PREFIX}{name} all halt {every} {condition} error {kind} message yes"
 
 
-def _bond_commands(number: int, bond: Bonds, settings: Settings) -> list[str]:
+def _bond_commands(number: int, bond: Bonds, settings: Settings, *, hard: bool) -> list[str]:
     def types(name: str) -> str:
         return " ".join(str(n) for n, t in enumerate(settings.types, 1) if t == name)
 
@@ -147,7 +171,7 @@ def _bond_commands(number: int, bond: Bonds, settings: Settings) -> list[str]:
         f"variable {tag}_wrong atom {wrong}",
         f"compute {tag} {tag} reduce sum v_{tag}_wrong",
         f"variable {tag} equal c_{tag}",
-        _halt(f"{BONDS}{number}", settings.criteria.contacts_every, f"v_{tag} > 0"),
+        _halt(f"{BONDS}{number}", settings.criteria.contacts_every, f"v_{tag} > 0", hard=hard),
     ]
 
 
@@ -166,6 +190,9 @@ def first_firing(log: str, limits: dict[str, float]) -> Firing | None:
 
 def failure_of_error(text: str) -> Firing | None:
     """What an ERROR of LAMMPS means for the run; None if it is no failure of the model."""
+    halted = first_firing(text, {})
+    if halted is not None:
+        return halted
     for pattern, criterion in _DEATHS:
         if pattern.search(text):
             return Firing(criterion, None, None, None)

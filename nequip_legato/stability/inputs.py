@@ -16,7 +16,9 @@ __all__ = [
     "TRACE_PART",
     "equilibration_input",
     "linked_model",
+    "pair_commands",
     "run_input",
+    "trace_commands",
 ]
 
 DONE = "legato: the run has ended"
@@ -55,7 +57,7 @@ def equilibration_input(settings: Settings, *, data: str, output: str, model: st
 units metal
 atom_style atomic
 read_data {data}
-{_pair(settings, model)}
+{pair_commands(settings, model)}
 velocity all create {temperature!r} {e.seed} mom yes rot no dist gaussian
 timestep {e.timestep / 1000!r}
 fix thermostat all langevin {temperature!r} {temperature!r} {e.damping / 1000!r} {e.seed}
@@ -106,7 +108,7 @@ def run_input(
 units metal
 atom_style atomic
 {start}
-{_pair(settings, model)}
+{pair_commands(settings, model)}
 {velocity}
 timestep {settings.timestep / 1000!r}
 {_ensemble(settings, ensemble, velocity_seed, resume=resume)}
@@ -117,8 +119,7 @@ thermo_style custom step temp pe etotal press v_force v_ratio
 thermo {settings.trace_every}
 # a warning, since fix halt ends the run in order, with a dump of the state
 thermo_modify lost warn flush yes
-{_TRACE}
-fix trace all print {settings.trace_every} "{_ROW}" file {TRACE_PART} screen no title "{_HEADER}"
+{trace_commands(settings.trace_every, TRACE_PART)}
 dump last all custom {_snapshot_every(settings)} {SNAPSHOTS} {_DUMP}
 dump_modify last sort id maxfiles 2 format float "%.10g"
 
@@ -143,7 +144,19 @@ def linked_model(model: str, folder: Path) -> str:
     return link.name
 
 
-def _pair(settings: Settings, model: str) -> str:
+def trace_commands(every: int, file: str) -> str:
+    """LAMMPS commands that write a trace, after those of `criteria.commands`.
+
+    Args:
+        every: steps between rows.
+        file: where to.
+    """
+    row = f'fix trace all print {every} "{_ROW}" file {file} screen no title "{_HEADER}"'
+    return f"{_TRACE}\n{row}"
+
+
+def pair_commands(settings: Settings, model: str) -> str:
+    """LAMMPS commands for a deployed model, by its name in the folder of the run."""
     return f"""pair_style allegro_legato threads {settings.threads}
 pair_coeff * * {model} {" ".join(f'"{name}"' for name in settings.types)}
 neighbor 1.0 bin

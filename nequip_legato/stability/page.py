@@ -11,7 +11,7 @@ from nequip_legato.stability import tables
 from nequip_legato.stability.analysis import Analysis
 from nequip_legato.stability.comparison import Comparison
 
-__all__ = ["render"]
+__all__ = ["render", "template"]
 
 
 def render(
@@ -29,16 +29,8 @@ def render(
         sources: what was read.
         draws: bootstrap samples.
     """
-    loader = jinja2.PackageLoader("nequip_legato.stability", "templates")
-    environment = jinja2.Environment(
-        loader=loader,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     records = [record for analysis in analyses for record in analysis.records]
-    return environment.get_template("report.html").render(
+    return template("nequip_legato.stability", "report.html").render(
         analyses=[_shown(a, i) for a, i in zip(analyses, images, strict=True)],
         total=len(records),
         failed=sum(record.failed for record in records),
@@ -46,6 +38,18 @@ def render(
         draws=draws,
         version=__version__,
     )
+
+
+def template(package: str, name: str) -> jinja2.Template:
+    """A template of a package."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(package, "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name)
 
 
 def _shown(analysis: Analysis, images: dict[str, str]) -> dict[str, Any]:

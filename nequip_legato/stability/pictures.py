@@ -4,11 +4,13 @@ import base64
 import io
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from nequip_legato.files import replacing
 from nequip_legato.stability import plots, trace_plot
 from nequip_legato.stability.analysis import Analysis
 
-__all__ = ["save_all"]
+__all__ = ["save", "save_all"]
 
 
 def save_all(
@@ -39,9 +41,14 @@ def save_all(
             # What an earlier report left there no longer holds.
             path.unlink(missing_ok=True)
             continue
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-        with replacing(path) as hidden:
-            hidden.write_bytes(buffer.getvalue())
-        urls[name] = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+        urls[name] = save(figure, path)
     return urls
+
+
+def save(figure: Figure, path: Path) -> str:
+    """Write a picture, and give it as a data URL."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
+    with replacing(path) as hidden:
+        hidden.write_bytes(buffer.getvalue())
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from ase import Atoms
 
@@ -17,7 +18,15 @@ from nequip_legato.stability.records import RECORD_NAME, Record
 from nequip_legato.stability.settings import Model, Settings, Size
 from nequip_legato.stability.structures import read_start
 
-__all__ = ["Plan", "PlannedRun", "Start", "make_plan"]
+__all__ = [
+    "Plan",
+    "PlannedRun",
+    "Start",
+    "check_fingerprints",
+    "check_model",
+    "fingerprint_of",
+    "make_plan",
+]
 
 _MOST_ATOMS = 2**31 - 1
 
@@ -79,6 +88,11 @@ class PlannedRun:
         return "/".join(self.folder.parts[-3:])
 
     @property
+    def size(self) -> int:
+        """What a step's cost grows with."""
+        return self.start.atoms
+
+    @property
     def result(self) -> Path:
         """Exists when the run has failed or reached its limit."""
         return self.folder / RECORD_NAME
@@ -99,6 +113,11 @@ class Plan:
     runs: list[PlannedRun]
 
     @property
+    def cores(self) -> int:
+        """What one run takes."""
+        return self.settings.ranks * self.settings.threads
+
+    @property
     def folder(self) -> Path:
         """Where the results lie."""
         return Path(self.settings.output)
@@ -112,7 +131,7 @@ class Plan:
         """Every ``parts``-th run, beginning with the ``number``-th (from 1)."""
         if not 1 <= number <= parts:
             raise LegatoError(f"part {number} of {parts} does not exist; count from 1")
-        return Plan(self.settings, self.starts, self.runs[number - 1 :: parts])
+        return replace(self, runs=self.runs[number - 1 :: parts])
 
 
 def make_plan(settings: Settings) -> Plan:
@@ -129,11 +148,11 @@ def make_plan(settings: Settings) -> Plan:
             digests[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         return digests[path]
 
-    forces = {m.name: _check_model(m.file, settings, f"models: {m.name}") for m in settings.models}
+    forces = {m.name: check_model(m.file, settings, f"models: {m.name}") for m in settings.models}
     e = settings.equilibration
     if e.steps:
-        _check_model(e.model, settings, "equilibration: model")
-    structure = _hash(
+        check_model(e.model, settings, "equilibration: model")
+    structure = fingerprint_of(
         positions=start_atoms.positions.tolist(),
         cell=start_atoms.cell.tolist(),
         types=start_atoms.arrays["type"].tolist(),
@@ -152,10 +171,10 @@ def make_plan(settings: Settings) -> Plan:
                 "more than LAMMPS holds"
             )
         name = f"{copies * len(start_atoms)}-{'x'.join(map(str, size.replicate))}"
-        print_of = _hash(structure=structure, replicate=size.replicate)
+        print_of = fingerprint_of(structure=structure, replicate=size.replicate)
         starts.append(Start(size, copies * len(start_atoms), folder / "starts" / name, print_of))
     starts.sort(key=lambda s: s.atoms)
-    protocol = _hash(
+    protocol = fingerprint_of(
         timestep=settings.timestep,
         damping=settings.damping,
         criteria=asdict(settings.criteria),
@@ -165,7 +184,7 @@ def make_plan(settings: Settings) -> Plan:
         for number in range(start.size.velocity_seeds or settings.velocity_seeds):
             seed = settings.first_velocity_seed + number
             steps = start.size.steps or settings.steps
-            fingerprint = _hash(
+            fingerprint = fingerprint_of(
                 protocol=protocol,
                 start=start.fingerprint,
                 model=digest(model.file),
@@ -180,7 +199,12 @@ def make_plan(settings: Settings) -> Plan:
     return Plan(settings, starts, runs)
 
 
-def _check_model(path: str, settings: Settings, what: str) -> float:
+def check_model(path: str, settings: Any, what: str) -> float:
+    """Refuse a model that does not fit ``types`` and ``criteria`` of the settings.
+
+    Returns:
+        The threshold of the largest force in eV/Angstrom; 0 for none.
+    """
     found = info(Path(path))
     if not found.usable:
         raise LegatoError(f"{what}: pair_style allegro_legato cannot run {path}; {found.remark}")
@@ -201,12 +225,13 @@ def _check_model(path: str, settings: Settings, what: str) -> float:
     return criteria.resolved_largest_force(settings.criteria, known)
 
 
-def _hash(**content: object) -> str:
+def fingerprint_of(**content: object) -> str:
+    """A short text that differs where the content, which JSON can hold, does."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def check_fingerprints(records: Mapping[str, Record], runs: list[PlannedRun]) -> None:
+def check_fingerprints(records: Mapping[str, Record], runs: Sequence[Any]) -> None:
     """Refuse results that were made with other settings.
 
     Raises:

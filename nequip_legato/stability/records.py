@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
@@ -77,6 +77,11 @@ class Record:
         return self.outcome == FAILED
 
     @property
+    def size(self) -> int:
+        """What a step's cost grows with."""
+        return self.atoms
+
+    @property
     def time(self) -> float:
         """Time survived in ps."""
         return self.steps * self.timestep / 1000.0
@@ -92,6 +97,9 @@ class Record:
         return self.steps_per_second * self.atoms
 
 
+R = TypeVar("R", bound="Record")
+
+
 def write_record(record: Record, folder: Path) -> Path:
     """Write ``result.json`` into the run's folder; it appears complete or not at all."""
     path = folder / RECORD_NAME
@@ -100,16 +108,16 @@ def write_record(record: Record, folder: Path) -> Path:
     return path
 
 
-def read_record(path: Path) -> Record:
-    """One ``result.json``.
+def read_record(path: Path, kind: type[R] = Record) -> R:
+    """One ``result.json``, as a record of that kind.
 
     Raises:
         LegatoError: if it is not a record.
     """
-    return _parsed(path.read_text(encoding="utf-8"), str(path))
+    return _parsed(path.read_text(encoding="utf-8"), str(path), kind)
 
 
-def read_records(folder: Path) -> list[Record]:
+def read_records(folder: Path, kind: type[R] = Record) -> list[R]:
     """All finished runs of a campaign, in the order of their names.
 
     ``folder`` is a campaign's output folder, or a file ``*.jsonl`` with one record a line (how
@@ -125,19 +133,19 @@ def read_records(folder: Path) -> list[Record]:
         if not folder.is_dir():
             raise LegatoError(f"{folder} does not exist; give the folder of a campaign")
         texts = [(str(path), path.read_text(encoding="utf-8")) for path in sorted(_paths(folder))]
-    return [_parsed(text, origin) for origin, text in texts]
+    return [_parsed(text, origin, kind) for origin, text in texts]
 
 
 def _paths(folder: Path) -> Iterator[Path]:
     return folder.glob(f"runs/*/*/*/{RECORD_NAME}")
 
 
-def _parsed(text: str, origin: str) -> Record:
+def _parsed(text: str, origin: str, kind: type[R]) -> R:
     try:
         content: dict[str, Any] = json.loads(text)
         version = content.pop("format")
-        names = {field.name for field in fields(Record)}
-        record = Record(**{key: value for key, value in content.items() if key in names})
+        names = {field.name for field in fields(kind)}
+        record = kind(**{key: value for key, value in content.items() if key in names})
         valid = version == _FORMAT and record.outcome in (FAILED, CENSORED)
     except (ValueError, TypeError, AttributeError, KeyError) as problem:
         raise LegatoError(

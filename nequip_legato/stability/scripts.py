@@ -3,6 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.execute import command
@@ -29,7 +30,9 @@ _PBS = """#PBS -N {name}
 """
 
 
-def job_array(plan: Plan, campaign: Path, *, system: str, tasks: int) -> str:
+def job_array(
+    plan: Any, campaign: Path, *, system: str, tasks: int, action: str = "stability"
+) -> str:
     """A script for a job array in which each task does every ``tasks``-th run, one at a time.
 
     A task that meets its time limit is submitted again: it goes on where it stopped.
@@ -39,6 +42,7 @@ def job_array(plan: Plan, campaign: Path, *, system: str, tasks: int) -> str:
         campaign: its YAML file.
         system: ``slurm`` or ``pbs``.
         tasks: size of the array.
+        action: the command that runs such campaigns.
 
     Raises:
         LegatoError: if the system is unknown or the number of tasks impossible.
@@ -53,13 +57,13 @@ def job_array(plan: Plan, campaign: Path, *, system: str, tasks: int) -> str:
     header = (_SLURM if system == "slurm" else _PBS).format(
         name=name if name[0].isalpha() else f"c{name}"[:15],
         tasks=tasks,
-        ranks=s.ranks,
+        ranks=plan.cores // s.threads,
         threads=s.threads,
-        cores=s.ranks * s.threads,
+        cores=plan.cores,
     )
     variable = "SLURM_ARRAY_TASK_ID" if system == "slurm" else "PBS_ARRAY_INDEX"
     program = shlex.quote(str(Path(sys.executable).parent / "nequip-legato"))
-    work = f"{program} stability run {shlex.quote(str(campaign.absolute()))} --workers 1"
+    work = f"{program} {action} run {shlex.quote(str(campaign.absolute()))} --workers 1"
     return f"""#!/bin/bash
 {header}
 set -euo pipefail

@@ -20,7 +20,10 @@ __all__ = [
     "Model",
     "Settings",
     "Size",
+    "existing",
     "load_settings",
+    "need",
+    "read_settings",
 ]
 
 ENSEMBLES = ("nvt", "langevin", "nve")
@@ -185,23 +188,37 @@ def load_settings(path: Path) -> Settings:
     """
     if not path.is_file():
         raise LegatoError(f"{path} does not exist; give a campaign's YAML file")
-    try:
-        given = OmegaConf.load(path)
-        if not isinstance(OmegaConf.to_container(given), Mapping):
-            raise LegatoError(f"{path} is not a mapping of settings; see docs/stability.md")
-        settings: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), given))
-    except OmegaConfBaseException as problem:
-        raise LegatoError(f"{path}: {_first_line(problem)}{_where(problem)}") from problem
-    except Exception as problem:
-        if isinstance(problem, LegatoError):
-            raise
-        raise LegatoError(f"{path} is not a YAML file ({_first_line(problem)})") from problem
+    settings: Any = read_settings(path, Settings, docs="docs/stability.md")
     try:
         _check(settings)
     except LegatoError as problem:
         raise LegatoError(f"{path}: {problem}") from None
     _resolve(settings, path)
     return settings
+
+
+def read_settings(path: Path, kind: type, *, docs: str) -> Any:
+    """A YAML file as an object of a dataclass.
+
+    Args:
+        path: the file, which exists.
+        kind: the dataclass.
+        docs: the page that describes it.
+
+    Raises:
+        LegatoError: if it is no YAML, has unknown keys or values of another type.
+    """
+    try:
+        given = OmegaConf.load(path)
+        if not isinstance(OmegaConf.to_container(given), Mapping):
+            raise LegatoError(f"{path} is not a mapping of settings; see {docs}")
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), given))
+    except OmegaConfBaseException as problem:
+        raise LegatoError(f"{path}: {_first_line(problem)}{_where(problem)}") from problem
+    except Exception as problem:
+        if isinstance(problem, LegatoError):
+            raise
+        raise LegatoError(f"{path} is not a YAML file ({_first_line(problem)})") from problem
 
 
 def _first_line(problem: Exception) -> str:
@@ -223,52 +240,52 @@ def _where(problem: OmegaConfBaseException) -> str:
 
 
 def _check(s: Settings) -> None:
-    _need(bool(s.models), "models is empty; name at least one")
+    need(bool(s.models), "models is empty; name at least one")
     names = [m.name for m in s.models]
     twice = sorted({n for n in names if names.count(n) > 1})
-    _need(not twice, f"models: several are called {' '.join(twice)}; give each its own name")
+    need(not twice, f"models: several are called {' '.join(twice)}; give each its own name")
     for name in names:
-        _need(
+        need(
             bool(name) and not set(name) & set("/\\ \t\n$\"'&#") and name not in (".", ".."),
             f"models: '{name}' cannot be the name of a folder; use letters, digits, '-', '_', '.'",
         )
-    _need(bool(s.types), "types is empty; give the model's type name of each LAMMPS type")
+    need(bool(s.types), "types is empty; give the model's type name of each LAMMPS type")
     for name in s.types:
         plain = name.isascii() and name.isprintable() and not set(name) & set(' "')
-        _need(bool(name) and plain, f"types: LAMMPS cannot be given the type name '{name}'")
+        need(bool(name) and plain, f"types: LAMMPS cannot be given the type name '{name}'")
     s.symbols = s.symbols or list(s.types)
-    _need(len(s.symbols) == len(s.types), "symbols needs as many entries as types")
-    _need(not s.masses or len(s.masses) == len(s.types), "masses needs as many entries as types")
-    _need(all(0 < m < inf for m in s.masses), "masses must be positive and finite")
-    _need(bool(s.sizes), "sizes is empty; give at least one")
+    need(len(s.symbols) == len(s.types), "symbols needs as many entries as types")
+    need(not s.masses or len(s.masses) == len(s.types), "masses needs as many entries as types")
+    need(all(0 < m < inf for m in s.masses), "masses must be positive and finite")
+    need(bool(s.sizes), "sizes is empty; give at least one")
     for size in s.sizes:
         good = len(size.replicate) == 3 and all(n >= 1 for n in size.replicate)
-        _need(good, f"sizes: replicate needs three positive numbers, not {size.replicate}")
+        need(good, f"sizes: replicate needs three positive numbers, not {size.replicate}")
         good = size.steps is None or 0 < size.steps <= _LARGEST_INTEGER
-        _need(good, f"sizes: steps must be positive and at most {_LARGEST_INTEGER}")
-        _need(size.velocity_seeds is None or size.velocity_seeds > 0, "sizes: velocity_seeds >= 1")
+        need(good, f"sizes: steps must be positive and at most {_LARGEST_INTEGER}")
+        need(size.velocity_seeds is None or size.velocity_seeds > 0, "sizes: velocity_seeds >= 1")
     products = [tuple(size.replicate) for size in s.sizes]
-    _need(len(set(products)) == len(products), "sizes: two of them are the same")
-    _need(bool(s.ensembles), "ensembles is empty; give at least one")
-    _need(len(set(s.ensembles)) == len(s.ensembles), "ensembles: two of them are the same")
+    need(len(set(products)) == len(products), "sizes: two of them are the same")
+    need(bool(s.ensembles), "ensembles is empty; give at least one")
+    need(len(set(s.ensembles)) == len(s.ensembles), "ensembles: two of them are the same")
     for name in s.ensembles:
-        _need(name in ENSEMBLES, f"ensembles: '{name}' is none of {' '.join(ENSEMBLES)}")
+        need(name in ENSEMBLES, f"ensembles: '{name}' is none of {' '.join(ENSEMBLES)}")
     for key in ("temperature", "timestep", "damping", "steps", "velocity_seeds", "trace_every"):
-        _need(0 < getattr(s, key) < inf, f"{key} must be positive and finite")
-    _need(s.steps <= _LARGEST_INTEGER, f"steps must be at most {_LARGEST_INTEGER}")
+        need(0 < getattr(s, key) < inf, f"{key} must be positive and finite")
+    need(s.steps <= _LARGEST_INTEGER, f"steps must be at most {_LARGEST_INTEGER}")
     for key in ("ranks", "threads", "first_velocity_seed"):
-        _need(getattr(s, key) >= 1, f"{key} must be at least 1")
+        need(getattr(s, key) >= 1, f"{key} must be at least 1")
     for key in ("workers", "restart_every"):
-        _need(getattr(s, key) >= 0, f"{key} must not be negative")
+        need(getattr(s, key) >= 0, f"{key} must not be negative")
     most = max([s.velocity_seeds] + [size.velocity_seeds or 0 for size in s.sizes])
     last = max(s.first_velocity_seed + most - 1, s.equilibration.seed)
-    _need(last <= _LARGEST_SEED, f"LAMMPS takes seeds up to {_LARGEST_SEED}, not {last}")
+    need(last <= _LARGEST_SEED, f"LAMMPS takes seeds up to {_LARGEST_SEED}, not {last}")
     try:
         shlex.split(s.launcher)
     except ValueError as problem:
         raise LegatoError(f"launcher: {problem} in: {s.launcher}") from problem
     e = s.equilibration
-    _need(
+    need(
         0 <= e.steps <= _LARGEST_INTEGER
         and 0 < e.timestep < inf
         and 0 < e.damping < inf
@@ -276,20 +293,21 @@ def _check(s: Settings) -> None:
         "equilibration: steps must not be negative; timestep, damping and seed must be positive",
     )
     c = s.criteria
-    _need(c.every >= 1 and c.contacts_every >= 1, "criteria: every and contacts_every must be >= 1")
+    need(c.every >= 1 and c.contacts_every >= 1, "criteria: every and contacts_every must be >= 1")
     for key in ("temperature_window", "largest_force", "closest_ratio"):
         good = 0 <= (getattr(c, key) or 0) < inf
-        _need(good, f"criteria: {key} must be finite and not negative")
+        need(good, f"criteria: {key} must be finite and not negative")
     for bond in c.bonds:
         for name in (bond.center, bond.neighbor):
-            _need(name in s.types, f"criteria: bonds name '{name}', which is not among types")
-        _need(
+            need(name in s.types, f"criteria: bonds name '{name}', which is not among types")
+        need(
             bond.count >= 0 and 0 <= bond.min < bond.max,
             "criteria: bonds need count >= 0 and 0 <= min < max",
         )
 
 
-def _need(condition: bool, problem: str) -> None:
+def need(condition: bool, problem: str) -> None:
+    """Raise a `LegatoError` unless the condition holds."""
     if not condition:
         raise LegatoError(problem)
 
@@ -300,11 +318,11 @@ def _resolve(s: Settings, path: Path) -> None:
     s.structure = _native(s.structure)
     name, at, index = s.structure.rpartition("@")
     if at and not (base / s.structure).exists():
-        s.structure = f"{_existing(base / name, 'structure')}@{index}"
+        s.structure = f"{existing(base / name, 'structure')}@{index}"
     else:
-        s.structure = str(_existing(base / s.structure, "structure"))
+        s.structure = str(existing(base / s.structure, "structure"))
     for model in s.models:
-        model.file = str(_existing(base / _native(model.file), f"models: {model.name}"))
+        model.file = str(existing(base / _native(model.file), f"models: {model.name}"))
         model.group = model.group or model.name
         model.training_seed = model.training_seed or model.name
     chosen = s.equilibration.model
@@ -314,7 +332,7 @@ def _resolve(s: Settings, path: Path) -> None:
     elif chosen in files:
         s.equilibration.model = files[chosen]
     else:
-        s.equilibration.model = str(_existing(base / _native(chosen), "equilibration: model"))
+        s.equilibration.model = str(existing(base / _native(chosen), "equilibration: model"))
 
 
 def _native(path: str) -> str:
@@ -322,7 +340,8 @@ def _native(path: str) -> str:
     return os.fsdecode(path.encode(errors="surrogateescape"))
 
 
-def _existing(path: Path, what: str) -> Path:
+def existing(path: Path, what: str) -> Path:
+    """The path of a file that exists; a `LegatoError` that names ``what`` if it does not."""
     if not path.is_file():
         raise LegatoError(f"{what}: the file {path} does not exist")
     return path

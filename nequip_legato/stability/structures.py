@@ -11,7 +11,7 @@ from ase.io.lammpsdata import read_lammps_data
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.settings import Settings, Size
 
-__all__ = ["read_start", "replicated"]
+__all__ = ["read_atoms", "read_start", "replicated"]
 
 
 def read_start(settings: Settings) -> Atoms:
@@ -21,15 +21,32 @@ def read_start(settings: Settings) -> Atoms:
         LegatoError: if it cannot be read, is not periodic in all directions, or holds elements that
             are not among the settings' symbols.
     """
-    unknown = [s for s in settings.symbols if s not in atomic_numbers]
+    atoms = read_atoms(settings.structure, settings.symbols)
+    if not (atoms.pbc.all() and atoms.cell.rank == 3):
+        raise LegatoError(
+            f"{settings.structure} is not periodic in three directions, so it cannot be replicated"
+        )
+    return atoms
+
+
+def read_atoms(path: str, symbols: list[str]) -> Atoms:
+    """A structure with LAMMPS types in ``arrays["type"]``, and nothing else.
+
+    Args:
+        path: any file of ASE, or a LAMMPS data file with ``atom_style atomic``.
+        symbols: chemical symbol of each type.
+
+    Raises:
+        LegatoError: if it cannot be read, or holds elements that are not among ``symbols``.
+    """
+    unknown = [s for s in symbols if s not in atomic_numbers]
     if unknown:
         raise LegatoError(
             f"symbols: {' '.join(unknown)} is no chemical element; give the element of each type"
         )
-    path = settings.structure
     try:
         if path.endswith((".data", ".lmp")):
-            z_of_type = {n: atomic_numbers[s] for n, s in enumerate(settings.symbols, 1)}
+            z_of_type = {n: atomic_numbers[s] for n, s in enumerate(symbols, 1)}
             atoms = read_lammps_data(path, Z_of_type=z_of_type, units="metal", atom_style="atomic")
         else:
             atoms = ase.io.read(path)
@@ -40,16 +57,13 @@ def read_start(settings: Settings) -> Atoms:
         ) from problem
     if not isinstance(atoms, Atoms):
         raise LegatoError(f"{path} holds several frames; choose one, for instance {path}@0")
-    if not (atoms.pbc.all() and atoms.cell.rank == 3):
-        raise LegatoError(f"{path} is not periodic in three directions, so it cannot be replicated")
-    foreign = sorted(set(atoms.get_chemical_symbols()) - set(settings.symbols))
+    foreign = sorted(set(atoms.get_chemical_symbols()) - set(symbols))
     if foreign:
         raise LegatoError(
-            f"{path} holds {' '.join(foreign)}, which is not among symbols "
-            f"({' '.join(settings.symbols)})"
+            f"{path} holds {' '.join(foreign)}, which is not among symbols ({' '.join(symbols)})"
         )
-    bare = Atoms(atoms.get_chemical_symbols(), atoms.positions, cell=atoms.cell, pbc=True)
-    bare.arrays["type"] = _types(atoms, settings.symbols)
+    bare = Atoms(atoms.get_chemical_symbols(), atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    bare.arrays["type"] = _types(atoms, symbols)
     return bare
 
 

@@ -1,0 +1,147 @@
+"""LAMMPS' binary dumps, read in pieces; all frames of a file have one size."""
+
+import os
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from nequip_legato.errors import LegatoError
+
+__all__ = ["Frames", "truncate"]
+
+_MAGIC = b"DUMPCUSTOM"
+_START = struct.Struct("<q10siiqqi")  # -len(magic), magic, byte order, revision, step, atoms, cell
+_MOST_HEADER = 65536
+
+
+@dataclass(frozen=True)
+class _Layout:
+    atoms: int
+    columns: list[str]
+    header: int
+    chunks: list[int]
+
+    @cached_property
+    def dtype(self) -> np.dtype:
+        fields: list[tuple] = [
+            ("head", f"S{_START.size}"),
+            ("rest", f"V{self.header - _START.size}"),
+        ]
+        for n, size in enumerate(self.chunks):
+            fields += [(f"n{n}", "<i4"), (f"d{n}", "<f8", (size,))]
+        return np.dtype(fields)
+
+
+class Frames:
+    """Frames of a file ``dump custom ... FILE.bin``, sorted by id.
+
+    Args:
+        path: the file. A frame that a killed process has left unfinished at its end does not count.
+
+    Raises:
+        LegatoError: if it is no such file, or its frames differ in size or distance.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            size = path.stat().st_size
+        except OSError as problem:
+            raise LegatoError(f"{path} cannot be read ({problem.strerror})") from problem
+        self.count = 0
+        self.first = self.every = 0
+        if size == 0:
+            return
+        self._layout = self._read_layout()
+        self.count = size // self._layout.dtype.itemsize
+        if self.count:
+            self.first = self._step(0)
+        if self.count > 1:
+            self.every = self._step(1) - self.first
+            last = self.first + (self.count - 1) * self.every
+            if self._step(self.count - 1) != last or self.every < 1:
+                raise LegatoError(
+                    f"{path}: frames are missing between step {self.first} and {last}"
+                )
+
+    @property
+    def atoms(self) -> int:
+        """Number of atoms."""
+        return self._layout.atoms
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns."""
+        return self._layout.columns
+
+    @property
+    def frame_bytes(self) -> int:
+        """Size of a frame in the file."""
+        return self._layout.dtype.itemsize
+
+    def read(self, begin: int, count: int) -> np.ndarray:
+        """Frames ``begin`` to ``begin + count``: (count, atoms, columns) float64."""
+        raw = np.fromfile(
+            self.path, self._layout.dtype, count, offset=begin * self._layout.dtype.itemsize
+        )
+        parts = [raw[f"d{n}"] for n in range(len(self._layout.chunks))]
+        data = np.ascontiguousarray(parts[0]) if len(parts) == 1 else np.concatenate(parts, axis=1)
+        for n, size in enumerate(self._layout.chunks):
+            if (raw[f"n{n}"] != size).any():
+                raise LegatoError(f"{self.path}: the number of atoms changes")
+        return data.reshape(len(raw), self._layout.atoms, len(self._layout.columns))
+
+    def _step(self, frame: int) -> int:
+        with self.path.open("rb") as stream:
+            stream.seek(frame * self._layout.dtype.itemsize)
+            start = _START.unpack(stream.read(_START.size))
+        if start[1] != _MAGIC or start[5] != self._layout.atoms:
+            raise LegatoError(f"{self.path}: frame {frame} is damaged")
+        return start[4]
+
+    def _read_layout(self) -> _Layout:
+        with self.path.open("rb") as stream:
+            text = stream.read(_MOST_HEADER)
+            try:
+                _, magic, order, revision, _, atoms, triclinic = _START.unpack_from(text)
+                if magic != _MAGIC or order != 1 or revision < 2 or triclinic not in (0, 1):
+                    raise ValueError
+                at = _START.size + 6 * 4 + (9 if triclinic else 6) * 8 + 4
+                (length,) = struct.unpack_from("<i", text, at)
+                at += 4 + length
+                at += 1 + 8 * bool(text[at])
+                (length,) = struct.unpack_from("<i", text, at)
+                columns = text[at + 4 : at + 4 + length].decode().split()
+                at += 4 + length
+                (number,) = struct.unpack_from("<i", text, at)
+                at += 4
+                header, chunks = at, []
+                for _ in range(number):
+                    stream.seek(at)
+                    (size,) = struct.unpack("<i", stream.read(4))
+                    chunks.append(size)
+                    at += 4 + 8 * size
+                if sum(chunks) != atoms * len(columns):
+                    raise ValueError
+            except (struct.error, ValueError, IndexError) as problem:
+                raise LegatoError(f"{self.path} is not a binary dump of LAMMPS") from problem
+        return _Layout(atoms, columns, header, chunks)
+
+
+def truncate(path: Path, *, before: int) -> None:
+    """Drop the frames of this and later steps, and half a frame at the end.
+
+    Args:
+        path: a binary dump.
+        before: the step.
+    """
+    frames = Frames(path)
+    kept = frames.count
+    if frames.every:
+        kept = min(kept, max(0, -(-(before - frames.first) // frames.every)))
+    elif kept and frames.first >= before:
+        kept = 0
+    os.truncate(path, kept * frames.frame_bytes if frames.count else 0)

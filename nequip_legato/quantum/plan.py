@@ -1,0 +1,203 @@
+"""Which runs a quantum campaign consists of, and where they lie."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from nequip_legato.errors import LegatoError
+from nequip_legato.quantum.isotopes import Species, assign, read_isotopes
+from nequip_legato.quantum.settings import CLASSICAL, Isotopes, Potential, Settings, System
+from nequip_legato.stability.plan import check_model, fingerprint_of
+from nequip_legato.stability.records import RECORD_NAME
+from nequip_legato.stability.settings import Settings as StabilitySettings
+from nequip_legato.stability.structures import read_atoms
+
+__all__ = ["QuantumPlan", "QuantumRun", "make_quantum_plan"]
+
+
+@dataclass(frozen=True)
+class QuantumRun:
+    """One model, system, set of isotopes, temperature, method, number of beads, velocity seed.
+
+    Attributes:
+        model: the potential.
+        system: the structure.
+        isotopes: the set of isotopes.
+        atoms: the structure with LAMMPS types (from 1) in ``arrays["type"]``.
+        species: what each LAMMPS type is.
+        temperature: K.
+        method: ``classical``, ``pimd`` or ``trpmd``.
+        beads: their number.
+        velocity_seed: seed of velocities and random forces.
+        largest_force: threshold in eV/Angstrom; 0 for none.
+        folder: where it runs.
+        fingerprint: of all that decides its result.
+    """
+
+    model: Potential
+    system: System
+    isotopes: Isotopes
+    atoms: Atoms
+    species: list[Species]
+    temperature: float
+    method: str
+    beads: int
+    velocity_seed: int
+    largest_force: float
+    folder: Path
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """Name of the run: its folder within ``runs/``."""
+        return "/".join(self.folder.parts[-3:])
+
+    @property
+    def size(self) -> int:
+        """What a step's cost grows with."""
+        return len(self.atoms) * self.beads
+
+    @property
+    def result(self) -> Path:
+        """Exists when the run has failed or come to its end."""
+        return self.folder / RECORD_NAME
+
+    def as_stability(self, settings: Settings) -> StabilitySettings:
+        """The settings of a stability campaign with the same criteria and LAMMPS types."""
+        return StabilitySettings(
+            models=[],
+            structure=self.system.structure,
+            types=[s.model_type for s in self.species],
+            symbols=[s.symbol for s in self.species],
+            masses=[s.mass for s in self.species],
+            temperature=self.temperature,
+            timestep=settings.timestep,
+            criteria=settings.criteria,
+            trace_every=settings.sample_every,
+            threads=settings.threads,
+        )
+
+
+@dataclass(frozen=True)
+class QuantumPlan:
+    """All runs of a campaign.
+
+    Attributes:
+        settings: the campaign's.
+        runs: seed by seed, cheap ones first.
+    """
+
+    settings: Settings
+    runs: list[QuantumRun]
+
+    @property
+    def folder(self) -> Path:
+        """Where the results lie."""
+        return Path(self.settings.output)
+
+    @property
+    def cores(self) -> int:
+        """What the largest run takes."""
+        s = self.settings
+        return max((s.ranks_of(r.beads) for r in self.runs), default=1) * s.threads
+
+    def part(self, number: int, parts: int) -> "QuantumPlan":
+        """Every ``parts``-th run, beginning with the ``number``-th (from 1)."""
+        if not 1 <= number <= parts:
+            raise LegatoError(f"part {number} of {parts} does not exist; count from 1")
+        return replace(self, runs=self.runs[number - 1 :: parts])
+
+
+def make_quantum_plan(settings: Settings) -> QuantumPlan:
+    """The runs that the settings ask for.
+
+    Raises:
+        LegatoError: if a structure or a model cannot be used.
+    """
+    s = settings
+    structures = {system.name: _structure(system, s.symbols) for system in s.systems}
+    forces, digests = {}, {}
+    for model in s.models:
+        what = f"models: {model.name}"
+        forces[model.name] = check_model(model.file, s, what) if model.file else 0.0
+        content = Path(model.file).read_bytes() if model.file else model.commands.encode()
+        digests[model.name] = hashlib.sha256(content).hexdigest()
+    protocol = {
+        "types": s.types,
+        "timestep": s.timestep,
+        "damping": s.damping,
+        "scales": [s.pile_scale, s.trpmd_scale],
+        "integrator": s.integrator,
+        "fixed": s.fix_center_of_mass,
+        "steps": [s.equilibration_steps, s.steps, s.sample_every, s.velocity_every],
+        "criteria": asdict(s.criteria),
+    }
+    runs = []
+    for model, system, entry in product(s.models, s.systems, s.isotopes):
+        atoms, species = _with_isotopes(structures[system.name], s, entry)
+        content = fingerprint_of(
+            protocol=protocol,
+            model=digests[model.name],
+            positions=atoms.positions.tolist(),
+            cell=atoms.cell.tolist(),
+            atom_types=atoms.arrays["type"].tolist(),
+            species=[asdict(one) for one in species],
+        )
+        for temperature, (method, beads), number in product(
+            s.temperatures, _kinds(s), range(s.velocity_seeds)
+        ):
+            seed = s.first_velocity_seed + number
+            kind = f"{temperature:g}K-{method}-{beads}-{seed}"
+            run = QuantumRun(
+                model=model,
+                system=system,
+                isotopes=entry,
+                atoms=atoms,
+                species=species,
+                temperature=temperature,
+                method=method,
+                beads=beads,
+                velocity_seed=seed,
+                largest_force=forces[model.name],
+                folder=Path(s.output) / "runs" / model.name / f"{system.name}-{entry.name}" / kind,
+                fingerprint=fingerprint_of(content=content, kind=kind),
+            )
+            runs.append(run)
+    runs.sort(key=lambda r: (r.velocity_seed, r.size))
+    return QuantumPlan(s, runs)
+
+
+def _kinds(s: Settings) -> Iterator[tuple[str, int]]:
+    for method in s.methods:
+        for beads in [1] if method == CLASSICAL else s.beads:
+            yield method, beads
+
+
+def _structure(system: System, symbols: list[str]) -> Atoms:
+    atoms = read_atoms(system.structure, symbols)
+    if not atoms.pbc.any() and system.replicate == [1, 1, 1]:
+        atoms.center(vacuum=system.vacuum)
+        atoms.pbc = True
+    if not (atoms.pbc.all() and atoms.cell.rank == 3):
+        raise LegatoError(
+            f"systems: {system.name}: {system.structure} is periodic in some directions only, or "
+            "is to be replicated without a cell; give a cell"
+        )
+    return atoms.repeat(tuple(system.replicate))
+
+
+def _with_isotopes(atoms: Atoms, s: Settings, entry: Isotopes) -> tuple[Atoms, list[Species]]:
+    isotopes = {
+        name: read_isotopes(given, where=f"isotopes: {entry.name}")
+        for name, given in entry.masses.items()
+    }
+    types = np.asarray(atoms.arrays["type"]) - 1
+    chosen, species = assign(types, s.types, s.symbols, isotopes, seed=entry.seed)
+    labelled = atoms.copy()
+    labelled.arrays["type"] = chosen + 1
+    return labelled, species

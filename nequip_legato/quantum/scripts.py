@@ -1,0 +1,17 @@
+"""The commands of a quantum campaign."""
+
+import shlex
+
+from nequip_legato.quantum.execute import command
+from nequip_legato.quantum.plan import QuantumPlan
+
+__all__ = ["dry_run"]
+
+
+def dry_run(plan: QuantumPlan) -> str:
+    """The commands of everything that is left to do, one a line."""
+    return "\n".join(
+        f"cd {shlex.quote(str(run.folder))} && {shlex.join(command(plan.settings, run.beads))}"
+        for run in plan.runs
+        if not run.result.is_file()
+    )

@@ -1,0 +1,303 @@
+"""What a quantum campaign is: its YAML file, checked."""
+
+import shlex
+from dataclasses import MISSING, dataclass, field
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from nequip_legato.errors import LegatoError
+from nequip_legato.quantum.isotopes import read_isotopes, standard_mass
+from nequip_legato.stability.settings import Criteria, existing, need, read_settings
+
+__all__ = [
+    "CLASSICAL",
+    "PIMD",
+    "TRPMD",
+    "Geometry",
+    "Isotopes",
+    "Potential",
+    "Settings",
+    "System",
+    "load_quantum_settings",
+]
+
+CLASSICAL, PIMD, TRPMD = "classical", "pimd", "trpmd"
+METHODS = (CLASSICAL, PIMD, TRPMD)
+_LARGEST_INTEGER = 2**31 - 1
+_LARGEST_SEED = 900_000_000
+
+
+@dataclass
+class Potential:
+    """A deployed model, or any other potential of LAMMPS.
+
+    Attributes:
+        name: its name in the results.
+        file: deployed model, relative to the YAML file.
+        commands: instead of a file, LAMMPS commands that define a potential for the types (in the
+            order of their first use: see ``in.lammps``), e.g. a force field as a reference.
+        group: what it is an example of, e.g. ``plain`` or ``sam``. Default: its name.
+        training_seed: which of the group's training runs. Default: its name.
+    """
+
+    name: str = MISSING  # type: ignore[assignment]
+    file: str = ""
+    commands: str = ""
+    group: str = ""
+    training_seed: str = ""
+
+
+@dataclass
+class System:
+    """A structure.
+
+    Attributes:
+        name: its name in the results.
+        structure: any file of ASE (``file@index`` for one of several frames). Where it is not
+            periodic it is put into a box with ``vacuum`` around it.
+        replicate: number of copies along each lattice vector.
+        vacuum: Angstrom around a structure without a cell.
+    """
+
+    name: str = MISSING  # type: ignore[assignment]
+    structure: str = MISSING  # type: ignore[assignment]
+    replicate: list[int] = field(default_factory=lambda: [1, 1, 1])
+    vacuum: float = 8.0
+
+
+@dataclass
+class Isotopes:
+    """A set of isotopes.
+
+    Attributes:
+        name: its name in the results.
+        masses: type name -> ``H``, ``D``, ``T``, a mass in g/mol, or a mapping of them to fractions
+            (``{H: {H: 0.5, D: 0.5}}``). Types that are not named have their standard masses, and
+            hydrogen that of protium.
+        seed: of the choice of atoms in a partial substitution.
+    """
+
+    name: str = MISSING  # type: ignore[assignment]
+    masses: dict[str, Any] = field(default_factory=dict)
+    seed: int = 1
+
+
+@dataclass
+class Geometry:
+    """Molecules whose bonds and angles are measured.
+
+    Attributes:
+        center: type name, e.g. ``N``.
+        ligand: type name of the atoms bonded to it, e.g. ``H``.
+        max: longest bond in the start structure, Angstrom; it decides who is bonded.
+        rdf: up to this distance radial distribution functions are measured, Angstrom; 0 for none.
+    """
+
+    center: str = ""
+    ligand: str = ""
+    max: float = 1.4
+    rdf: float = 6.0
+
+
+@dataclass
+class Settings:
+    """Models x systems x isotopes x temperatures x methods x beads x velocity seeds.
+
+    Attributes:
+        models: the potentials.
+        systems: the structures.
+        types: type names of the model.
+        symbols: their chemical symbols; default: ``types``.
+        isotopes: the sets of isotopes.
+        temperatures: K.
+        methods: of ``classical``, ``pimd`` (structure, all modes thermostatted) and ``trpmd``
+            (dynamics, the centroid free).
+        beads: numbers of beads P; classical runs have one.
+        velocity_seeds: number of runs of each kind.
+        first_velocity_seed: seed of the first.
+        timestep: fs.
+        steps: measured steps.
+        equilibration_steps: steps before that, with all modes thermostatted.
+        damping: relaxation time of the centroid's Langevin thermostat in fs, of classical dynamics
+            as of PIMD. It broadens lines by 5300 / damping cm^-1.
+        pile_scale: friction of the internal modes of PIMD over twice their frequency.
+        trpmd_scale: the same of TRPMD; one half is best for spectra.
+        integrator: ``baoab`` or ``obabo``.
+        fix_center_of_mass: hold the center of mass; for systems that nothing else holds.
+        sample_every: steps between frames of positions and forces of every bead, and between rows
+            of their traces.
+        velocity_every: steps between frames of velocities of classical dynamics and TRPMD.
+        geometry: whose bonds and angles are measured.
+        stretch_above: from this wavenumber on a hydrogen's power is that of the stretch, cm^-1; for
+            other masses it is divided by the root of their ratio.
+        criteria: when a bead has failed; as in stability campaigns, but without window of
+            temperature.
+        restart_every: steps between restart files.
+        launcher: how LAMMPS is started; ``{ranks}`` stands for the number of ranks. Empty for the
+            ``lmp`` of this Python environment, with ``mpiexec -n RANKS``.
+        ranks: MPI ranks of a run, a multiple of the number of beads; 0 for one a bead.
+        threads: threads of a rank.
+        workers: runs at the same time; 0 for as many as the cores allow.
+        output: folder of the results; default: the YAML file's name without suffix.
+    """
+
+    models: list[Potential] = MISSING  # type: ignore[assignment]
+    systems: list[System] = MISSING  # type: ignore[assignment]
+    types: list[str] = MISSING  # type: ignore[assignment]
+    symbols: list[str] = field(default_factory=list)
+    isotopes: list[Isotopes] = field(default_factory=lambda: [Isotopes(name="natural")])
+    temperatures: list[float] = field(default_factory=lambda: [200.0])
+    methods: list[str] = field(default_factory=lambda: [CLASSICAL, PIMD])
+    beads: list[int] = field(default_factory=lambda: [32])
+    velocity_seeds: int = 1
+    first_velocity_seed: int = 1
+    timestep: float = 0.25
+    steps: int = 200_000
+    equilibration_steps: int = 20_000
+    damping: float = 500.0
+    pile_scale: float = 1.0
+    trpmd_scale: float = 0.5
+    integrator: str = "baoab"
+    fix_center_of_mass: bool = True
+    sample_every: int = 20
+    velocity_every: int = 4
+    geometry: Geometry = field(default_factory=Geometry)
+    stretch_above: float = 2500.0
+    criteria: Criteria = field(default_factory=lambda: Criteria(temperature_window=None))
+    restart_every: int = 10_000
+    launcher: str = ""
+    ranks: int = 0
+    threads: int = 1
+    workers: int = 0
+    output: str = ""
+
+    def ranks_of(self, beads: int) -> int:
+        """MPI ranks of a run with so many beads."""
+        return 1 if beads == 1 and not self.ranks else self.ranks or beads
+
+
+def load_quantum_settings(path: Path) -> Settings:
+    """Read and check a quantum campaign's YAML file; paths in the result are absolute.
+
+    Raises:
+        LegatoError: if the file is missing, is no YAML, has unknown keys or impossible values.
+    """
+    if not path.is_file():
+        raise LegatoError(f"{path} does not exist; give a campaign's YAML file")
+    settings: Any = read_settings(path, Settings, docs="docs/quantum.md")
+    try:
+        _check(settings)
+    except LegatoError as problem:
+        raise LegatoError(f"{path}: {problem}") from None
+    _resolve(settings, path)
+    return settings
+
+
+def _check(s: Settings) -> None:
+    for key in ("models", "systems", "isotopes"):
+        entries = getattr(s, key)
+        need(bool(entries), f"{key} is empty; name at least one")
+        names = [entry.name for entry in entries]
+        need(len(set(names)) == len(names), f"{key}: two of them have the same name")
+        for name in names:
+            need(
+                bool(name) and not set(name) & set("/\\ \t\n$\"'&#") and name not in (".", ".."),
+                f"{key}: '{name}' cannot be part of a folder's name; use letters, digits, '-', '_'",
+            )
+    for model in s.models:
+        need(
+            bool(model.file) != bool(model.commands),
+            f"models: {model.name} needs either file or commands",
+        )
+    for key in ("types", "temperatures", "methods", "beads"):
+        entries = getattr(s, key)
+        need(bool(entries), f"{key} is empty; give at least one")
+        need(len(set(entries)) == len(entries), f"{key}: two of them are the same")
+    s.symbols = s.symbols or list(s.types)
+    need(len(s.symbols) == len(s.types), "symbols needs as many entries as types")
+    for symbol in s.symbols:
+        standard_mass(symbol)
+    for method in s.methods:
+        need(method in METHODS, f"methods: '{method}' is none of {' '.join(METHODS)}")
+    need(all(0 < t < inf for t in s.temperatures), "temperatures must be positive and finite")
+    need(all(p >= 1 for p in s.beads), "beads must be at least 1")
+    need(
+        TRPMD not in s.methods or all(p > 1 for p in s.beads),
+        "methods: trpmd needs at least 2 beads; with one it is classical",
+    )
+    if s.ranks:
+        for beads in s.beads:
+            need(
+                s.ranks % beads == 0,
+                f"ranks: {s.ranks} is not a multiple of {beads} beads; every bead needs as many "
+                "ranks as the others",
+            )
+    for key in ("timestep", "damping", "trpmd_scale", "pile_scale", "stretch_above"):
+        need(0 < getattr(s, key) < inf, f"{key} must be positive and finite")
+    for key in ("steps", "sample_every", "velocity_every", "velocity_seeds"):
+        need(0 < getattr(s, key) <= _LARGEST_INTEGER, f"{key} must be at least 1")
+    for key in ("equilibration_steps", "restart_every", "ranks", "workers"):
+        need(getattr(s, key) >= 0, f"{key} must not be negative")
+    total = s.equilibration_steps + s.steps
+    need(total <= _LARGEST_INTEGER, f"LAMMPS counts steps up to {_LARGEST_INTEGER}")
+    need(s.threads >= 1, "threads must be at least 1")
+    need(
+        1 <= s.first_velocity_seed <= _LARGEST_SEED - s.velocity_seeds,
+        f"first_velocity_seed must lie between 1 and {_LARGEST_SEED}",
+    )
+    need(
+        s.integrator in ("baoab", "obabo"),
+        f"integrator '{s.integrator}' is neither baoab nor obabo",
+    )
+    for system in s.systems:
+        good = len(system.replicate) == 3 and all(n >= 1 for n in system.replicate)
+        need(good, f"systems: replicate needs three positive numbers, not {system.replicate}")
+        need(0 < system.vacuum < inf, "systems: vacuum must be positive")
+    for entry in s.isotopes:
+        for name, given in entry.masses.items():
+            where = f"isotopes: {entry.name}"
+            need(name in s.types, f"{where}: '{name}' is not among types")
+            read_isotopes(given, where=where)
+    g = s.geometry
+    for name in filter(None, (g.center, g.ligand)):
+        need(name in s.types, f"geometry names '{name}', which is not among types")
+    need(bool(g.center) == bool(g.ligand), "geometry needs both center and ligand")
+    need(g.max > 0 and g.rdf >= 0, "geometry: max must be positive, and rdf not negative")
+    c = s.criteria
+    need(c.every >= 1 and c.contacts_every >= 1, "criteria: every and contacts_every must be >= 1")
+    for key in ("temperature_window", "largest_force", "closest_ratio"):
+        good = 0 <= (getattr(c, key) or 0) < inf
+        need(good, f"criteria: {key} must be finite and not negative")
+    for bond in c.bonds:
+        for name in (bond.center, bond.neighbor):
+            need(name in s.types, f"criteria: bonds name '{name}', which is not among types")
+        need(
+            bond.count >= 0 and 0 <= bond.min < bond.max,
+            "criteria: bonds need count >= 0 and 0 <= min < max",
+        )
+    try:
+        shlex.split(s.launcher.format(ranks=1))
+    except (ValueError, KeyError, IndexError) as problem:
+        raise LegatoError(f"launcher: {problem} in: {s.launcher}") from problem
+    need(
+        not s.launcher or "{ranks}" in s.launcher or bool(s.ranks) or max(s.beads) == 1,
+        "launcher needs {ranks} where the number of ranks stands, or set ranks",
+    )
+
+
+def _resolve(s: Settings, path: Path) -> None:
+    base = path.absolute().parent
+    s.output = str(base / (s.output or path.stem))
+    for system in s.systems:
+        name, at, index = system.structure.rpartition("@")
+        what = f"systems: {system.name}"
+        if at and not (base / system.structure).exists():
+            system.structure = f"{existing(base / name, what)}@{index}"
+        else:
+            system.structure = str(existing(base / system.structure, what))
+    for model in s.models:
+        if model.file:
+            model.file = str(existing(base / model.file, f"models: {model.name}"))
+        model.group = model.group or model.name
+        model.training_seed = model.training_seed or model.name

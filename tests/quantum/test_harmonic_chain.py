@@ -1,0 +1,82 @@
+"""The whole chain on a potential known in closed form: LAMMPS' own springs, in real runs."""
+
+import subprocess
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from test_quantum_input import PROGRAM, write
+
+from nequip_legato.quantum import harmonic
+from nequip_legato.quantum.report import report
+from nequip_legato.quantum.units import MASS
+
+SPRING = 20.0
+
+
+def frequency(mass: float) -> float:
+    """1/ps."""
+    return float(np.sqrt(SPRING / (mass * MASS)))
+
+
+def campaign(folder: Path, atoms: int, **changes) -> Path:
+    """Atoms that are tied to their sites, H and D and N; they do not see one another."""
+    path = write(folder, **changes)
+    sites = np.array([(x, y, z) for x in range(atoms) for y in range(atoms) for z in range(atoms)])
+    cell = [4.0 * atoms] * 3
+    solid = Atoms((["H", "H", "N"] * len(sites))[: len(sites)], 4.0 * sites, cell=cell, pbc=True)
+    ase.io.write(folder / "two.xyz", solid, format="extxyz")
+    return path
+
+
+def run(path: Path) -> None:
+    """The command, to its end."""
+    done = subprocess.run(
+        [PROGRAM, "quantum", "run", path], capture_output=True, text=True, timeout=1500, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_kinetic_energies_and_radii_of_springs(tmp_path):
+    """Several numbers of beads and temperatures, against the closed form; P = 1 is classical."""
+    path = campaign(
+        tmp_path,
+        8,
+        methods=["classical", "pimd"],
+        beads=[1, 2],
+        temperatures=[150.0, 500.0],
+        isotopes=[{"name": "half", "masses": {"H": {"H": 0.5, "D": 0.5}}}],
+        timestep=0.5,
+        damping=5.0,
+        equilibration_steps=120,
+        steps=400,
+        sample_every=2,
+        geometry={"rdf": 0.0},
+    )
+    run(path)
+    cells = report(path.with_suffix("")).cells
+    assert len(cells) == 6
+    for cell in cells:
+        key = cell.key
+        for name in ("H", "D", "N"):
+            omega = frequency(cell.masses[name])
+            exact = 3 * harmonic.kinetic_energy(omega, key.temperature, key.beads)
+            got = cell.virial[name]
+            if key.beads == 1:
+                assert got.value == pytest.approx(exact)
+                continue
+            assert abs(got.value - exact) < 5 * got.error + 0.005 * exact, (key, name)
+            got = cell.primitive[name]
+            assert abs(got.value - exact) < 5 * got.error + 0.01 * exact, (key, name)
+            square = 3 * harmonic.gyration_squared(
+                omega, key.temperature, key.beads, cell.masses[name]
+            )
+            got = cell.gyration[name]
+            assert abs(got.value - np.sqrt(square)) < 5 * got.error + 0.005 * np.sqrt(square)
+        # the potential energy of springs is their kinetic energy; classically half of 3 N k T
+        kinetic, potential = cell.kinetic, cell.potential
+        gap = abs(potential.value - kinetic.value)
+        assert gap < 5 * np.hypot(potential.error, kinetic.error) + 0.01 * kinetic.value, key
