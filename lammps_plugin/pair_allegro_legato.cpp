@@ -17,6 +17,7 @@
 #include "error.h"
 #include "force.h"
 #include "memory.h"
+#include "modify.h"
 #include "neigh_list.h"
 #include "neighbor.h"
 #include "universe.h"
@@ -24,6 +25,7 @@
 #include "utils.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 using namespace LAMMPS_NS;
@@ -148,7 +150,33 @@ void PairAllegroLegato::init_style()
                "'units metal'",
                update->unit_style);
   lists_->start();
+  warn_of_exchanged_atoms();
   request_list();
+}
+
+// For single atoms LAMMPS computes exp(mu/kT), and mu has to hold the energy of the atom alone.
+// Where that is zero or infinite, every move is refused, or accepted, without a word.
+void PairAllegroLegato::warn_of_exchanged_atoms() const
+{
+  if (comm->me != 0) return;
+  if (modify->get_fix_by_style("^gcmc").empty() && modify->get_fix_by_style("^widom").empty())
+    return;
+  constexpr double kBoltzmann = 8.617333262e-5;    // eV/K
+  constexpr double kLargest = 700.0;               // exp of it can still be held
+  constexpr double kCold = 100.0;                  // K
+  const auto &metadata = loaded_.evaluator->metadata();
+  for (int i = 1; i <= atom->ntypes; ++i) {
+    if (loaded_.types[i] < 0 || metadata.isolated_energy.empty()) continue;
+    const double energy = metadata.isolated_energy[loaded_.types[i]];
+    const double lowest = std::abs(energy) / (kBoltzmann * kLargest);
+    if (lowest < kCold) continue;
+    error->warning(FLERR,
+                   "Pair style allegro_legato: an atom of type {} alone has {:.6g} eV, so below "
+                   "{:.0f} K the factor exp(mu/kT) of fix gcmc or widom for single atoms cannot be "
+                   "held by a computer and no move is judged rightly; exchange molecules of one "
+                   "atom with 'mol' and 'intra_energy {:.10g}' instead",
+                   i, energy, lowest, energy_unit_ * energy);
+  }
 }
 
 void PairAllegroLegato::request_list()

@@ -99,6 +99,7 @@ class PairAllegroLegato : public Pair {
   legato::System system(std::vector<int> &types) const;
   legato::NodeProcess node_process() const;
   void warn_of_smaller_blocks();
+  void warn_of_exchanged_atoms() const;
   void store_domain(const double smallest_ratio, const double n_outside, const double largest);
   void store_fence(const double n_edges, const double energy);
 };

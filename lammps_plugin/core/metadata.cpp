@@ -98,6 +98,7 @@ const std::vector<std::string> &metadata_keys()
                                                 "nequip_aoti_outputs",
                                                 "legato_shortest_distance",
                                                 "legato_largest_force",
+                                                "legato_isolated_energy",
                                                 "legato_fence_table",
                                                 "legato_energy_model"};
   return keys;
@@ -136,6 +137,14 @@ Metadata parse_metadata(const StringMap &entries, const std::string &path)
                        : type_matrix(shortest, num_types, "legato_shortest_distance", path);
   const std::string largest = entry(entries, "legato_largest_force");
   if (!largest.empty()) metadata.largest_force = number(largest, "legato_largest_force", path);
+
+  for (const auto &word : words(entry(entries, "legato_isolated_energy")))
+    metadata.isolated_energy.push_back(number(word, "legato_isolated_energy", path));
+  if (!metadata.isolated_energy.empty() &&
+      static_cast<int>(metadata.isolated_energy.size()) != num_types)
+    throw Error("model file '" + path +
+                "' is damaged: entry 'legato_isolated_energy' has a wrong number of numbers; "
+                "deploy it again with 'nequip-deploy build'");
 
   for (const auto &word : words(entry(entries, "legato_fence_table")))
     metadata.fence_table.push_back(number(word, "legato_fence_table", path));

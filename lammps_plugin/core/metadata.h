@@ -19,6 +19,7 @@ struct Metadata {
   std::vector<double> edge_cutoffs;         // (num_types, num_types)
   std::vector<double> shortest_distance;    // (num_types, num_types) in training, inf if never seen
   double largest_force = std::numeric_limits<double>::quiet_NaN();    // in training
+  std::vector<double> isolated_energy;    // of an atom of each type alone, eV; empty if unknown
   std::vector<double>
       fence_table;    // (num_types^2, fence_columns), see fence.h; empty without one
   int fence_columns = 0;

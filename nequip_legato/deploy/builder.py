@@ -136,6 +136,8 @@ def build(
         engine = find_engine(report)
 
         entries |= _legato_entries(source, domain, device=device, origin=data.origin)
+        alone = references[-1].sums.energies[: len(cutoffs)].tolist()
+        entries["legato_isolated_energy"] = " ".join(map(repr, alone))
         model = apply_modifiers(model, modifiers, persistent=False)
         if fence is not None:
             references = put_up_fence(

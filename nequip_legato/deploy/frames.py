@@ -9,6 +9,7 @@ import ase.io
 import torch
 from ase import Atoms
 from nequip.data import AtomicDataDict, compute_neighborlist_, from_ase
+from nequip.utils.dtype import torch_default_dtype
 
 from nequip_legato.deploy.target import edge_vector_settings
 from nequip_legato.errors import LegatoError
@@ -148,6 +149,7 @@ class _ImageFrames(Sequence[Frame]):
     def __getitem__(self, index: int) -> Frame:
         atoms = self._images[index]
         types = [self._type_of_symbol[symbol] for symbol in atoms.get_chemical_symbols()]
-        data = from_ase(atoms, **self._keys)
+        with torch_default_dtype(torch.float64):  # which decides what positions are read as
+            data = from_ase(atoms, **self._keys)
         data[AtomicDataDict.ATOM_TYPE_KEY] = torch.tensor(types)
         return frame_from_data(data, r_max=self._r_max)

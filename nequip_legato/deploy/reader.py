@@ -51,6 +51,7 @@ class ModelInfo:
         shortest_distance: [type][type] shortest distance in the training frames, Angstrom; inf if
             the pair never came within the cutoff.
         largest_force: largest force label in the training frames, eV/A; nan if unknown.
+        isolated_energy: of an atom of each type alone, eV; empty for files of earlier versions.
         domain_frames: number of frames these two were taken from.
         domain_origin: where these frames came from.
         training: settings of the callback, SAM or a relative; empty for plain training.
@@ -76,6 +77,7 @@ class ModelInfo:
     units: str
     shortest_distance: list[list[float]]
     largest_force: float
+    isolated_energy: list[float]
     domain_frames: int
     domain_origin: str
     training: dict[str, Any]
@@ -105,6 +107,9 @@ class ModelInfo:
             rows["units"] = f"{self.units} (eV, Angstrom)"
             rows["shortest distances"] = self._pairs(self.shortest_distance) + " Angstrom"
             rows["largest force"] = f"{self.largest_force:.4g} eV/Angstrom"
+            alone = zip(self.type_names, self.isolated_energy, strict=False)
+            energies = " ".join(f"{name} {energy:.8g}" for name, energy in alone)
+            rows["isolated atoms"] = f"{energies} eV" if energies else "unknown"
             origin = f" of {self.domain_origin}" if self.domain_origin else ""
             rows["domain taken from"] = f"{self.domain_frames} frames{origin}"
             rows |= self.fence.described() if self.fence else {"fence": "none"}
@@ -247,6 +252,7 @@ def _parse(path: Path, entries: dict[str, str], bad_stack: bool) -> ModelInfo:
             entries.get("legato_shortest_distance") or " ".join(["inf"] * n * n), n
         ),
         largest_force=float(entries.get("legato_largest_force", "nan")),
+        isolated_energy=[float(e) for e in entries.get("legato_isolated_energy", "").split()],
         domain_frames=int(entries.get("legato_domain_frames", "0")),
         domain_origin=history.pop("domain_origin", ""),
         training=json.loads(entries.get("legato_training", "{}")),

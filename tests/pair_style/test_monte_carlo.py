@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from lammps_run import program, write_data
+from lammps_run import program, succeed, write_data
 from library_session import session
 from molecules import AMMONIA, far_apart, write_bonded, write_template
 
 from nequip_legato import LegatoCalculator
+from nequip_legato.deploy import info
 
 K = 8.617343e-5  # LAMMPS' Boltzmann constant in units metal, eV/K
 HOT = 3000.0  # K; at 300 K exp(E0/kT) is beyond double precision
@@ -249,3 +250,24 @@ def test_ions(tmp_path, deployed):
         found.append(answers.values[1:])
     assert found[0] == found[1]
     assert found[0][2] > 10
+
+
+def test_energies_beyond_the_exponential_are_warned_of(tmp_path, deployed):
+    """At 300 K exp(E0/kT) is zero for an atom of tens of eV, and no move would be accepted."""
+    atoms = Atoms("N", [[10.0, 10, 10]], cell=[20.0] * 3, pbc=True)
+    write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
+    e0 = energy_of(deployed(), atoms)
+    assert info(deployed()).isolated_energy[1] == pytest.approx(e0, abs=1e-10)
+    lines = f"""
+units metal
+atom_style atomic
+atom_modify map yes
+read_data data.lammps
+{model(deployed())}
+"""
+    insertion = "fix mc all gcmc 1 1 0 2 29494 300.0 0.0 0.5 full_energy\n"
+    assert "intra_energy" not in succeed(tmp_path, lines + "run 0\n").text
+    said = succeed(tmp_path, f"{lines}{insertion}run 0\n").text
+    warning = next(line for line in said.splitlines() if "an atom of type 2 alone" in line)
+    given = float(warning.partition("intra_energy ")[2].split("'")[0])
+    assert given == pytest.approx(e0, abs=1e-7)
