@@ -7,7 +7,6 @@ prints a line of JSON: bytes with one atom evaluated (``base``) and with a block
 """
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +42,10 @@ def little_memory(took: dict[str, int], trial: int) -> float:
 def _bytes(device: str) -> int:
     """The most that this process has had: on a GPU what torch handed out, else all of it."""
     if device == "cpu":
-        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # ru_maxrss would also count what the process had before exec, its parent's memory.
+        status = Path("/proc/self/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return 1024 * int(line.split()[1])
     import torch
 
     return torch.cuda.max_memory_allocated()
