@@ -263,9 +263,8 @@ def demo(out: Path, epochs: int, steps: int, overrides: list[str]) -> None:
                 str(PROGRAMS / "nequip-train"),
                 *("-cp", str(HERE), "-cn", "train_sam", f"hydra.run.dir={training}"),
                 f"trainer.max_epochs={epochs}",
-                # in two epochs 312 steps
+                # as many steps as twice the epochs of train_sam.yaml
                 "data.train_dataloader.batch_size=2",
-                "++trainer.limit_train_batches=156",
                 *overrides,
             ],
             OMP_NUM_THREADS="1",
