@@ -28,14 +28,24 @@ class FencedEnergy(torch.nn.Module):
         self.irreps_out = func.irreps_out
         self.num_types: int = num_types
         self.n_gaps: int = (table.shape[1] - 2) // 3
+        self.reach_squared: float = _reach_squared(table.tolist())
         self.register_buffer("table", table.to(torch.float64))
 
     def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
         """The model's outputs, with atomic and total energies that include the fence."""
         data = self.func(data)
-        vectors = data[AtomicDataDict.EDGE_VECTORS_KEY].to(torch.float64)
+        vectors = data[AtomicDataDict.EDGE_VECTORS_KEY]
         center = data[AtomicDataDict.EDGE_INDEX_KEY][0]
         neighbor = data[AtomicDataDict.EDGE_INDEX_KEY][1]
+        if torch.jit.is_scripting():
+            # Most edges are too long for any fence. AOTInductor, which fuses all of this into one
+            # loop, needs shapes that do not depend on numbers.
+            short = vectors.detach().square().sum(1) < self.reach_squared
+            near = torch.nonzero(short).view(-1)
+            vectors = torch.index_select(vectors, 0, near)
+            center = torch.index_select(center, 0, near)
+            neighbor = torch.index_select(neighbor, 0, near)
+        vectors = vectors.to(torch.float64)
         types = data[AtomicDataDict.ATOM_TYPE_KEY].view(-1)
         pair = torch.index_select(types, 0, center) * self.num_types + torch.index_select(
             types, 0, neighbor
@@ -56,6 +66,16 @@ class FencedEnergy(torch.nn.Module):
         total = data[AtomicDataDict.TOTAL_ENERGY_KEY]
         data[AtomicDataDict.TOTAL_ENERGY_KEY] = total + energy.sum().to(total.dtype)
         return data
+
+
+def _reach_squared(table: list[list[float]]) -> float:
+    """Squared distance in Angstrom^2 beyond which no fence acts, with room for rounding."""
+    found = [0.0]
+    for row in table:
+        if row[1] > 0.0:
+            found.append(1.0 / row[0])
+        found += [row[k] + 1.0 / row[k + 1] for k in range(2, len(row), 3) if row[k + 2] > 0.0]
+    return max(found) * (1.0 + 1e-5)
 
 
 def add_fence(model: torch.nn.Module, table: list[list[float]], num_types: int) -> None:
