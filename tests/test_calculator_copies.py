@@ -10,6 +10,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dask
 import joblib
 import numpy as np
 import pytest
@@ -179,6 +180,17 @@ def test_joblib(backend, model, atoms):
     work = [joblib.delayed(energy_and_process)(copy.copy(calculator), atoms) for _ in range(4)]
     results = joblib.Parallel(n_jobs=2, backend=backend, timeout=240)(work)
     assert [e for e, _ in results] == pytest.approx([expected] * 4, abs=1e-10)
+
+
+@pytest.mark.parametrize("scheduler", ["threads", "processes", "synchronous"])
+def test_dask(scheduler, model, atoms):
+    calculator, _ = used(model, atoms)
+    expected = calculator.get_potential_energy(atoms)
+    work = [dask.delayed(energy_and_process)(copy.copy(calculator), atoms) for _ in range(4)]
+    results = dask.compute(*work, scheduler=scheduler, num_workers=2)
+    assert [e for e, _ in results] == pytest.approx([expected] * 4, abs=1e-10)
+    elsewhere = {process for _, process in results} - {os.getpid()}
+    assert bool(elsewhere) == (scheduler == "processes")
 
 
 def test_one_engine_for_several_threads(model):

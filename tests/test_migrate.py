@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 import yaml
 from hydra.utils import instantiate
 from nequip.data import AtomicDataDict as Keys
+from nequip.data.dataset import ASEDataset
 from nequip.utils.global_state import set_global_state
 from omegaconf import OmegaConf
 
@@ -489,6 +491,27 @@ def test_npz_that_must_be_converted(folder, kind, capsys):
     (folder / "small.extxyz").unlink()
     assert npz_main(["old.yaml", "small.extxyz"]) == 0
     check_data(done, frames)
+
+
+def test_npz_that_is_labelled_in_part(folder):
+    """What is no number in the npz file is none in the new data, neither zero nor left out."""
+    frames, arrays = npz_arrays()
+    stress = np.random.default_rng(1).normal(size=(len(frames), 3, 3))
+    stress += stress.transpose(0, 2, 1)
+    stress[0] = arrays["E"][1] = arrays["F"][1, 2:] = math.nan
+    changes = NPZ | {"key_mapping": NPZ["key_mapping"] | {"S": "stress"}}
+    np.savez("small.npz", **arrays, S=stress)
+    migrated(folder, **changes)
+    npz_to_extxyz(Path("old.yaml"), Path("out.extxyz"))
+    dataset = ASEDataset(file_path="out.extxyz", transforms=[], ase_args={"format": "extxyz"})
+    for k in range(len(frames)):
+        data = dataset[k]
+        for key, expected in (
+            (Keys.TOTAL_ENERGY_KEY, arrays["E"][k]),
+            (Keys.FORCE_KEY, arrays["F"][k]),
+            (Keys.STRESS_KEY, stress[k]),
+        ):
+            np.testing.assert_allclose(data[key].reshape(expected.shape), expected, atol=1e-7)
 
 
 def test_npz_mistakes(folder, capsys):

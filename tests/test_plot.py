@@ -128,6 +128,20 @@ def test_bad_numbers_are_left_out(tmp_path):
     plot_runs([run], tmp_path / "run.png")
 
 
+def test_quantities_without_labels_are_left_out(runs, tmp_path):
+    """nequip logs errors of labels that no frame has as not a number."""
+    log = tmp_path / "run" / "metrics.csv"
+    log.parent.mkdir()
+    rows = pd.read_csv(runs[0] / "metrics.csv")
+    rows["val0_epoch/stress_rmse"] = math.nan
+    rows["val0_epoch/stress_mae"] = 0.5
+    rows.to_csv(log, index=False, na_rep="nan")
+    run = read_run(log.parent)
+    assert "val0_epoch/stress_rmse" not in run.values.columns
+    assert run.values["val0_epoch/stress_mae"].dropna().eq(0.5).all()
+    plot_runs([log.parent], tmp_path / "run.png")
+
+
 def test_log_that_is_being_written(runs, tmp_path):
     """A line cut anywhere takes nothing away but itself."""
     text = (runs[0] / "metrics.csv").read_text()

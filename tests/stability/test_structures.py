@@ -5,6 +5,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.lammpsdata import read_lammps_data
 from matscipy.neighbours import neighbour_list
 
@@ -46,6 +47,24 @@ def test_replicated_data_hold_the_same_distances_as_ase_repeated(tmp_path, cell)
     back = read_lammps_data(StringIO(text), Z_of_type={1: 1, 2: 7}, atom_style="atomic")
     np.testing.assert_allclose(distances(back), distances(start.repeat((2, 1, 3))), atol=2e-6)
     assert (back.numbers == 7).sum() == 6
+
+
+@pytest.mark.parametrize("labels", ["none", "energy", "not numbers", "magnetic moments too"])
+def test_labels_of_a_start_do_not_matter(tmp_path, labels):
+    """Nor whether it has them all: a start is positions, cell and species."""
+    atoms = molecule(CELLS["cube"])
+    known = {"energy": -1.0, "forces": np.zeros((4, 3)), "magmoms": np.ones(4)}
+    if labels == "energy":
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0)
+    elif labels == "not numbers":
+        nothing = {"energy": np.nan, "forces": np.full((4, 3), np.nan), "stress": [np.nan] * 6}
+        atoms.calc = SinglePointCalculator(atoms, **nothing)
+    elif labels == "magnetic moments too":
+        atoms.calc = SinglePointCalculator(atoms, **known)
+    ase.io.write(tmp_path / "start.extxyz", [Atoms("H"), atoms])
+    found = read_start(settings(Path(f"{tmp_path / 'start.extxyz'}@1")))
+    assert found.calc is None
+    np.testing.assert_allclose(distances(found), distances(atoms), atol=2e-6)
 
 
 def test_a_data_file_of_lammps_gives_the_same_start_as_another_file(tmp_path):
