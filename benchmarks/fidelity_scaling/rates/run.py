@@ -1,0 +1,221 @@
+"""Failure rates of models with and without a fence; see README.md.
+
+    python run.py                    everything, going on where an earlier call stopped
+    python run.py --only campaign --arms plain plain_gaps
+                                     one stage, some arms; stages: train, choose, campaign, large,
+                                     trajectories, collect
+
+Models and runs go to work/ (or --work), what is kept to results/.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+# The trainings are those of the first study.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import collect as first_study
+import tables
+import trajectories
+from training import DATA, TRAINING_FRAMES, Training, train_all
+
+from nequip_legato.stability.campaign import run_campaign
+from nequip_legato.stability.progress import shown
+from nequip_legato.stability.records import read_records
+
+STAGES = ("train", "choose", "campaign", "large", "trajectories", "collect")
+HERE = Path(__file__).resolve().parent
+PROGRAMS = Path(sys.executable).parent
+
+
+def main() -> None:
+    """Parse and do the stages."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=STAGES, nargs="+", default=STAGES)
+    parser.add_argument("--arms", nargs="+", help="some of those in the study's file")
+    parser.add_argument("--seeds", nargs="+", type=int, help="some of those in the study's file")
+    parser.add_argument("--work", type=Path, default=HERE / "work")
+    parser.add_argument("--study", type=Path, default=HERE / "study.yaml")
+    parser.add_argument("--results", type=Path, default=HERE / "results")
+    parser.add_argument("--workers", type=int, default=2, help="processes at the same time")
+    given = parser.parse_args()
+    study = Study(given)
+    for stage in STAGES:
+        if stage in given.only:
+            print(f"== {stage}", flush=True)
+            getattr(study, stage)()
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One model of one arm: trained weights, deployed with or without a fence.
+
+    Attributes:
+        name: of the arm.
+        training: the weights.
+        fence: ``wall``, ``gaps`` or nothing.
+    """
+
+    name: str
+    training: Training
+    fence: str
+
+    @property
+    def deployed(self) -> Path:
+        """The model for LAMMPS."""
+        return self.training.folder / f"{self.fence or 'bare'}.nequip.pt2"
+
+    def deploy(self) -> None:
+        """Deploy it unless that has been done."""
+        if self.deployed.is_file():
+            return
+        command = [str(PROGRAMS / "nequip-deploy"), "build", str(self.training.checkpoint)]
+        command += [str(self.deployed), "--frames", str(TRAINING_FRAMES)]
+        command += [f"--fence={self.fence}"] if self.fence else []
+        subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+class Study:
+    """The stages; each does only what is not yet done.
+
+    Args:
+        given: the command's options.
+    """
+
+    def __init__(self, given: argparse.Namespace) -> None:
+        self.settings: Any = OmegaConf.to_container(OmegaConf.load(given.study))
+        self.work: Path = given.work.absolute()
+        self.results: Path = given.results.absolute()
+        self.workers: int = given.workers
+        self._arms: list[str] | None = given.arms
+        self._seeds: list[int] | None = given.seeds
+
+    def arms(self, part: str, *, of: str | None = None) -> list[Arm]:
+        """The models of a part, seed by seed; ``of``: the part that names the seeds."""
+        wanted = self.settings[part]["arms"]
+        seeds = self.settings[of or part]["seeds"]
+        return [
+            self.arm(name, seed)
+            for seed in seeds
+            if self._seeds is None or seed in self._seeds
+            for name in wanted
+            if self._arms is None or name in self._arms
+        ]
+
+    def arm(self, name: str, seed: int) -> Arm:
+        """One model."""
+        arm = self.settings["arms"][name]
+        return Arm(name, self.training(arm["training"], seed), arm.get("fence", ""))
+
+    def training(self, name: str, seed: int) -> Training:
+        """One training."""
+        settings = self.settings["trainings"][name]
+        return Training(
+            variant=name,
+            seed=seed,
+            epochs=settings.get("epochs", self.settings["epochs"]),
+            callback=settings.get("callback", {}),
+            folder=self.work / "models" / f"{name}-{seed}",
+            overrides=settings.get("overrides", {}),
+        )
+
+    def train(self) -> None:
+        """Train all models."""
+        wanted = [arm.training for part in ("choice", "report") for arm in self.arms(part)]
+        found = {training.name: training for training in wanted}
+        train_all(list(found.values()), workers=self.workers)
+        path = self.results / "models.json"
+        first_study.write_json(path, first_study.errors([t for t in found.values() if t.done]))
+
+    def choose(self) -> None:
+        """Rates of the fences among which one is chosen."""
+        self._campaigns("choice")
+        self._campaigns("choice_hot")
+
+    def campaign(self) -> None:
+        """Rates of the arms that are reported."""
+        self._campaigns("report")
+
+    def large(self) -> None:
+        """The check at 4,096 atoms."""
+        self._campaigns("large")
+
+    def _campaigns(self, part: str) -> None:
+        """One campaign a start; models whose weights are not there yet are left for later."""
+        arms = [arm for arm in self.arms(part) if arm.training.done]
+        reference = self._equilibration_model()
+        for arm in [reference, *arms]:
+            arm.deploy()
+        for frame in self.settings[part]["frames"]:
+            path = self.work / f"{part}-{frame}.yaml"
+            path.write_text(yaml.safe_dump(self._campaign(part, frame, arms, reference)))
+            with shown() as progress:
+                run_campaign(
+                    path, workers=self.workers, watch=progress.watch, report=progress.report
+                )
+        folders = [self.work / f"{part}-{frame}" for frame in self.settings[part]["frames"]]
+        tables.keep(folders, self.results, part)
+
+    def _equilibration_model(self) -> Arm:
+        chosen = self.settings["campaign"]["equilibration_model"]
+        training = self.training(chosen["training"], chosen["seed"])
+        return Arm("equilibration", training, chosen["fence"])
+
+    def _campaign(
+        self, part: str, frame: int, arms: Sequence[Arm], reference: Arm
+    ) -> dict[str, Any]:
+        campaign: dict[str, Any] = deepcopy(self.settings["campaign"])
+        del campaign["equilibration_model"]
+        campaign |= self.settings[part].get("campaign", {})
+        campaign["structure"] = f"{DATA / 'test.extxyz'}@{frame}"
+        # Other velocities for each frame, so that names of runs differ, too.
+        campaign["first_velocity_seed"] = 1000 + frame
+        campaign["equilibration"] |= {"model": str(reference.deployed), "seed": 1000 + frame}
+        campaign["models"] = [
+            {
+                "name": f"{arm.name}-{arm.training.seed}",
+                "file": str(arm.deployed),
+                "group": arm.name,
+                "training_seed": str(arm.training.seed),
+            }
+            for arm in arms
+        ]
+        return campaign
+
+    def trajectories(self) -> None:
+        """NVE trajectories: drift, molecules, structure, and errors against GFN1-xTB."""
+        settings = self.settings["trajectories"]
+        starts = {
+            frame: next((self.work / f"report-{frame}" / "starts").glob("64-*")) / "start.data"
+            for frame in self.settings["report"]["frames"]
+        }
+        arms = [a for a in self.arms("trajectories", of="report") if a.deployed.is_file()]
+        trajectories.run(
+            {f"{arm.name}-{arm.training.seed}": arm.deployed for arm in arms},
+            list(starts.values()),
+            folder=self.work / "trajectories",
+            results=self.results,
+            masses=self.settings["campaign"]["masses"],
+            settings=settings,
+            workers=self.workers,
+        )
+
+    def collect(self) -> None:
+        """Tables from what is kept in ``results``; nothing else is read."""
+        tables.collect(self.results, self.settings, read_records)
+
+
+if __name__ == "__main__":
+    main()
