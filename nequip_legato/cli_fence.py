@@ -12,6 +12,7 @@ _OPTIONS = {
     "temperature": (float, "K", "temperature that the fence resists"),
     "margin": (float, "X", "walls begin at 1 - X times the shortest distance"),
     "gap_width": (float, "A", "smallest width of a bump, Angstrom"),
+    "stiffness": (float, "K", "largest curvature of bumps and walls, eV/A^2, for the time step"),
     "gap_pairs": (int, "N", "pairs that must have been seen on either side of a gap"),
 }
 

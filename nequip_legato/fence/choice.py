@@ -15,6 +15,8 @@ from nequip_legato.fence.survey import Survey, Visited
 __all__ = ["choose_fence"]
 
 _CURVATURE = 4.8  # largest second derivative of (1 - z^2)^3
+_DEEPEST = 0.5  # beyond, where 1 / r takes over, a wall gets stiffer again
+_STEP = 0.005
 
 
 def choose_fence(
@@ -26,11 +28,11 @@ def choose_fence(
 ) -> Fence:
     """Choose walls, and bumps if they are wanted.
 
-    A wall has the energy ``barrier kB T + F p r0`` at (1 - p) r0, p being the penetration: what
-    thermal motion brings along, and the work that the largest force F that training has on atoms at
-    such distances would do on the way. A bump has ``barrier kB T + F w`` in its middle, w being
-    half of its width, or p times its middle if that is less; it is lower where it would be too
-    stiff.
+    A wall has the energy ``barrier kB T``, what thermal motion brings along, at (1 - p) r0, and
+    there repels at least with the largest force F that training has on atoms at such distances; p
+    is the penetration, or more where the wall would be too stiff for a time step. A bump has
+    ``barrier kB T + F w`` in its middle, w being half of its width, or the penetration times its
+    middle if that is less; it is lower where it would be too stiff.
 
     Args:
         survey: of all training frames.
@@ -92,11 +94,21 @@ def _wall(
 ) -> Wall:
     shortest = float(visited.lowest[0])
     begin = (1.0 - settings.margin) * shortest
-    depth = settings.penetration
-    force = _force(visited, shortest, shortest * (1.0 + depth), unlabelled_force)
-    energy = settings.barrier * kB * settings.temperature + force * depth * begin
+    force = _force(visited, shortest, shortest * (1.0 + settings.penetration), unlabelled_force)
     shape = Wall(types, shortest, begin, 1.0, force, int(visited.pairs.sum()))
-    return replace(shape, strength=energy / shape.energy((1.0 - depth) * begin))
+    depth = settings.penetration
+    wall = _strong_enough(shape, depth, settings)
+    while wall.curvature((1.0 - depth) * begin) > settings.stiffness and depth < _DEEPEST:
+        depth += _STEP
+        wall = _strong_enough(shape, depth, settings)
+    return wall
+
+
+def _strong_enough(shape: Wall, depth: float, settings: FenceSettings) -> Wall:
+    """The weakest wall that holds atoms back at the fraction ``depth`` below its beginning."""
+    distance = (1.0 - depth) * shape.begin
+    thermal = settings.barrier * kB * settings.temperature / shape.energy(distance)
+    return replace(shape, strength=max(thermal, shape.force / shape.repulsion(distance)))
 
 
 def _gaps(

@@ -44,6 +44,16 @@ class Wall:
         ratio = distance / self.begin
         return self.strength * max(0.0, 1.0 - ratio**2) ** 3 / ratio
 
+    def repulsion(self, distance: float) -> float:
+        """Force that drives the two atoms apart, eV/Angstrom."""
+        x = distance / self.begin
+        return self.strength * max(0.0, 1.0 - x**2) ** 2 * (5.0 * x**2 + 1.0) / x**2 / self.begin
+
+    def curvature(self, distance: float) -> float:
+        """Second derivative of the energy, eV/Angstrom^2."""
+        x = distance / self.begin
+        return self.strength * max(0.0, 2.0 / x**3 + 18.0 * x - 20.0 * x**3) / self.begin**2
+
 
 @dataclass(frozen=True)
 class Gap:

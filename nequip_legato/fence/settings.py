@@ -21,14 +21,16 @@ class FenceSettings:
         temperature: to be resisted, K.
         barrier: thermal part of the fence's energy, in units of kB times the temperature.
         penetration: the wall reaches its energy at (1 - penetration) times the distance at which it
-            begins.
+            begins, or deeper where it would be too stiff.
         gap_margin: fraction of a distance that bumps keep from those on either side of the gap;
             less than for walls, for bumps rise slowly.
         gap_width: smallest width of a bump, Angstrom; narrower gaps are left alone.
         gap_pairs: number of pairs that must have been seen on either side of a gap. A note says
             where a wall rests on fewer.
-        stiffness: largest curvature of a bump, eV/Angstrom^2, which the time step has to resolve:
-            bumps in narrow gaps are lower. Stretching an N-H bond has about 45, N2 about 140.
+        stiffness: largest curvature of a bump, and of a wall where it has its energy, in
+            eV/Angstrom^2, which the time step has to resolve: bumps in narrow gaps are lower, walls
+            at short distances are entered deeper. Stretching an N-H bond has about 45, N2 about
+            140.
 
     Raises:
         LegatoError: if a value makes no sense.
@@ -42,7 +44,7 @@ class FenceSettings:
     gap_margin: float = 0.02
     gap_width: float = 0.15
     gap_pairs: int = 100
-    stiffness: float = 200.0
+    stiffness: float = 100.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -55,9 +55,12 @@ def test_walls_and_gaps():
     assert wall.shortest == 0.9
     assert wall.begin == pytest.approx(0.95 * 0.9)
     assert (wall.pairs, walls["A", "A"].pairs) == (603, 300)
-    # what the settings say: 5 kB T and the work of the force on the way
-    energy = 5.0 * kB * 2000.0 + 4.0 * 0.15 * wall.begin
-    assert wall.energy(0.85 * wall.begin) == pytest.approx(energy)
+    # what the settings say: 5 kB T, and the force at the edge of the data
+    for wall in fence.walls:
+        depth = reached(wall, 5.0 * kB * 2000.0)
+        assert depth >= 0.15 * wall.begin * (1 - 1e-9)
+        assert wall.repulsion(wall.begin - depth) >= 4.0
+        assert wall.curvature(wall.begin - depth) <= 100.0 * (1 + 1e-9)
     (gap,) = fence.gaps
     assert gap.types == ("A", "B")
     assert gap.seen == (1.2, 1.9)
@@ -68,6 +71,52 @@ def test_walls_and_gaps():
     assert any("do not react" in note for note in fence.notes)
     assert any("B-B has no wall" in note for note in fence.notes)
     assert Fence.from_json(fence.to_json()) == fence
+
+
+def reached(term, energy: float) -> float:
+    """How deep an atom with that energy comes into a wall, Angstrom."""
+    r = np.linspace(0.3 * term.begin, term.begin, 200001)
+    inside = np.array([term.energy(x) for x in r])
+    return term.begin - r[np.flatnonzero(inside >= energy)[-1]]
+
+
+def test_derivatives_of_a_wall():
+    (wall,) = choose(dimers([(0, 0, 1.0)])).walls
+    for r in (0.9, 0.7, 0.4):
+        sides = [wall.energy(r + h) for h in (-1e-5, 0.0, 1e-5)]
+        assert wall.repulsion(r) == pytest.approx((sides[0] - sides[2]) / 2e-5, rel=1e-6)
+        assert wall.curvature(r) == pytest.approx(second_derivative(wall.energy, r), rel=1e-5)
+    assert (wall.repulsion(1.0), wall.curvature(1.0)) == (0.0, 0.0)
+
+
+def test_a_strong_force_asks_for_a_strong_wall():
+    pairs, force = [(0, 0, 2.3)], [[30.0, 0, 0], [-30.0, 0, 0]]
+    weak, strong = (
+        choose(dimers(pairs, forces)).walls[0]
+        for forces in torch.tensor([np.zeros((2, 3)).tolist(), force], dtype=torch.float64)
+    )
+    assert strong.strength > weak.strength
+    distances = np.linspace(0.5, 1.0, 51) * strong.begin
+    assert max(strong.repulsion(r) for r in distances) >= 30.0
+
+
+@pytest.mark.parametrize("shortest", [0.74, 0.88, 1.31, 2.41])
+def test_time_steps_that_resolve_bonds_resolve_walls(shortest):
+    """Atoms that run into a wall with 5 kB T leave it with their energy.
+
+    Two hydrogen atoms, the lightest there are, and 0.5 fs. A wall that has its energy within a
+    tenth of an Angstrom throws them out with more.
+    """
+    (wall,) = choose(dimers([(0, 0, shortest)])).walls
+    mass, step = 0.5 * 1.008 * 103.6427, 0.5  # eV fs^2/Angstrom^2, fs
+    kinetic = 5.0 * kB * 2000.0
+    for phase in np.linspace(0.0, 1.0, 7):
+        r, v = wall.begin + 0.05 * phase, -np.sqrt(2 * kinetic / mass)
+        while r < wall.begin + 0.1 or v < 0:
+            v += 0.5 * step * wall.repulsion(r) / mass
+            r += step * v
+            v += 0.5 * step * wall.repulsion(r) / mass
+        assert 0.5 * mass * v**2 == pytest.approx(kinetic, rel=0.03)
 
 
 def test_plain_walls_forbid_no_gap():
