@@ -15,6 +15,7 @@ __all__ = [
     "LegatoError",
     "LookSAM",
     "MomentumSAM",
+    "ValueLegatoError",
     "__version__",
 ]
 
@@ -30,6 +31,7 @@ _PUBLIC = {
     "MomentumSAM": "nequip_legato.sam",
     "LegatoCalculator": "nequip_legato.calculator",
     "LegatoError": "nequip_legato.errors",
+    "ValueLegatoError": "nequip_legato.errors",
 }
 
 

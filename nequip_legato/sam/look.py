@@ -1,6 +1,6 @@
 """LookSAM: a second pass only every few steps."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -9,13 +9,14 @@ from torch.optim import Optimizer
 
 from nequip_legato.sam import guards
 from nequip_legato.sam.base import trained
-from nequip_legato.sam.callback import SAM
+from nequip_legato.sam.keys import refuses_unknown_keys
 from nequip_legato.sam.perturbation import copied, orthogonal_component
+from nequip_legato.sam.second_pass import SecondPass
 
 __all__ = ["LookSAM"]
 
 
-class LookSAM(SAM):
+class LookSAM(SecondPass):
     """Makes a step of SAM every k steps and adds its sharpness component to the gradients between.
 
     LookSAM (Liu et al., CVPR 2022, arXiv:2203.02714, algorithm 1). Every k-th step has SAM's
@@ -46,25 +47,33 @@ class LookSAM(SAM):
         warmup: as for :class:`SAM`.
         include: as for :class:`SAM`.
         exclude: as for :class:`SAM`.
-        **common: ``rho`` and ``last_fraction`` to ``exclude`` above; others are refused.
 
     Raises:
-        LegatoError: here or at the start of training, for what cannot work.
+        LegatoError: for unknown keys, for values that cannot be (`ValueLegatoError`), and at the
+            start of training for what cannot work.
     """
 
-    keys: ClassVar[tuple[str, ...]] = ("every", "alpha")
-
+    @refuses_unknown_keys
     def __init__(
         self,
         *,
+        rho: float = 0.005,
         every: int = 5,
         alpha: float = 0.1,
-        **common: Any,
+        last_fraction: float = 1.0,
+        schedule: str = "constant",
+        warmup: float = 0.1,
+        include: str | None = None,
+        exclude: str | None = None,
     ) -> None:
-        # SAM has keys that this method has not.
-        foreign = {key: value for key, value in common.items() if key not in self.all_keys()}
-        guards.check_no_unknown(type(self).__name__, foreign, known=self.all_keys())
-        super().__init__(**common)
+        super().__init__(
+            rho=rho,
+            last_fraction=last_fraction,
+            schedule=schedule,
+            warmup=warmup,
+            include=include,
+            exclude=exclude,
+        )
         self.every = guards.check_count("every", every)
         self.alpha = guards.check_non_negative("alpha", alpha)
         self._component: list[Tensor | None] = []

@@ -62,7 +62,8 @@ def ascent_direction(
     Args:
         parameters: weights w, of any shapes.
         gradients: their gradients g, one per parameter, same shapes. Not changed.
-        adaptive: False for SAM (d = g / ||g||), True for ASAM (d = T^2 g / ||T g||, T = |w| + eta).
+        adaptive: False for SAM (d = g / ||g||), True for ASAM (d = T^2 g / ||T g||, T =
+            ``|w|`` + eta).
         eta: ASAM's offset, which lets weights that are zero move. In units of the weights.
 
     Returns:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from nequip_legato.errors import LegatoError
+from nequip_legato.errors import LegatoError, ValueLegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.stability import pictures, tables
 from nequip_legato.stability.analysis import Analysis, analyse, protocol_of
@@ -40,7 +40,7 @@ def report(
         LegatoError: if there are no finished runs, one occurs twice, or draws are too few.
     """
     if draws < 100:
-        raise LegatoError(f"{draws} bootstrap samples give no interval; take 100 or more")
+        raise ValueLegatoError(f"{draws} bootstrap samples give no interval; take 100 or more")
     paths = [Path(source) for source in sources]
     origins = _read(paths)
     records = [record for record, _ in origins]
