@@ -36,7 +36,17 @@ def keys_of(kind: type) -> list[tuple[str, str, str, str]]:
     if set(meanings) != {name for name, _, _ in known}:
         names = sorted(set(meanings) ^ {name for name, _, _ in known})
         raise ValueError(f"docstring and keys of {kind.__name__} differ: {', '.join(names)}")
-    return [(*key, " ".join(meanings[key[0]].split())) for key in known]
+    return [(*key, _meaning(meanings[key[0]], kind, key[0])) for key in known]
+
+
+def _meaning(text: str, kind: type, key: str) -> str:
+    """On one line; that of another public class where it refers to it."""
+    other = re.match(r"as for :class:`(?:~?[\w.]*\.)?(\w+)`", text)
+    if other is not None:
+        package = import_module(kind.__module__.partition(".")[0])
+        rows = keys_of(getattr(package, other[1]))
+        return next(meaning for name, _, _, meaning in rows if name == key)
+    return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", " ".join(text.split()))
 
 
 def _fields(kind: type) -> list[tuple[str, str, str]]:
@@ -91,7 +101,10 @@ class Keys(SphinxDirective):
         rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
         for key, kind, default, meaning in keys_of(getattr(import_module(module), name)):
             shown = f"`{default}`" if default else ""
-            cells = (f"`{key}`", f"`{kind}`", shown, meaning[0].upper() + meaning[1:])
+            first = meaning.split()[0].strip(",;:")
+            if len(first) > 1 and first.islower():  # a word, not the name of a quantity
+                meaning = meaning[0].upper() + meaning[1:]
+            cells = (f"`{key}`", f"`{kind}`", shown, meaning)
             rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
         container = nodes.container(classes=["keys"])
         self.state.nested_parse(StringList(rows, source=self.arguments[0]), 0, container)

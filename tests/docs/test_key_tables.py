@@ -19,6 +19,8 @@ def test_keys_of_a_callback():
     assert list(rows)[:3] == ["rho", "every", "alpha"]
     assert rows["every"] == ("int", "5")
     assert rows["include"] == ("str | None", "none")
+    (meaning,) = [meaning for name, _, _, meaning in keys_of(LookSAM) if name == "warmup"]
+    assert "rises" in meaning, "as for SAM"
 
 
 def test_keys_of_dataclasses():
