@@ -40,6 +40,7 @@ kokkos: setup
 lint: setup site
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'lammps_plugin/*.h' 'lammps_plugin/*.cpp')
 
 # The documentation, without warnings. The second time only what has changed is made.

@@ -6,7 +6,12 @@ plugin, so torch and nequip are only imported when a name that needs them is use
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nequip_legato.calculator import LegatoCalculator
+    from nequip_legato.errors import LegatoError, ValueLegatoError
+    from nequip_legato.sam import SAM, LateCheckpoint, LookSAM, MomentumSAM
 
 __all__ = [
     "SAM",

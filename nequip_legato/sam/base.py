@@ -19,7 +19,14 @@ from nequip_legato.sam.schedule import SCHEDULES, Schedule
 from nequip_legato.sam.selection import Selection
 from nequip_legato.sam.skipping import SkippedStep
 
-__all__ = ["CHECKPOINT_KEY", "SharpnessAware", "mean_over_processes", "trained", "with_gradient"]
+__all__ = [
+    "CHECKPOINT_KEY",
+    "SharpnessAware",
+    "gradients_of",
+    "mean_over_processes",
+    "trained",
+    "with_gradient",
+]
 
 CHECKPOINT_KEY = "nequip_legato_sam"
 
@@ -211,7 +218,7 @@ class SharpnessAware(Callback):
         to_log = _is_logged(trainer)
         if not (to_log or self._rho_now > 0):
             return
-        norm = total_norm([p.grad for p in with_gradient(optimizer)]).item()
+        norm = total_norm(gradients_of(trained(optimizer))).item()
         logged = {"legato/grad_norm": norm}
         if self._rho_now > 0:
             self._closure_calls += 1
@@ -288,6 +295,11 @@ def with_gradient(optimizer: Optimizer) -> list[nn.Parameter]:
     return [p for p in trained(optimizer) if p.grad is not None]
 
 
+def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients of those that have one, in their order."""
+    return [p.grad for p in parameters if p.grad is not None]
+
+
 def mean_over_processes(trainer: Trainer, values: Sequence[float]) -> list[float]:
     """The same numbers in every process, so that all decide alike."""
     if trainer.world_size == 1:
@@ -304,7 +316,7 @@ def _is_logged(trainer: Trainer) -> bool:
     Lightning asks so itself in ``LearningRateMonitor``: ``log`` takes longer than all else that SAM
     does beside the second pass of a small model.
     """
-    every = trainer.log_every_n_steps
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     return trainer.should_stop or (every > 0 and (trainer.global_step + 1) % every == 0)
 
 

@@ -6,6 +6,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
 from nequip_legato.sam import guards
+from nequip_legato.sam.base import gradients_of
 from nequip_legato.sam.keys import refuses_unknown_keys
 from nequip_legato.sam.own_gradient import OwnGradient
 from nequip_legato.sam.perturbation import ascent_direction
@@ -132,5 +133,5 @@ class SAM(SecondPass):
 
     def _ascent(self, parameters: list[nn.Parameter]) -> tuple[list[Tensor], Tensor]:
         own = self._own
-        gradients = [p.grad for p in parameters] if own is None else own.take(parameters)
+        gradients = gradients_of(parameters) if own is None else own.take(parameters)
         return ascent_direction(parameters, gradients, adaptive=self.adaptive, eta=self.eta)

@@ -80,7 +80,8 @@ def check_trainer(trainer: Trainer, kind: type) -> None:
         trainer: before training.
         kind: the class of the callback, of which one is allowed.
     """
-    found = [type(c).__name__ for c in trainer.callbacks if isinstance(c, kind)]
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    found = [type(c).__name__ for c in callbacks if isinstance(c, kind)]
     if len(found) > 1:
         names = " or ".join(sorted(set(found)))
         raise LegatoError(f"{names} is in trainer.callbacks {len(found)} times: remove all but one")

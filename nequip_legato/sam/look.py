@@ -1,5 +1,6 @@
 """LookSAM: a second pass only every few steps."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nequip_legato.sam import guards
-from nequip_legato.sam.base import trained
+from nequip_legato.sam.base import gradients_of, trained
 from nequip_legato.sam.keys import refuses_unknown_keys
 from nequip_legato.sam.perturbation import copied, orthogonal_component
 from nequip_legato.sam.second_pass import SecondPass
@@ -108,16 +109,18 @@ class LookSAM(SecondPass):
             self._keep(parameters, before)
         return logged
 
-    def _keep(self, parameters: list[Tensor], before: list[Tensor | None]) -> None:
+    def _keep(self, parameters: Sequence[Tensor], before: list[Tensor | None]) -> None:
         self._component = []  # let go of the old one before the new one needs memory
-        both = [i for i, p in enumerate(parameters) if before[i] is not None and p.grad is not None]
-        kept, size = orthogonal_component(
-            [parameters[i].grad for i in both], [before[i] for i in both]
-        )
+        both = [
+            (i, p.grad, old)
+            for i, (p, old) in enumerate(zip(parameters, before, strict=True))
+            if old is not None and p.grad is not None
+        ]
+        kept, size = orthogonal_component([new for _, new, _ in both], [old for _, _, old in both])
         if size.item() > 0:
             torch._foreach_div_(kept, size)
         self._component = [None] * len(parameters)
-        for i, part in zip(both, kept, strict=True):
+        for (i, _, _), part in zip(both, kept, strict=True):
             self._component[i] = part
 
     def _look(
@@ -138,7 +141,7 @@ class LookSAM(SecondPass):
         return {}
 
 
-def _copies_of_gradients(parameters: list[Tensor]) -> list[Tensor | None]:
+def _copies_of_gradients(parameters: Sequence[Tensor]) -> list[Tensor | None]:
     """One per parameter, None without a gradient: DDP may reuse the memory of the gradients."""
-    copies = iter(copied([p.grad for p in parameters if p.grad is not None]))
+    copies = iter(copied(gradients_of(parameters)))
     return [None if p.grad is None else next(copies) for p in parameters]

@@ -10,7 +10,7 @@ from nequip.train import NequIPLightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nequip_legato.sam.base import SharpnessAware, mean_over_processes, with_gradient
+from nequip_legato.sam.base import SharpnessAware, gradients_of, mean_over_processes, trained
 from nequip_legato.sam.isolation import Stateful
 from nequip_legato.sam.perturbation import ascent_direction, perturbed, total_norm
 from nequip_legato.sam.replay import MicroBatch, replay
@@ -50,7 +50,7 @@ class SecondPass(SharpnessAware):
             exclude=exclude,
         )
         self._watch = RhoWatch()
-        self._stateful: Stateful | None = None
+        self._stateful = Stateful(metrics=[], buffers=[])
         self._forget_window()
 
     def _forget_window(self) -> None:
@@ -125,7 +125,7 @@ class SecondPass(SharpnessAware):
         with perturbed(parameters, direction, rho=self._rho_now):
             del direction
             losses = replay(trainer, pl_module, optimizer, window, stateful=self._stateful)
-        second = total_norm([p.grad for p in with_gradient(optimizer)]).item()
+        second = total_norm(gradients_of(trained(optimizer))).item()
         loss, rise = _loss_and_rise(trainer, pl_module, window, losses)
         stops, loss, rise = mean_over_processes(trainer, [not math.isfinite(second), loss, rise])
         if stops > 0:
@@ -138,7 +138,7 @@ class SecondPass(SharpnessAware):
 
     def _ascent(self, parameters: list[nn.Parameter]) -> tuple[list[Tensor], Tensor]:
         """Direction of the climb, and what to divide it by; see `ascent_direction`."""
-        return ascent_direction(parameters, [p.grad for p in parameters])
+        return ascent_direction(parameters, gradients_of(parameters))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -152,10 +152,9 @@ def _loss_and_rise(
     trainer: Trainer, pl_module: LightningModule, window: list[MicroBatch], losses: list[Tensor]
 ) -> tuple[float, float]:
     """L(w) and L(w + e) - L(w), mean over micro-batches, in the units of the loss."""
-    first = sum(micro.loss.item() for micro in window)
-    rise = sum(
-        second.item() - micro.loss.item() for second, micro in zip(losses, window, strict=True)
-    )
+    at_w = [micro.loss.item() for micro in window if micro.loss is not None]
+    first: float = sum(at_w)
+    rise: float = sum(second.item() - loss for second, loss in zip(losses, at_w, strict=True))
     # Lightning divides by the nominal length of the window, also when an epoch ends early.
     scale = trainer.accumulate_grad_batches / max(len(window), 1)
     # nequip multiplies a loss that is already summed over processes, since DDP averages gradients.

@@ -79,8 +79,8 @@ def _read(sources: Sequence[Path]) -> list[tuple[Record, Path]]:
         raise LegatoError("there is nothing to report on; give the folder of a campaign")
     found: dict[object, tuple[Record, Path]] = {}
     for source in sources:
-        for record in read_records(source):
-            key = protocol_of(record), record.run
+        for record in read_records(source, Record):
+            key: object = (protocol_of(record), record.run)
             if key in found:
                 raise LegatoError(
                     f"run {record.run} is both in {found[key][1]} and in {source}; give one of "
