@@ -6,7 +6,7 @@ OUT ?= demo_out
 # tests run side by side; MPI tests oversubscribe the cores anyway
 JOBS ?= 2
 
-.PHONY: demo test kokkos lint format setup clean
+.PHONY: demo test test-fast kokkos lint site docs format setup clean
 
 setup: $(VENV)/.installed
 
@@ -28,15 +28,29 @@ test: setup lint
 	$(KOKKOS)
 	$(PYTEST)
 
+# without tests of more than about ten seconds and without LAMMPS with Kokkos
+test-fast: setup
+	$(PYTEST) -m 'not slow' --ignore tests/kokkos
+
 # the Kokkos style alone
 kokkos: setup
 	$(KOKKOS)
 	$(PYTEST) tests/kokkos
 
-lint: setup
+lint: setup site
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'lammps_plugin/*.h' 'lammps_plugin/*.cpp')
+
+# The documentation, without warnings. The second time only what has changed is made.
+SITE = build/site
+site: setup
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs $(SITE)
+	$(BIN)/python docs/check_site.py $(SITE)
+
+docs: site
+	$(BIN)/python -m webbrowser "file://$(abspath $(SITE)/index.html)"
 
 format: setup
 	$(BIN)/ruff check --fix
@@ -44,4 +58,4 @@ format: setup
 	$(BIN)/clang-format -i $$(git ls-files 'lammps_plugin/*.h' 'lammps_plugin/*.cpp')
 
 clean:
-	rm -rf $(VENV) $(OUT) dist
+	rm -rf $(VENV) $(OUT) dist build

@@ -6,7 +6,12 @@ plugin, so torch and nequip are only imported when a name that needs them is use
 
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nequip_legato.calculator import LegatoCalculator
+    from nequip_legato.errors import LegatoError, ValueLegatoError
+    from nequip_legato.sam import SAM, LateCheckpoint, LookSAM, MomentumSAM
 
 __all__ = [
     "SAM",
@@ -15,6 +20,7 @@ __all__ = [
     "LegatoError",
     "LookSAM",
     "MomentumSAM",
+    "ValueLegatoError",
     "__version__",
 ]
 
@@ -30,6 +36,7 @@ _PUBLIC = {
     "MomentumSAM": "nequip_legato.sam",
     "LegatoCalculator": "nequip_legato.calculator",
     "LegatoError": "nequip_legato.errors",
+    "ValueLegatoError": "nequip_legato.errors",
 }
 
 

@@ -40,8 +40,10 @@ def write_atomically(path: Path, text: str) -> None:
     """Write ``text``, on disk before it has its name; the folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # surrogates stand for bytes of file names that are no text in this locale
-    how = {"encoding": "utf-8", "errors": "surrogateescape"}
-    with replacing(path) as hidden, hidden.open("w", **how) as stream:
+    with (
+        replacing(path) as hidden,
+        hidden.open("w", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())

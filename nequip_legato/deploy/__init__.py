@@ -5,7 +5,11 @@ target), and ``nequip-deploy info`` needs no torch.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nequip_legato.deploy.builder import Deployed, build
+    from nequip_legato.deploy.reader import ModelInfo, info
 
 __all__ = ["Deployed", "ModelInfo", "build", "info"]
 

@@ -33,7 +33,7 @@ from nequip_legato.deploy.source import (
     refuse_nonlocal,
 )
 from nequip_legato.deploy.training_data import Frames, find_frames
-from nequip_legato.errors import LegatoError
+from nequip_legato.errors import LegatoError, ValueLegatoError
 from nequip_legato.fence.deployment import put_up_fence, survey_domain
 from nequip_legato.fence.profile import Fence
 from nequip_legato.fence.settings import FenceSettings, as_settings
@@ -105,10 +105,12 @@ def build(
     kind = kind_of(target)
     _check_surroundings(target, kind, device)
     if check_frames < 1:
-        raise LegatoError(f"check_frames must be 1 or more, but is {check_frames}")
+        raise ValueLegatoError(f"check_frames must be 1 or more, but is {check_frames}")
     fence = as_settings(fence)
     if not 0 < check_limit < float("inf"):
-        raise LegatoError(f"check_limit must be a positive number of seconds, not {check_limit}")
+        raise ValueLegatoError(
+            f"check_limit must be a positive number of seconds, not {check_limit}"
+        )
     with _scratch_beside(target) as scratch:
         report(f"loading {source_path}")
         source = open_source(source_path, model_key=model_key)
@@ -183,7 +185,7 @@ def build(
 
 def _check_surroundings(target: Path, kind: str, device: str) -> None:
     if device not in DEVICES:
-        raise LegatoError(f"unknown device '{device}'; choose one of: {' '.join(DEVICES)}")
+        raise ValueLegatoError(f"unknown device '{device}'; choose one of: {' '.join(DEVICES)}")
     if device == "cuda" and not torch.cuda.is_available():
         raise LegatoError(
             "--device cuda, but torch finds no CUDA device here; deploy on a machine with a GPU "

@@ -7,7 +7,14 @@ Names are imported when they are first used, for most need torch.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nequip_legato.fence.choice import choose_fence
+    from nequip_legato.fence.module import FencedEnergy
+    from nequip_legato.fence.profile import Fence, Gap, Wall
+    from nequip_legato.fence.settings import FenceSettings
+    from nequip_legato.fence.survey import Survey
 
 __all__ = ["Fence", "FenceSettings", "FencedEnergy", "Gap", "Survey", "Wall", "choose_fence"]
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from nequip_legato.errors import LegatoError
+from nequip_legato.errors import ValueLegatoError
 
 __all__ = ["KINDS", "FenceSettings", "as_settings"]
 
@@ -33,7 +33,7 @@ class FenceSettings:
             140.
 
     Raises:
-        LegatoError: if a value makes no sense.
+        ValueLegatoError: if a value makes no sense.
     """
 
     kind: str = "wall"
@@ -48,7 +48,7 @@ class FenceSettings:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise LegatoError(f"unknown fence '{self.kind}'; choose one of: {' '.join(KINDS)}")
+            raise ValueLegatoError(f"unknown fence '{self.kind}'; choose one of: {' '.join(KINDS)}")
         self._check("margin", 0.0 < self.margin < 0.5, "between 0 and 0.5")
         self._check("temperature", self.temperature > 0.0, "positive (K)")
         self._check("barrier", self.barrier > 0.0, "positive")
@@ -61,7 +61,7 @@ class FenceSettings:
     def _check(self, name: str, holds: bool, wanted: str) -> None:
         value = getattr(self, name)
         if not holds or not math.isfinite(value):
-            raise LegatoError(f"the fence's {name} must be {wanted}, but is {value}")
+            raise ValueLegatoError(f"the fence's {name} must be {wanted}, but is {value}")
 
 
 def as_settings(fence: FenceSettings | str | None) -> FenceSettings | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from nequip_legato import __version__
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.native import builder, installed
@@ -72,7 +73,7 @@ def plugin_for(build_folder: Path) -> builder.Artifact:
         {
             "LEGATO_TORCH_DIR": str(torch.folder),
             "LEGATO_TORCH_VERSION": torch.version,
-            "LEGATO_VERSION": builder.__version__,
+            "LEGATO_VERSION": __version__,
             "LEGATO_PLUGIN": "ON",
             "LEGATO_LAMMPS_BUILD": str(settings.parent),
             # another configuration of the same LAMMPS is another plugin

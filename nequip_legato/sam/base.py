@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,15 +13,22 @@ from torch.optim import Optimizer
 
 from nequip_legato.sam import ending, guards
 from nequip_legato.sam.deeds import Deeds
+from nequip_legato.sam.keys import keys_of
 from nequip_legato.sam.perturbation import total_norm
 from nequip_legato.sam.schedule import SCHEDULES, Schedule
 from nequip_legato.sam.selection import Selection
 from nequip_legato.sam.skipping import SkippedStep
 
-__all__ = ["CHECKPOINT_KEY", "SharpnessAware", "mean_over_processes", "trained", "with_gradient"]
+__all__ = [
+    "CHECKPOINT_KEY",
+    "SharpnessAware",
+    "gradients_of",
+    "mean_over_processes",
+    "trained",
+    "with_gradient",
+]
 
 CHECKPOINT_KEY = "nequip_legato_sam"
-_COMMON = ("last_fraction", "schedule", "warmup", "include", "exclude")
 
 
 class SharpnessAware(Callback):
@@ -34,14 +41,10 @@ class SharpnessAware(Callback):
         warmup: fraction of the steps that climb over which ``schedule: warmup`` rises; in (0, 1].
         include: regular expression; only parameters in whose names it is found are moved.
         exclude: regular expression; parameters in whose names it is found are not moved.
-        **unknown: keys that the method does not have; refused.
 
     Raises:
-        LegatoError: for a value that cannot be.
+        ValueLegatoError: for a value that cannot be.
     """
-
-    keys: ClassVar[tuple[str, ...]] = ()
-    """Settings of the method itself; those of all methods come behind them."""
 
     def __init__(
         self,
@@ -52,9 +55,7 @@ class SharpnessAware(Callback):
         warmup: float = 0.1,
         include: str | None = None,
         exclude: str | None = None,
-        **unknown: Any,
     ) -> None:
-        guards.check_no_unknown(type(self).__name__, unknown, known=self.all_keys())
         self.rho = guards.check_non_negative("rho", rho)
         self.last_fraction = guards.check_fraction("last_fraction", last_fraction)
         self.schedule = guards.check_choice("schedule", schedule, SCHEDULES)
@@ -74,7 +75,7 @@ class SharpnessAware(Callback):
     @classmethod
     def all_keys(cls) -> tuple[str, ...]:
         """Names of all settings."""
-        return ("rho", *cls.keys, *_COMMON)
+        return keys_of(cls)
 
     def cost(self) -> float:
         """Gradients per step, mean over the training."""
@@ -217,7 +218,7 @@ class SharpnessAware(Callback):
         to_log = _is_logged(trainer)
         if not (to_log or self._rho_now > 0):
             return
-        norm = total_norm([p.grad for p in with_gradient(optimizer)]).item()
+        norm = total_norm(gradients_of(trained(optimizer))).item()
         logged = {"legato/grad_norm": norm}
         if self._rho_now > 0:
             self._closure_calls += 1
@@ -294,6 +295,11 @@ def with_gradient(optimizer: Optimizer) -> list[nn.Parameter]:
     return [p for p in trained(optimizer) if p.grad is not None]
 
 
+def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The gradients of those that have one, in their order."""
+    return [p.grad for p in parameters if p.grad is not None]
+
+
 def mean_over_processes(trainer: Trainer, values: Sequence[float]) -> list[float]:
     """The same numbers in every process, so that all decide alike."""
     if trainer.world_size == 1:
@@ -310,7 +316,7 @@ def _is_logged(trainer: Trainer) -> bool:
     Lightning asks so itself in ``LearningRateMonitor``: ``log`` takes longer than all else that SAM
     does beside the second pass of a small model.
     """
-    every = trainer.log_every_n_steps
+    every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     return trainer.should_stop or (every > 0 and (trainer.global_step + 1) % every == 0)
 
 

@@ -44,7 +44,7 @@ class Deeds:
         """Count steps of this method from now on."""
         last = self.parts[-1] if self.parts else None
         same = last is not None and (last["method"], last["settings"]) == (method, settings)
-        if not same or last["climbed"] is None:
+        if last is None or not same or last["climbed"] is None:
             self.parts.append(_part(method, settings, step))
 
     def reached(self, step: int) -> None:

@@ -26,6 +26,7 @@ def warnings(trainer: Trainer, deeds: Deeds, *, first_step: int, key: str) -> It
     if not deeds.total("climbed"):
         yield f"SAM: 0 of {steps} steps climbed: this was plain training. {_why(deeds, first_step)}"
         return
+    first = deeds.first_climb or 0
     for path in _best(trainer):
         checkpoint = skeleton(path)
         if checkpoint is None:
@@ -34,7 +35,7 @@ def warnings(trainer: Trainer, deeds: Deeds, *, first_step: int, key: str) -> It
         if isinstance(saved, dict) and saved.get("climbed_steps") == 0:
             yield (
                 f"SAM: {path}, the best checkpoint, is of step {checkpoint.get('global_step')}, "
-                f"before the first step that climbed (step {deeds.first_climb + 1} of {steps}): a "
+                f"before the first step that climbed (step {first + 1} of {steps}): a "
                 "plainly trained model. Deploy a later one (save_last: true keeps the last), or "
                 "let nequip_legato.LateCheckpoint choose; see docs/training.md, which checkpoint"
             )

@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from nequip.train.metrics_manager import MetricsManager
 from torch.optim import Optimizer
 
-from nequip_legato.errors import LegatoError
+from nequip_legato.errors import LegatoError, ValueLegatoError
 
 __all__ = [
     "check_choice",
@@ -21,7 +21,6 @@ __all__ = [
     "check_labels",
     "check_module",
     "check_momentum",
-    "check_no_unknown",
     "check_non_negative",
     "check_one_closure_call",
     "check_optimizers",
@@ -31,18 +30,11 @@ __all__ = [
 ]
 
 
-def check_no_unknown(method: str, unknown: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuse keys that the method does not have."""
-    if unknown:
-        names = ", ".join(repr(name) for name in unknown)
-        raise LegatoError(f"{method} has no key {names}; the known ones are {', '.join(known)}")
-
-
 def check_non_negative(name: str, value: Any) -> float:
     """``value`` as a float, if it is a finite number of at least 0."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not math.isfinite(value) or value < 0:
-        raise LegatoError(f"SAM: {name} must be a finite number >= 0, not {value!r}")
+        raise ValueLegatoError(f"SAM: {name} must be a finite number >= 0, not {value!r}")
     return float(value)
 
 
@@ -50,35 +42,35 @@ def check_fraction(name: str, value: Any) -> float:
     """``value`` as a float, if it is a number in (0, 1]."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 < value <= 1:
-        raise LegatoError(f"SAM: {name} must be a number above 0 and at most 1, not {value!r}")
+        raise ValueLegatoError(f"SAM: {name} must be a number above 0 and at most 1, not {value!r}")
     return float(value)
 
 
 def check_count(name: str, value: Any) -> int:
     """``value``, if it is an integer of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise LegatoError(f"SAM: {name} must be an integer >= 1, not {value!r}")
+        raise ValueLegatoError(f"SAM: {name} must be an integer >= 1, not {value!r}")
     return value
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """``value``, if it is one of ``choices``."""
     if value not in choices:
-        raise LegatoError(f"SAM: {name} must be one of {', '.join(choices)}, not {value!r}")
+        raise ValueLegatoError(f"SAM: {name} must be one of {', '.join(choices)}, not {value!r}")
     return value
 
 
 def check_switch(name: str, value: Any) -> bool:
     """``value``, if it is true or false."""
     if not isinstance(value, bool):
-        raise LegatoError(f"SAM: {name} must be true or false, not {value!r}")
+        raise ValueLegatoError(f"SAM: {name} must be true or false, not {value!r}")
     return value
 
 
 def check_eta_used(eta: float, adaptive: bool) -> None:
     """Refuse an eta that nothing would use."""
     if eta and not adaptive:
-        raise LegatoError("SAM: eta belongs to ASAM: set adaptive to true or leave eta out")
+        raise ValueLegatoError("SAM: eta belongs to ASAM: set adaptive to true or leave eta out")
 
 
 def check_trainer(trainer: Trainer, kind: type) -> None:
@@ -88,7 +80,8 @@ def check_trainer(trainer: Trainer, kind: type) -> None:
         trainer: before training.
         kind: the class of the callback, of which one is allowed.
     """
-    found = [type(c).__name__ for c in trainer.callbacks if isinstance(c, kind)]
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    found = [type(c).__name__ for c in callbacks if isinstance(c, kind)]
     if len(found) > 1:
         names = " or ".join(sorted(set(found)))
         raise LegatoError(f"{names} is in trainer.callbacks {len(found)} times: remove all but one")

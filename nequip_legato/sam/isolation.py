@@ -58,7 +58,11 @@ class RandomState:
             # bytes, for what the dictionary holds depends on the bit generator
             and pickle.dumps(self.numpy) == pickle.dumps(other.numpy)
             and torch.equal(self.cpu, other.cpu)
-            and (self.accelerator is None or torch.equal(self.accelerator, other.accelerator))
+            and (
+                self.accelerator is None
+                or other.accelerator is None
+                or torch.equal(self.accelerator, other.accelerator)
+            )
         )
 
     def restore(self) -> None:
@@ -111,7 +115,8 @@ class Stateful:
         # not ``module`` itself, which is the whole training module
         children = list(module.children())
         if getattr(type(module), "training_step", None) is NequIPLightningModule.training_step:
-            children = [module.loss, module.train_metrics]  # all that it touches
+            # all that it touches; getattr, since torch says that modules have tensors, too
+            children = [getattr(module, name) for name in ("loss", "train_metrics")]
         return cls(
             metrics=[m for c in children if holds_metric(c) for m in c.modules()],
             buffers=[

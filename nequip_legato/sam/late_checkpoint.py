@@ -66,7 +66,8 @@ class LateCheckpoint(ModelCheckpoint):
 
 
 def _methods(trainer: Trainer) -> list[SharpnessAware]:
-    return [c for c in trainer.callbacks if isinstance(c, SharpnessAware)]
+    callbacks = trainer.callbacks  # type: ignore[attr-defined]
+    return [c for c in callbacks if isinstance(c, SharpnessAware)]
 
 
 def _has_climbed(trainer: Trainer) -> bool:

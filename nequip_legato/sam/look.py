@@ -1,6 +1,7 @@
 """LookSAM: a second pass only every few steps."""
 
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -8,14 +9,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nequip_legato.sam import guards
-from nequip_legato.sam.base import trained
-from nequip_legato.sam.callback import SAM
+from nequip_legato.sam.base import gradients_of, trained
+from nequip_legato.sam.keys import refuses_unknown_keys
 from nequip_legato.sam.perturbation import copied, orthogonal_component
+from nequip_legato.sam.second_pass import SecondPass
 
 __all__ = ["LookSAM"]
 
 
-class LookSAM(SAM):
+class LookSAM(SecondPass):
     """Makes a step of SAM every k steps and adds its sharpness component to the gradients between.
 
     LookSAM (Liu et al., CVPR 2022, arXiv:2203.02714, algorithm 1). Every k-th step has SAM's
@@ -46,25 +48,33 @@ class LookSAM(SAM):
         warmup: as for :class:`SAM`.
         include: as for :class:`SAM`.
         exclude: as for :class:`SAM`.
-        **common: ``rho`` and ``last_fraction`` to ``exclude`` above; others are refused.
 
     Raises:
-        LegatoError: here or at the start of training, for what cannot work.
+        LegatoError: for unknown keys, for values that cannot be (`ValueLegatoError`), and at the
+            start of training for what cannot work.
     """
 
-    keys: ClassVar[tuple[str, ...]] = ("every", "alpha")
-
+    @refuses_unknown_keys
     def __init__(
         self,
         *,
+        rho: float = 0.005,
         every: int = 5,
         alpha: float = 0.1,
-        **common: Any,
+        last_fraction: float = 1.0,
+        schedule: str = "constant",
+        warmup: float = 0.1,
+        include: str | None = None,
+        exclude: str | None = None,
     ) -> None:
-        # SAM has keys that this method has not.
-        foreign = {key: value for key, value in common.items() if key not in self.all_keys()}
-        guards.check_no_unknown(type(self).__name__, foreign, known=self.all_keys())
-        super().__init__(**common)
+        super().__init__(
+            rho=rho,
+            last_fraction=last_fraction,
+            schedule=schedule,
+            warmup=warmup,
+            include=include,
+            exclude=exclude,
+        )
         self.every = guards.check_count("every", every)
         self.alpha = guards.check_non_negative("alpha", alpha)
         self._component: list[Tensor | None] = []
@@ -99,16 +109,18 @@ class LookSAM(SAM):
             self._keep(parameters, before)
         return logged
 
-    def _keep(self, parameters: list[Tensor], before: list[Tensor | None]) -> None:
+    def _keep(self, parameters: Sequence[Tensor], before: list[Tensor | None]) -> None:
         self._component = []  # let go of the old one before the new one needs memory
-        both = [i for i, p in enumerate(parameters) if before[i] is not None and p.grad is not None]
-        kept, size = orthogonal_component(
-            [parameters[i].grad for i in both], [before[i] for i in both]
-        )
+        both = [
+            (i, p.grad, old)
+            for i, (p, old) in enumerate(zip(parameters, before, strict=True))
+            if old is not None and p.grad is not None
+        ]
+        kept, size = orthogonal_component([new for _, new, _ in both], [old for _, _, old in both])
         if size.item() > 0:
             torch._foreach_div_(kept, size)
         self._component = [None] * len(parameters)
-        for i, part in zip(both, kept, strict=True):
+        for (i, _, _), part in zip(both, kept, strict=True):
             self._component[i] = part
 
     def _look(
@@ -129,7 +141,7 @@ class LookSAM(SAM):
         return {}
 
 
-def _copies_of_gradients(parameters: list[Tensor]) -> list[Tensor | None]:
+def _copies_of_gradients(parameters: Sequence[Tensor]) -> list[Tensor | None]:
     """One per parameter, None without a gradient: DDP may reuse the memory of the gradients."""
-    copies = iter(copied([p.grad for p in parameters if p.grad is not None]))
+    copies = iter(copied(gradients_of(parameters)))
     return [None if p.grad is None else next(copies) for p in parameters]

@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from nequip_legato.sam import guards
 from nequip_legato.sam.base import SharpnessAware, trained
+from nequip_legato.sam.keys import refuses_unknown_keys
 from nequip_legato.sam.perturbation import copied, total_norm
 
 __all__ = ["MomentumSAM"]
@@ -48,14 +49,31 @@ class MomentumSAM(SharpnessAware):
         warmup: as for :class:`SAM`.
         include: as for :class:`SAM`.
         exclude: as for :class:`SAM`.
-        **common: the keys above; others are refused.
 
     Raises:
-        LegatoError: here or at the start of training, for what cannot work.
+        LegatoError: for unknown keys, for values that cannot be (`ValueLegatoError`), and at the
+            start of training for what cannot work.
     """
 
-    def __init__(self, **common: Any) -> None:
-        super().__init__(**common)
+    @refuses_unknown_keys
+    def __init__(
+        self,
+        *,
+        rho: float = 0.005,
+        last_fraction: float = 1.0,
+        schedule: str = "constant",
+        warmup: float = 0.1,
+        include: str | None = None,
+        exclude: str | None = None,
+    ) -> None:
+        super().__init__(
+            rho=rho,
+            last_fraction=last_fraction,
+            schedule=schedule,
+            warmup=warmup,
+            include=include,
+            exclude=exclude,
+        )
         self._moved: tuple[list[Tensor], list[Tensor]] | None = None
         self._has_moved = False  # in the accumulation window under way
 

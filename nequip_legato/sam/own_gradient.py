@@ -1,6 +1,6 @@
 """The gradient of this process' own frames, before processes average theirs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class OwnGradient:
         self._listening = False
         self._hooks = [p.register_hook(self._hook(id(p))) for p in parameters if p.requires_grad]
 
-    def _hook(self, key: int):
+    def _hook(self, key: int) -> Callable[[Tensor], None]:
         def add(gradient: Tensor) -> None:
             if not self._listening:
                 return

@@ -62,7 +62,8 @@ def ascent_direction(
     Args:
         parameters: weights w, of any shapes.
         gradients: their gradients g, one per parameter, same shapes. Not changed.
-        adaptive: False for SAM (d = g / ||g||), True for ASAM (d = T^2 g / ||T g||, T = |w| + eta).
+        adaptive: False for SAM (d = g / ||g||), True for ASAM (d = T^2 g / ||T g||, T =
+            ``|w|`` + eta).
         eta: ASAM's offset, which lets weights that are zero move. In units of the weights.
 
     Returns:
@@ -73,11 +74,12 @@ def ascent_direction(
         return unit_vector(gradients)
     if not eta:
         # w instead of |w|: the signs cancel, and the weights need no copy.
-        scaled = torch._foreach_mul(list(gradients), list(parameters)) if gradients else []
+        both = list(gradients), list(parameters)
+        scaled = list(torch._foreach_mul(*both)) if gradients else []
         scale = list(parameters)
     else:
-        scale = torch._foreach_add(torch._foreach_abs(list(parameters)), eta)
-        scaled = torch._foreach_mul(list(gradients), scale)
+        scale = list(torch._foreach_add(torch._foreach_abs(list(parameters)), eta))
+        scaled = list(torch._foreach_mul(list(gradients), scale))
     norm = total_norm(scaled)
     if scaled:
         # Divided first, so that no intermediate is larger than the result.

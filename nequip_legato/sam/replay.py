@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -86,8 +86,9 @@ def replay(
         for micro in window:
             # As in Lightning's loop: gradients are synchronised with the last backward pass.
             is_last = micro is window[-1]
-            parallel = isinstance(strategy, ParallelStrategy)
-            wait = strategy.block_backward_sync() if parallel and not is_last else nullcontext()
+            wait: AbstractContextManager[Any] = nullcontext()
+            if isinstance(strategy, ParallelStrategy) and not is_last:
+                wait = strategy.block_backward_sync()
             if drawn:
                 micro.random_state.restore()
             with wait:
@@ -110,7 +111,7 @@ def _one_pass(
         arguments.append(micro.batch_idx)
     output = trainer.strategy.training_step(*arguments)
     result = ClosureResult.from_training_step_output(output, trainer.accumulate_grad_batches)
-    if result.closure_loss is None:
+    if result.closure_loss is None or result.loss is None:
         raise RuntimeError(
             "training_step returned a loss for a batch, then None for the same batch when SAM "
             "repeated it: a training_step under SAM must depend on nothing but batch, weights and "

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from nequip_legato.errors import LegatoError
+from nequip_legato.errors import LegatoError, ValueLegatoError
 
 __all__ = ["Selection"]
 
@@ -21,7 +21,7 @@ class Selection:
         exclude: None for nothing.
 
     Raises:
-        LegatoError: for something that is not a regular expression.
+        ValueLegatoError: for something that is not a regular expression.
     """
 
     def __init__(self, include: str | None, exclude: str | None) -> None:
@@ -62,10 +62,10 @@ def _compiled(key: str, expression: str | None) -> re.Pattern[str] | None:
     if expression is None:
         return None
     if not isinstance(expression, str):
-        raise LegatoError(f"SAM: {key} must be a regular expression, not {expression!r}")
+        raise ValueLegatoError(f"SAM: {key} must be a regular expression, not {expression!r}")
     try:
         return re.compile(expression)
     except re.error as error:
-        raise LegatoError(
+        raise ValueLegatoError(
             f"SAM: {key} is not a regular expression: {expression!r} ({error})"
         ) from error

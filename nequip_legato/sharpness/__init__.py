@@ -1,6 +1,9 @@
 """How flat the training loss is around a model's weights."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nequip_legato.sharpness.measurement import Settings, measure
 
 __all__ = ["Settings", "measure"]
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from nequip_legato.errors import LegatoError
+from nequip_legato.errors import ValueLegatoError
 
 __all__ = ["MEASURES", "Settings"]
 
@@ -46,17 +46,17 @@ class Settings:
     def __post_init__(self) -> None:
         unknown = [name for name in self.measures if name not in MEASURES]
         if unknown or not self.measures:
-            raise LegatoError(
+            raise ValueLegatoError(
                 f"there is no measure {' '.join(unknown) or '(none given)'}; there are: "
                 f"{' '.join(MEASURES)}"
             )
         for name in ("epsilon", "relative_epsilon", "tolerance", "reach"):
             if not 0 < getattr(self, name) < math.inf:
-                raise LegatoError(f"{name} must be positive and finite")
+                raise ValueLegatoError(f"{name} must be positive and finite")
         if not self.rho or not all(0 < rho < math.inf for rho in self.rho):
-            raise LegatoError("rho must be positive and finite")
+            raise ValueLegatoError("rho must be positive and finite")
         for name, least in (("samples", 2), ("trace_samples", 2), ("ascent_steps", 1)):
             if getattr(self, name) < least:
-                raise LegatoError(f"{name} must be at least {least}")
+                raise ValueLegatoError(f"{name} must be at least {least}")
         if self.points < 5:
-            raise LegatoError("points must be at least 5")
+            raise ValueLegatoError("points must be at least 5")

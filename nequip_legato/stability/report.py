@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from nequip_legato.errors import LegatoError
+from nequip_legato.errors import LegatoError, ValueLegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.stability import pictures, tables
 from nequip_legato.stability.analysis import Analysis, analyse, protocol_of
@@ -40,7 +40,7 @@ def report(
         LegatoError: if there are no finished runs, one occurs twice, or draws are too few.
     """
     if draws < 100:
-        raise LegatoError(f"{draws} bootstrap samples give no interval; take 100 or more")
+        raise ValueLegatoError(f"{draws} bootstrap samples give no interval; take 100 or more")
     paths = [Path(source) for source in sources]
     origins = _read(paths)
     records = [record for record, _ in origins]
@@ -79,8 +79,8 @@ def _read(sources: Sequence[Path]) -> list[tuple[Record, Path]]:
         raise LegatoError("there is nothing to report on; give the folder of a campaign")
     found: dict[object, tuple[Record, Path]] = {}
     for source in sources:
-        for record in read_records(source):
-            key = protocol_of(record), record.run
+        for record in read_records(source, Record):
+            key: object = (protocol_of(record), record.run)
             if key in found:
                 raise LegatoError(
                     f"run {record.run} is both in {found[key][1]} and in {source}; give one of "

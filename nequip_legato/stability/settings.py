@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nequip_legato.errors import LegatoError
+from nequip_legato.errors import LegatoError, ValueLegatoError
 
 __all__ = [
     "Bonds",
@@ -191,8 +191,8 @@ def load_settings(path: Path) -> Settings:
     settings: Any = read_settings(path, Settings, docs="docs/stability.md")
     try:
         _check(settings)
-    except LegatoError as problem:
-        raise LegatoError(f"{path}: {problem}") from None
+    except ValueLegatoError as problem:
+        raise ValueLegatoError(f"{path}: {problem}") from None
     _resolve(settings, path)
     return settings
 
@@ -283,7 +283,7 @@ def _check(s: Settings) -> None:
     try:
         shlex.split(s.launcher)
     except ValueError as problem:
-        raise LegatoError(f"launcher: {problem} in: {s.launcher}") from problem
+        raise ValueLegatoError(f"launcher: {problem} in: {s.launcher}") from problem
     e = s.equilibration
     need(
         0 <= e.steps <= _LARGEST_INTEGER
@@ -307,9 +307,9 @@ def _check(s: Settings) -> None:
 
 
 def need(condition: bool, problem: str) -> None:
-    """Raise a `LegatoError` unless the condition holds."""
+    """Raise a `ValueLegatoError` unless the condition holds."""
     if not condition:
-        raise LegatoError(problem)
+        raise ValueLegatoError(problem)
 
 
 def _resolve(s: Settings, path: Path) -> None:

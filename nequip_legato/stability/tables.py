@@ -144,13 +144,13 @@ def markdown(analysis: Analysis) -> str:
     overall = [c for c in analysis.comparisons if c.atoms is None]
     if overall:
         lines.append("")
-    for c in overall:
-        if c.ratio is None:
+    for over_all in overall:
+        if over_all.ratio is None:
             continue
         lines.append(
-            f"- {_cell(c.group)} / {_cell(c.reference)} over all sizes: {span(c.ratio)} "
-            f"({c.basis}); p = {chance(c.permutation)} with whole training seeds permuted, of at "
-            f"best {chance(c.smallest)}"
+            f"- {_cell(over_all.group)} / {_cell(over_all.reference)} over all sizes: "
+            f"{span(over_all.ratio)} ({over_all.basis}); p = {chance(over_all.permutation)} with "
+            f"whole training seeds permuted, of at best {chance(over_all.smallest)}"
         )
     return "\n".join([*lines, *_rates(analysis)]) + "\n"
 

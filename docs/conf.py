@@ -1,0 +1,60 @@
+"""How Sphinx builds the documentation: `make docs`."""
+
+import sys
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+warnings.simplefilter("ignore")  # those of libraries that are imported for their docstrings
+
+from nequip_legato import __version__  # noqa: E402
+
+project = "nequip-legato"
+author = "The nequip-legato developers"
+copyright = author
+version = release = __version__
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "key_tables",
+    "repository_pages",
+]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_extensions"]
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 4
+myst_links_external_new_tab = False
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_class_signature = "mixed"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 88
+add_module_names = False
+default_role = "code"
+
+nitpicky = True
+# Other projects' names: their pages are not fetched, so that the site is built offline. Classes of
+# ours that have no entry of their own follow.
+nitpick_ignore_regex = [
+    ("py:.*", r"(torch|Tensor|Path|Any|Callable|Sequence|Mapping|Iterable|Iterator|ase|np)\b.*"),
+    ("py:.*", r"(lightning|numpy|pathlib|collections|typing|datetime|pd|pandas|contextlib)\..*"),
+    ("py:.*", r"nequip_legato\.(deploy\.frames\.Frame|fence\.survey\.Visited|stability\..*)"),
+    ("py:.*", r"dict\[int|(Atoms|Calculator|ModelCheckpoint|Callback|Module|optional|.* -> .*)"),
+]
+
+html_theme = "furo"
+html_title = "nequip-legato"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_copyright = False
+html_show_sphinx = False
+html_copy_source = False
+html_theme_options = {"navigation_with_keys": True}

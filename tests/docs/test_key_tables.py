@@ -1,0 +1,50 @@
+"""The generated tables of keys: complete, or refused."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "_extensions"))
+
+from key_tables import keys_of
+
+from nequip_legato import LookSAM
+from nequip_legato.stability.settings import Criteria, Settings
+
+
+def test_keys_of_a_callback():
+    rows = {name: (kind, default) for name, kind, default, _ in keys_of(LookSAM)}
+    assert list(rows)[:3] == ["rho", "every", "alpha"]
+    assert rows["every"] == ("int", "5")
+    assert rows["include"] == ("str | None", "none")
+    (meaning,) = [meaning for name, _, _, meaning in keys_of(LookSAM) if name == "warmup"]
+    assert "rises" in meaning, "as for SAM"
+
+
+def test_keys_of_dataclasses():
+    rows = {name: (kind, default) for name, kind, default, _ in keys_of(Settings)}
+    assert rows["models"] == ("list[Model]", "")
+    assert rows["ensembles"] == ("list[str]", "[nvt]")
+    assert rows["criteria"] == ("Criteria", "see below")
+    meanings = {name: meaning for name, _, _, meaning in keys_of(Criteria)}
+    # over several lines of the docstring
+    assert meanings["largest_force"].endswith("training data, 0 for none.")
+
+
+@dataclass
+class Forgotten:
+    """A key without a meaning.
+
+    Attributes:
+        one: it.
+    """
+
+    one: int
+    two: int = 2
+
+
+def test_a_key_without_a_meaning_is_an_error():
+    with pytest.raises(ValueError, match="docstring and keys of Forgotten differ: two"):
+        keys_of(Forgotten)
