@@ -8,7 +8,7 @@ from ase import Atoms
 from nequip_legato.errors import LegatoError
 from nequip_legato.improve.structures import FLAGGED, id_of
 
-__all__ = ["choose", "descriptors"]
+__all__ = ["check_libraries", "choose", "descriptors"]
 
 _MISSING = "choosing structures needs skmatter and featomic; pip install 'nequip-legato[improve]'"
 
@@ -42,16 +42,28 @@ def choose(
             new.append(index)
     if len(new) <= number:
         return new
-    try:
-        from skmatter.sample_selection import FPS
-    except ImportError as problem:
-        raise LegatoError(_MISSING) from problem
+    check_libraries()
+    from skmatter.sample_selection import FPS
+
     features = descriptors([*known, *(structures[k] for k in new)], cutoff=cutoff)
     first = list(range(len(known))) or [0]
     total = len(known) + number
     sampler = FPS(n_to_select=total, initialize=first if known else 0).fit(features)
     places = [int(k) for k in sampler.selected_idx_ if k >= len(known)]
     return [new[k - len(known)] for k in places]
+
+
+def check_libraries() -> None:
+    """Import what structures are chosen with.
+
+    Raises:
+        LegatoError: if skmatter or featomic is not installed.
+    """
+    try:
+        import featomic  # noqa: F401
+        import skmatter.sample_selection  # noqa: F401
+    except ImportError as problem:
+        raise LegatoError(f"{_MISSING} ({problem})") from problem
 
 
 def descriptors(structures: Sequence[Atoms], *, cutoff: float) -> np.ndarray:
@@ -72,11 +84,10 @@ def descriptors(structures: Sequence[Atoms], *, cutoff: float) -> np.ndarray:
     Raises:
         LegatoError: if featomic is not installed.
     """
-    try:
-        from featomic import SoapPowerSpectrum
-        from metatensor import Labels
-    except ImportError as problem:
-        raise LegatoError(_MISSING) from problem
+    check_libraries()
+    from featomic import SoapPowerSpectrum
+    from metatensor import Labels
+
     elements = sorted({int(z) for atoms in structures for z in atoms.numbers})
     calculator = SoapPowerSpectrum(
         cutoff={"radius": cutoff, "smoothing": {"type": "ShiftedCosine", "width": 0.5}},

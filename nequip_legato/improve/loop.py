@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
+from nequip_legato.improve.choose import check_libraries
 from nequip_legato.improve.knowledge import Origin, open_origin
 from nequip_legato.improve.labelling import make_calculator
 from nequip_legato.improve.report import write_report
@@ -25,8 +26,11 @@ from nequip_legato.improve.rounds import (
     train,
 )
 from nequip_legato.improve.settings import FILES, ImproveSettings, load_improve_settings
+from nequip_legato.improve.training import training_config
 from nequip_legato.stability.execute import KilledError
+from nequip_legato.stability.plan import check_model
 from nequip_legato.stability.rates import group_rate
+from nequip_legato.stability.structures import read_start
 
 __all__ = ["LIMIT", "NOTHING", "TARGET", "WAITING", "Outcome", "check_before", "improve"]
 
@@ -90,19 +94,47 @@ def improve(settings: ImproveSettings | Path, *, show: Show | None = None) -> Ou
 
 
 def check_before(settings: ImproveSettings) -> Origin:
-    """Everything that can be checked before the first run: checkpoint, data, calculator, models.
+    """Everything that can be checked before the first run.
+
+    These are the calculator, the libraries, the checkpoint, its data, the start structure, the
+    types, the committee, and whether the training can be gone on from.
 
     Raises:
         LegatoError: if something is wrong.
     """
     if settings.labels != FILES:
         make_calculator(settings.labels)
-    return open_origin(Path(settings.checkpoint), test_frames=settings.test_frames)
+    check_libraries()
+    origin = open_origin(Path(settings.checkpoint), test_frames=settings.test_frames)
+    campaign = Round(0, settings).campaign_unmade("life")
+    read_start(campaign)
+    known = list(origin.source.model.type_names)
+    missing = [name for name in campaign.types if name not in known]
+    if missing:
+        raise LegatoError(
+            f"campaign: types: the model knows no {' '.join(missing)}; its types are "
+            f"{' '.join(known)}"
+        )
+    for file in settings.observe.committee:
+        check_model(file, campaign, "observe: committee")
+    place = Path(settings.output)
+    training_config(
+        place,
+        origin,
+        checkpoint=Path(settings.checkpoint),
+        added=place,
+        n_old=1,
+        n_added=1,
+        settings=settings.training,
+        delta=1.0 if settings.training.robust is None else settings.training.robust,
+    )
+    return origin
 
 
 def _rounds(settings: ImproveSettings, origin: Origin, show: Show) -> Outcome:
     folder = Path(settings.output)
-    for number in range(settings.rounds + 1):
+    number = 0
+    while True:
         now = Round(number, settings)
         if number:
             reason = _learn(now, origin, show)
@@ -118,12 +150,11 @@ def _rounds(settings: ImproveSettings, origin: Origin, show: Show) -> Outcome:
             f"{rate.rate.value:.3g} [{rate.rate.low:.3g}, {rate.rate.high:.3g}] per 1,000"
         )
         reached = settings.target > 0 and rate.rate.high <= settings.target
-        last = number == settings.rounds
-        reason = TARGET if reached else LIMIT if last else ""
+        reason = TARGET if reached else LIMIT if number >= settings.rounds else ""
         write_report(settings, origin, reason or "at work")
         if reason:
             return Outcome(reason, number, folder)
-    raise AssertionError("a loop ends with its last round")
+        number += 1
 
 
 def _learn(now: Round, origin: Origin, show: Show) -> str:

@@ -79,7 +79,8 @@ def read_state(stream: TextIO, settings: Settings) -> Atoms | None:
         step = int(list(islice(stream, 2))[1])
         stream.seek(0)
         raw = read_lammps_dump_text(stream, index=-1)
-    except (ValueError, IndexError, KeyError, TypeError, StopIteration):  # killed while it wrote
+    except (ValueError, IndexError, KeyError, TypeError, StopIteration, RuntimeError):
+        # killed while it wrote
         return None
     if len(raw) == 0:
         return None

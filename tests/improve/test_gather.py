@@ -50,11 +50,12 @@ def text_of(atoms, step: int) -> str:
 
 
 def contact(depth: float, *, seed: int = 1, pair=(1, 41)):
-    """A state in which two hydrogens of different molecules are so much of 1.5 Angstrom apart."""
-    atoms = liquid(27, seed=seed)
+    """A state in which a hydrogen has come so much of 1.5 Angstrom close to another molecule's."""
+    atoms = liquid(27, seed=seed, spacing=6.0)
     a, b = pair
-    way = atoms.positions[b] - atoms.positions[a]
-    atoms.positions[a - a % 4 : a - a % 4 + 4] += way - 1.5 * depth * way / np.linalg.norm(way)
+    outwards = atoms.get_distance(a - a % 4, a, mic=True, vector=True)  # from its nitrogen
+    atoms.positions[b] = atoms.positions[a] + 1.5 * depth * outwards / np.linalg.norm(outwards)
+    atoms.wrap()
     return atoms
 
 
@@ -91,8 +92,8 @@ def test_a_contact_flags_its_two_atoms(depth):
 
 
 def test_wrong_bonds_and_gaps():
-    atoms = liquid(27)
-    away = atoms.positions[1] - atoms.positions[0]
+    atoms = liquid(27, spacing=6.0)
+    away = atoms.get_distance(0, 1, mic=True, vector=True)
     atoms.positions[1] += 0.5 * away / np.linalg.norm(away)  # 1.5 Angstrom: in the gap, too
     reason, mask, severity = flag(atoms, SETTINGS, KNOWN)
     assert (reason, np.flatnonzero(mask).tolist(), severity) == ("bonds", [0], 1.0)
@@ -108,7 +109,7 @@ def test_an_episode_is_its_first_and_its_worst_state(tmp_path):
     states = [(5 * k, contact(d)) for k, d in enumerate(depths, 1)]
     states.append((25, liquid(27)))  # dumped, but quiet
     states.append((100, contact(0.95)))  # the same atoms, much later
-    states.append((105, contact(0.96, pair=(9, 41))))  # others
+    states.append((105, contact(0.96, pair=(9, 45))))  # others
     write(tmp_path, "m/s/nvt-1", EVENTS, states)
     found = gathered(tmp_path, [record("m/s/nvt-1")])
     assert [c.step for c in found] == [5, 15, 100, 105]
