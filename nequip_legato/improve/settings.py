@@ -153,6 +153,7 @@ class ImproveSettings:
         test_frames: file of the old test set; default: that of the checkpoint's training.
         file: name of the deployed files, ``model.nequip.pth`` or ``model.nequip.pt2``.
         output: folder of the results, relative to the YAML file; default: its name without suffix.
+        path: of the YAML file; set when it is read.
     """
 
     checkpoint: str = MISSING  # type: ignore[assignment]
@@ -183,8 +184,9 @@ def load_improve_settings(path: Path) -> ImproveSettings:
     if not path.is_file():
         raise LegatoError(f"{path} does not exist; give the YAML file of a loop ({_DOCS})")
     settings: ImproveSettings = read_settings(path, ImproveSettings, docs=_DOCS)
-    settings.path = str(path.absolute())
     try:
+        need(not settings.path, "path is no setting; remove it")
+        settings.path = str(path.absolute())
         _check(settings)
         _resolve(settings, path.absolute().parent)
     except LegatoError as problem:

@@ -160,7 +160,7 @@ def test_files_out_and_labels_in(tmp_path, with_ids):
     ase.io.write(tmp_path / RETURNED, frames[2::-1])
     assert read_labels(tmp_path, structures, store, largest_force=LIMIT) == 3
     assert [store[id_of(a)].status for a in structures[:3]] == [GOOD, BAD, GOOD]
-    assert store[id_of(structures[0])].energy == frames[0].get_potential_energy()
+    assert store[id_of(structures[0])].energy == frames[0].calc.results["energy"]
     assert "came back without" in store[id_of(structures[1])].reason
     # what is still missing is asked for, what is there is not read twice
     assert write_wanted(tmp_path, structures, store) == 1

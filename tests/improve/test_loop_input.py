@@ -164,3 +164,18 @@ except LegatoError as problem:
         check=True,
     )
     assert "pip install 'nequip-legato[improve]'" in done.stdout
+
+
+def test_the_example_is_a_loop(tmp_path, checkpoint, capsys):
+    example = Path(__file__).parents[2] / "examples" / "nh3"
+    shutil.copy(example / "improve.yaml", tmp_path)
+    (tmp_path / "data").symlink_to(example / "data")
+    (tmp_path / "training").symlink_to(checkpoint().parent)
+    path = tmp_path / "improve.yaml"
+    path.write_text(path.read_text().replace("training/best.ckpt", "training/model.ckpt"))
+    with path.open("a") as stream:  # the tiny model's own training has no test set
+        stream.write("test_frames: data/test.extxyz\n")
+    assert main(["improve", str(path), "--dry-run"]) == 0
+    text = capsys.readouterr().out
+    assert "by tblite.ase.TBLite" in text
+    assert "errors on 84 test frames" in text

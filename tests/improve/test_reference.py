@@ -45,7 +45,7 @@ def origin_with(frame) -> Origin:
     return Origin(None, {}, {}, {}, 4.0, {}, [frame])
 
 
-@pytest.mark.parametrize("off", [{}, {"energy": 0.0015}, {"force": -0.015}])
+@pytest.mark.parametrize("off", [{}, {"energy": 0.0015, "force": -0.015}])
 def test_the_calculator_of_the_training_is_taken(loop, off):
     test, chosen = liquid(8), [liquid(8, seed=2)]
     assert label(loop, chosen, origin_with(by_emt(test, **off)), Show())
