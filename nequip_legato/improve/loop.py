@@ -14,9 +14,9 @@ from nequip_legato.improve.choose import check_libraries
 from nequip_legato.improve.knowledge import Origin, open_origin
 from nequip_legato.improve.labelling import make_calculator
 from nequip_legato.improve.report import write_report
-from nequip_legato.improve.rounds import (
-    Round,
-    Show,
+from nequip_legato.improve.rounds import Round, Show
+from nequip_legato.improve.settings import FILES, ImproveSettings, load_improve_settings
+from nequip_legato.improve.stages import (
     choose_structures,
     deploy_model,
     explore,
@@ -25,7 +25,6 @@ from nequip_legato.improve.rounds import (
     measure_life,
     train,
 )
-from nequip_legato.improve.settings import FILES, ImproveSettings, load_improve_settings
 from nequip_legato.improve.training import training_config
 from nequip_legato.stability.execute import KilledError
 from nequip_legato.stability.plan import check_model

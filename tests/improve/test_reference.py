@@ -12,8 +12,9 @@ from improve_cases import liquid
 from nequip_legato.errors import LegatoError
 from nequip_legato.improve.exchange import RETURNED, WANTED
 from nequip_legato.improve.knowledge import Origin
-from nequip_legato.improve.rounds import Round, Show, label, label_store
+from nequip_legato.improve.rounds import Round, Show, label_store
 from nequip_legato.improve.settings import Checks, ImproveSettings
+from nequip_legato.improve.stages import label
 from nequip_legato.improve.structures import id_of
 
 CALCULATOR = {"_target_": "ase.calculators.emt.EMT"}
