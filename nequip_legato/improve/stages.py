@@ -34,7 +34,7 @@ from nequip_legato.improve.rounds import (
 )
 from nequip_legato.improve.settings import FILES, ImproveSettings
 from nequip_legato.improve.structures import cut, id_of, read_structures, write_structures
-from nequip_legato.improve.training import fine_tune, training_config, with_training_keys
+from nequip_legato.improve.training import fine_tune, steps_of, training_config, with_training_keys
 from nequip_legato.stability.campaign import Status, run_campaign, run_plan, workers_of
 from nequip_legato.stability.execute import Processes
 from nequip_legato.stability.plan import make_plan
@@ -68,7 +68,7 @@ def deploy_model(round_: Round, origin: Origin, show: Show) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     fence = round_.settings.fence
     frames = None
-    if fence.frames == "original" and round_.number > 0:
+    if fence.frames == "original":
         frames = Path(round_.settings.output) / "original.extxyz"
         if not frames.is_file():
             write_original_frames(origin, frames)
@@ -203,8 +203,8 @@ def label(round_: Round, chosen: Sequence[Atoms], origin: Origin, show: Show) ->
                 "command again"
             )
             return False
-    else:
-        for part in (reference, chosen):  # a calculator that does not fit should show at once
+    for part in (reference, chosen):  # a calculator that does not fit should show at once
+        if settings.labels != FILES:
             label_structures(
                 part,
                 settings.labels,
@@ -213,10 +213,8 @@ def label(round_: Round, chosen: Sequence[Atoms], origin: Origin, show: Show) ->
                 jobs=settings.jobs,
                 report=lambda line: show.report(f"round {round_.number}: {line}"),
             )
-            if reference:
-                _check_reference(reference[0], origin, store, settings)
-    if reference:
-        _check_reference(reference[0], origin, store, settings)
+        if reference:
+            _check_reference(reference[0], origin, store, settings)
     return True
 
 
@@ -260,7 +258,7 @@ def train(round_: Round, origin: Origin, show: Show) -> Path | None:
         "old": n_old,
         "added": len(frames),
         "epochs": settings.training.epochs,
-        "steps": config["training_module"]["lr_scheduler"]["scheduler"]["T_max"],
+        "steps": steps_of(origin, settings.training, n_old=n_old, n_added=len(frames)),
         "huber": delta,
         "seconds": round(time.monotonic() - began, 1),
     }

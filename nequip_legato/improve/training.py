@@ -17,7 +17,7 @@ from nequip_legato.improve.knowledge import Origin
 from nequip_legato.improve.settings import Training, merged
 from nequip_legato.stability.execute import KilledError, Processes
 
-__all__ = ["BEST", "fine_tune", "robust_loss", "training_config", "with_training_keys"]
+__all__ = ["BEST", "fine_tune", "robust_loss", "steps_of", "training_config", "with_training_keys"]
 
 BEST = "best.ckpt"
 _CONFIG = "fine_tune"
@@ -63,8 +63,7 @@ def training_config(
     """
     old = deepcopy(origin.record)
     data = old["data"]
-    batch = int((data.get("train_dataloader") or {}).get("batch_size", 1))
-    steps = settings.epochs * ceil((n_old + settings.copies * n_added) / batch)
+    steps = steps_of(origin, settings, n_old=n_old, n_added=n_added)
     module = old["training_module"]
     model = {
         "_target_": "nequip.model.ModelFromCheckpoint",
@@ -106,6 +105,13 @@ def training_config(
         k: v for k, v in config["global_options"].items() if k in ("allow_tf32",)
     }
     return merged(config, settings.overrides)
+
+
+def steps_of(origin: Origin, settings: Training, *, n_old: int, n_added: int) -> int:
+    """Optimizer steps of a round, unless its overrides change that; see `training_config`."""
+    loader = origin.record["data"].get("train_dataloader") or {}
+    frames = n_old + settings.copies * n_added
+    return settings.epochs * ceil(frames / int(loader.get("batch_size", 1)))
 
 
 def robust_loss(
