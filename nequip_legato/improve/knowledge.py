@@ -94,7 +94,7 @@ def open_origin(checkpoint: Path, *, test_frames: str = "") -> Origin:
         )
     record = with_found_paths(deepcopy(source.record), folders_of(checkpoint))
     try:
-        module = instantiate(record["data"], _recursive_=False)
+        module = instantiate(record["data"], _recursive_=False, _convert_="all")
     except Exception as problem:  # data modules are the user's
         raise LegatoError(
             f"the data of {checkpoint} cannot be read ({type(problem).__name__}: {problem})"

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+import yaml
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from hydra.utils import instantiate
@@ -144,6 +145,7 @@ def test_a_round_goes_on_from_the_old_configuration(origin, tmp_path):
     assert files == [str(origin.source.path.parent / "train.extxyz")] + 2 * [
         str(tmp_path / "added.extxyz")
     ]
+    assert yaml.safe_load(yaml.safe_dump(config)) == config
     # the record itself is as it was
     assert origin.record["training_module"]["model"]["_target_"] == "allegro.model.AllegroModel"
 
