@@ -20,11 +20,11 @@ __all__ = ["FLAGGED", "ID", "cut", "id_of", "read_structures", "write_structures
 ID = "legato_id"
 FLAGGED = "flagged"
 _KEPT = {"numbers", "positions", "type", "id", "names", FLAGGED}
-_DECIMALS = 6  # of Angstrom; files keep eight
+_DECIMALS = 8  # of Angstrom: what extxyz files keep, so that reading them back changes nothing
 
 
 def id_of(atoms: Atoms) -> str:
-    """A short text that is the same for the same elements, positions (to 1e-6 Angstrom) and cell.
+    """A short text that is the same for the same elements, positions (to 1e-8 Angstrom) and cell.
 
     It does not depend on labels, velocities or the order of files.
     """
@@ -81,8 +81,8 @@ def cut(atoms: Atoms, settings: Choose, *, cutoff: float, bonds: Sequence[Bonds]
     kept.calc = None
     for name in set(kept.arrays) - _KEPT:
         del kept.arrays[name]
-    kept.positions = kept.positions.round(8)
-    kept.set_cell(kept.cell.array.round(8))
+    kept.positions = kept.positions.round(_DECIMALS)
+    kept.set_cell(kept.cell.array.round(_DECIMALS))
     return kept
 
 
