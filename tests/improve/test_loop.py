@@ -152,13 +152,13 @@ def test_starts_are_the_same_in_all_rounds_and_the_fence_stands_still(done):
 
 def test_a_finished_loop_does_nothing_more(done):
     path, output, counts, _ = done
-    before = {p: p.stat().st_mtime_ns for p in output.rglob("*.nequip.pth")}
+    before = {p: p.stat().st_mtime_ns for p in output.glob("round-*/*.nequip.pth")}
     made = lines(counts)
     sys.path.insert(0, str(HERE))
     outcome = improve(path)
     assert (outcome.reason, outcome.rounds) == (LIMIT, 1)
     assert lines(counts) == made
-    assert {p: p.stat().st_mtime_ns for p in output.rglob("*.nequip.pth")} == before
+    assert {p: p.stat().st_mtime_ns for p in output.glob("round-*/*.nequip.pth")} == before
 
 
 def test_other_settings_are_refused(done, tmp_path):
