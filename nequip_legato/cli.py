@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from nequip_legato import __version__
 from nequip_legato.cli_fence import add_fence_options, fence_settings
+from nequip_legato.cli_improve import add_improve
 from nequip_legato.cli_migrate import add_migrate
 from nequip_legato.cli_plot import add_plot
 from nequip_legato.cli_quantum import add_quantum
@@ -109,6 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action = actions.add_parser(name, help=text, description=text.capitalize() + ".")
         action.set_defaults(run=run)
     add_stability(commands)
+    add_improve(commands)
     add_quantum(commands)
     add_sharpness(commands)
     add_plot(commands)

@@ -22,6 +22,7 @@ from nequip_legato.deploy.blocks import Sums
 from nequip_legato.deploy.check import Deviations, Reference, judge, judge_energies
 from nequip_legato.deploy.check_process import REFUSED, STAGE
 from nequip_legato.errors import LegatoError
+from nequip_legato.files import scratch_folder
 from nequip_legato.native import builder
 
 __all__ = ["CHECK_LIMIT", "LARGEST_BLOCKS", "FinishedFile", "check_finished", "find_engine"]
@@ -164,8 +165,9 @@ def _run(
     command = [sys.executable, "-m", "nequip_legato.deploy.check_process", "."]
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # the other process needs that memory
-    with tempfile.TemporaryDirectory(prefix="nequip-deploy-check-") as name:
-        folder = Path(name)
+    # No name that begins as that of another scratch folder: whoever makes such a one removes those
+    # that look abandoned.
+    with scratch_folder("nequip-check-", Path(tempfile.gettempdir())) as folder:
         (folder / "request.json").write_text(json.dumps(request))
         named = {f"{k} {n}": a for k, arrays in enumerate(structures) for n, a in arrays.items()}
         np.savez(folder / "structures.npz", **named)

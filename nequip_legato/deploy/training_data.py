@@ -23,6 +23,7 @@ __all__ = [
     "find_frames",
     "folders_of",
     "reading_options",
+    "type_of_symbol",
     "with_found_paths",
 ]
 
@@ -89,7 +90,7 @@ def find_frames(source: Source, *, frames: Path | None, r_max: float) -> Frames:
         options = reading_options(source.data_config)
         found = read_frames(
             frames,
-            type_of_symbol=_type_of_symbol(source),
+            type_of_symbol=type_of_symbol(source),
             r_max=r_max,
             keys={k: v for k, v in options.items() if k in ("exclude_keys", "key_mapping")},
         )
@@ -103,7 +104,8 @@ def find_frames(source: Source, *, frames: Path | None, r_max: float) -> Frames:
     return Frames(lambda _: example, 1, origin="the package's one example structure")
 
 
-def _type_of_symbol(source: Source) -> dict[str, int]:
+def type_of_symbol(source: Source) -> dict[str, int]:
+    """Chemical symbol -> model type, as the training's data have it."""
     type_names = list(source.model.type_names)
     mapping = {name: name for name in type_names}
     for transform in _mappings(source.data_config):

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 from nequip_legato.stability.settings import Bonds, Criteria, Settings
 
-__all__ = ["Firing", "commands", "failure_of_error", "first_firing", "resolved_largest_force"]
+__all__ = [
+    "Firing",
+    "bond_counts",
+    "commands",
+    "failure_of_error",
+    "first_firing",
+    "resolved_largest_force",
+]
 
 BONDS = "bonds"
 CLOSEST_RATIO = "closest_ratio"
@@ -153,10 +160,23 @@ def _halt(name: str, every: int, condition: str, *, hard: bool) -> str:
 
 
 def _bond_commands(number: int, bond: Bonds, settings: Settings, *, hard: bool) -> list[str]:
-    def types(name: str) -> str:
-        return " ".join(str(n) for n, t in enumerate(settings.types, 1) if t == name)
-
     tag = f"bond{number}"
+    halt = _halt(f"{BONDS}{number}", settings.criteria.contacts_every, f"v_{tag} > 0", hard=hard)
+    return [*bond_counts(bond, settings.types, tag), halt]
+
+
+def bond_counts(bond: Bonds, type_names: list[str], tag: str) -> list[str]:
+    """LAMMPS commands for a variable that counts the atoms with wrong bonds.
+
+    Args:
+        bond: the bonds that must stay.
+        type_names: type name of each LAMMPS type.
+        tag: name of the variable.
+    """
+
+    def types(name: str) -> str:
+        return " ".join(str(n) for n, t in enumerate(type_names, 1) if t == name)
+
     lines = [
         f"group {tag} type {types(bond.center)}",
         f"group {tag}_to type {types(bond.neighbor)}",
@@ -171,7 +191,6 @@ def _bond_commands(number: int, bond: Bonds, settings: Settings, *, hard: bool) 
         f"variable {tag}_wrong atom {wrong}",
         f"compute {tag} {tag} reduce sum v_{tag}_wrong",
         f"variable {tag} equal c_{tag}",
-        _halt(f"{BONDS}{number}", settings.criteria.contacts_every, f"v_{tag} > 0", hard=hard),
     ]
 
 

@@ -9,11 +9,14 @@ from nequip_legato.stability.settings import Settings
 
 __all__ = [
     "DONE",
+    "DUMP_COLUMNS",
+    "DUMP_FORMAT",
     "END_DUMP",
     "ID_COLUMN",
     "RESTART",
     "SNAPSHOTS",
     "TRACE_PART",
+    "ensemble_commands",
     "equilibration_input",
     "linked_model",
     "pair_commands",
@@ -28,7 +31,7 @@ SNAPSHOTS = "last.*.dump"
 TRACE_PART = "trace.part"
 
 ID_COLUMN = "v_id"  # ASE keeps no id, but variables
-_DUMP = f"id type x y z vx vy vz fx fy fz {ID_COLUMN}"
+DUMP_COLUMNS = f"id type x y z vx vy vz fx fy fz {ID_COLUMN}"
 _HEADER = "step,temperature,energy,largest_force,closest_ratio"
 _ROW = "${step},${temp_text},${pe_text},${force_text},${ratio_text}"
 _TRACE = """variable id atom id
@@ -37,7 +40,7 @@ variable temp_text format temp %.3f
 variable pe_text format pe %.5f
 variable force_text format force %.4f
 variable ratio_text format ratio %.4f"""
-_FORMAT = 'modify sort id format float "%.10g"'
+DUMP_FORMAT = 'modify sort id format float "%.10g"'
 
 
 def equilibration_input(settings: Settings, *, data: str, output: str, model: str) -> str:
@@ -111,7 +114,7 @@ atom_style atomic
 {pair_commands(settings, model)}
 {velocity}
 timestep {settings.timestep / 1000!r}
-{_ensemble(settings, ensemble, velocity_seed, resume=resume)}
+{ensemble_commands(settings, ensemble, velocity_seed, resume=resume)}
 
 {criteria.commands(settings, largest_force=largest_force)}
 
@@ -120,11 +123,11 @@ thermo {settings.trace_every}
 # a warning, since fix halt ends the run in order, with a dump of the state
 thermo_modify lost warn flush yes
 {trace_commands(settings.trace_every, TRACE_PART)}
-dump last all custom {_snapshot_every(settings)} {SNAPSHOTS} {_DUMP}
+dump last all custom {_snapshot_every(settings)} {SNAPSHOTS} {DUMP_COLUMNS}
 dump_modify last sort id maxfiles 2 format float "%.10g"
 
 {_run(settings, steps)}
-write_dump all custom {END_DUMP} {_DUMP} {_FORMAT}
+write_dump all custom {END_DUMP} {DUMP_COLUMNS} {DUMP_FORMAT}
 print "{DONE}"
 """
 
@@ -163,7 +166,10 @@ neighbor 1.0 bin
 neigh_modify every 1 delay 0 check yes"""
 
 
-def _ensemble(settings: Settings, ensemble: str, velocity_seed: int, *, resume: bool) -> str:
+def ensemble_commands(
+    settings: Settings, ensemble: str, velocity_seed: int, *, resume: bool
+) -> str:
+    """LAMMPS commands that integrate the equations of motion, with the thermostat if any."""
     target = f"{settings.temperature!r} {settings.temperature!r}"
     damping = settings.damping * settings.timestep / 1000
     if ensemble == "nvt":

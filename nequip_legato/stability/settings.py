@@ -24,6 +24,7 @@ __all__ = [
     "load_settings",
     "need",
     "read_settings",
+    "settings_of",
 ]
 
 ENSEMBLES = ("nvt", "langevin", "nve")
@@ -188,7 +189,23 @@ def load_settings(path: Path) -> Settings:
     """
     if not path.is_file():
         raise LegatoError(f"{path} does not exist; give a campaign's YAML file")
-    settings: Any = read_settings(path, Settings, docs="docs/stability.md")
+    return _complete(read_settings(path, Settings, docs="docs/stability.md"), path)
+
+
+def settings_of(given: Mapping[str, Any], path: Path) -> Settings:
+    """The same for a campaign that is a part of another YAML file.
+
+    Args:
+        given: its settings.
+        path: that file, to which paths are relative.
+
+    Raises:
+        LegatoError: if there are unknown keys or impossible values.
+    """
+    return _complete(_checked(OmegaConf.create(dict(given)), Settings, path), path)
+
+
+def _complete(settings: Settings, path: Path) -> Settings:
     try:
         _check(settings)
     except ValueLegatoError as problem:
@@ -212,13 +229,20 @@ def read_settings(path: Path, kind: type, *, docs: str) -> Any:
         given = OmegaConf.load(path)
         if not isinstance(OmegaConf.to_container(given), Mapping):
             raise LegatoError(f"{path} is not a mapping of settings; see {docs}")
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), given))
     except OmegaConfBaseException as problem:
         raise LegatoError(f"{path}: {_first_line(problem)}{_where(problem)}") from problem
     except Exception as problem:
         if isinstance(problem, LegatoError):
             raise
         raise LegatoError(f"{path} is not a YAML file ({_first_line(problem)})") from problem
+    return _checked(given, kind, path)
+
+
+def _checked(given: Any, kind: type, path: Path) -> Any:
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(kind), given))
+    except OmegaConfBaseException as problem:
+        raise LegatoError(f"{path}: {_first_line(problem)}{_where(problem)}") from problem
 
 
 def _first_line(problem: Exception) -> str:

@@ -5,6 +5,7 @@ Label these and train on them: they are what the model has not learnt.
 
 from itertools import islice
 from pathlib import Path
+from typing import TextIO
 
 import ase.io
 import numpy as np
@@ -17,7 +18,7 @@ from nequip_legato.files import replacing
 from nequip_legato.stability import criteria, inputs
 from nequip_legato.stability.settings import Settings
 
-__all__ = ["FAILURE", "keep_neighborhood"]
+__all__ = ["FAILURE", "keep_neighborhood", "read_state", "wrong_bonds"]
 
 FAILURE = "failure.extxyz"
 _WHOLE = 200  # up to so many atoms the whole cell is kept
@@ -63,12 +64,23 @@ def keep_neighborhood(
 def _read(path: Path, settings: Settings) -> Atoms | None:
     if not path.is_file():
         return None
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        return read_state(stream, settings)
+
+
+def read_state(stream: TextIO, settings: Settings) -> Atoms | None:
+    """One state that LAMMPS has dumped with `inputs.DUMP_COLUMNS`.
+
+    Returns:
+        Atoms with arrays ``id`` and ``type`` of LAMMPS, ``velocities``, ``forces``, and ``step``
+        among their info; None if the state is not whole.
+    """
     try:
-        with path.open(encoding="utf-8", errors="replace") as stream:
-            step = int(list(islice(stream, 2))[1])
-            stream.seek(0)
-            raw = read_lammps_dump_text(stream, index=-1)
-    except (ValueError, IndexError, KeyError, TypeError, StopIteration):  # killed while it wrote
+        step = int(list(islice(stream, 2))[1])
+        stream.seek(0)
+        raw = read_lammps_dump_text(stream, index=-1)
+    except (ValueError, IndexError, KeyError, TypeError, StopIteration, RuntimeError):
+        # killed while it wrote
         return None
     if len(raw) == 0:
         return None
@@ -107,7 +119,7 @@ def _failed(
     failed = np.zeros(len(atoms), dtype=bool)
     types = atoms.arrays["type"]
     if criterion == criteria.BONDS:
-        failed = _wrong_bonds(atoms, settings)
+        failed = wrong_bonds(atoms, settings)
     elif criterion == criteria.CLOSEST_RATIO:
         longest = max((d for row in shortest for d in row if np.isfinite(d)), default=0.0)
         i, j, d = neighbour_list("ijd", atoms, longest)
@@ -123,7 +135,8 @@ def _failed(
     return failed
 
 
-def _wrong_bonds(atoms: Atoms, settings: Settings) -> np.ndarray:
+def wrong_bonds(atoms: Atoms, settings: Settings) -> np.ndarray:
+    """Which atoms have other bonds than the settings' criteria ask for: (n,) bool."""
     names = np.array([settings.types[t - 1] for t in atoms.arrays["type"]])
     failed = np.zeros(len(atoms), dtype=bool)
     for bond in settings.criteria.bonds:

@@ -1,0 +1,140 @@
+"""Exploring: a short campaign whose runs go on where they can, and keep every suspicious state."""
+
+import os
+import time
+
+from nequip_legato.improve.settings import Observe
+from nequip_legato.stability import criteria, inputs, trace
+from nequip_legato.stability.campaign import Kind
+from nequip_legato.stability.execute import (
+    LOG,
+    KilledError,
+    Processes,
+    command,
+    equilibrate,
+    note_early_end,
+    run_lammps,
+    wall_seconds,
+)
+from nequip_legato.stability.plan import Plan, PlannedRun
+from nequip_legato.stability.records import CENSORED, FAILED, Record, write_record
+from nequip_legato.stability.settings import Bonds
+
+__all__ = ["EVENTS", "STATES", "exploration_input", "exploring"]
+
+EVENTS = "events.dump"
+STATES = "states.dump"
+
+
+def exploring(observe: Observe, bonds: list[Bonds]) -> Kind:
+    """What `nequip_legato.stability.campaign.run_plan` does with the runs of an exploration.
+
+    A run leaves ``events.dump``, the states in which the fence acted, atoms were outside of the
+    domain, or bonds were wrong; ``states.dump``, states in between; and ``end.dump``, the last one.
+    A run that is killed is repeated from its start, with the same result.
+
+    Args:
+        observe: how often it is looked at.
+        bonds: bonds that should stay; wrong ones are noted, and do not end the run.
+    """
+
+    def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
+        return _execute(plan, run, processes, observe, bonds)
+
+    return Kind(Record, execute, equilibrate)
+
+
+def exploration_input(plan: Plan, run: PlannedRun, observe: Observe, bonds: list[Bonds]) -> str:
+    """The LAMMPS input of one run; see `exploring`."""
+    settings = plan.settings
+    temperature, seed = settings.temperature, run.velocity_seed
+    model = inputs.linked_model(run.model.file, run.folder)
+    start = os.path.relpath(run.start.data, run.folder)
+    watched = []
+    quiet = ["(c_pairs[2]<0.5)", "(c_pairs[4]<0.5)"]
+    for number, bond in enumerate(bonds, 1):
+        watched += criteria.bond_counts(bond, settings.types, f"watch{number}")
+        quiet.append(f"(v_watch{number}<0.5)")
+    lines = "\n".join(watched)
+    return f"""# exploring
+units metal
+atom_style atomic
+read_data {start} nocoeff
+{inputs.pair_commands(settings, model)}
+velocity all create {temperature!r} {seed} mom yes rot no dist gaussian
+timestep {settings.timestep / 1000!r}
+{inputs.ensemble_commands(settings, run.ensemble, seed, resume=False)}
+
+{criteria.commands(settings, largest_force=run.largest_force)}
+
+thermo_style custom step temp pe etotal press v_force v_ratio c_pairs[4] c_pairs[5]
+thermo {settings.trace_every}
+thermo_modify lost warn flush yes
+{inputs.trace_commands(settings.trace_every, inputs.TRACE_PART)}
+{lines}
+variable quiet equal "{" && ".join(quiet)}"
+dump events all custom {observe.every} {EVENTS} {inputs.DUMP_COLUMNS}
+dump_modify events skip v_quiet sort id format float "%.10g"
+dump states all custom {observe.states_every} {STATES} {inputs.DUMP_COLUMNS}
+dump_modify states sort id format float "%.10g"
+
+run {run.steps}
+write_dump all custom {inputs.END_DUMP} {inputs.DUMP_COLUMNS} {inputs.DUMP_FORMAT}
+print "{inputs.DONE}"
+"""
+
+
+def _execute(
+    plan: Plan, run: PlannedRun, processes: Processes, observe: Observe, bonds: list[Bonds]
+) -> Record:
+    settings = plan.settings
+    run.folder.mkdir(parents=True, exist_ok=True)
+    for pattern in ("*.dump", trace.TRACE, inputs.TRACE_PART):
+        for path in run.folder.glob(pattern):
+            path.unlink()
+    text = exploration_input(plan, run, observe, bonds)
+    began = time.monotonic()
+    try:
+        deadly = run_lammps(
+            command(settings),
+            run.folder,
+            text,
+            processes,
+            threads=settings.threads,
+            deadly=True,
+        )
+    except KilledError:
+        if not processes.stopped:
+            trace.keep(run.folder)
+            note_early_end(run.folder, trace.last_step(run.folder))
+        raise
+    elapsed = time.monotonic() - began
+    trace.keep(run.folder)
+    log = (run.folder / LOG).read_text(encoding="utf-8", errors="replace")
+    limits = criteria.thresholds(settings, largest_force=run.largest_force)
+    firing = criteria.first_firing(log, limits) or deadly
+    steps = run.steps
+    if firing is not None:
+        steps = trace.last_step(run.folder) if firing.step is None else firing.step
+    record = Record(
+        run=run.name,
+        model=run.model.name,
+        group=run.model.group,
+        training_seed=run.model.training_seed,
+        atoms=run.start.atoms,
+        velocity_seed=run.velocity_seed,
+        ensemble=run.ensemble,
+        temperature=settings.temperature,
+        timestep=settings.timestep,
+        step_limit=run.steps,
+        outcome=CENSORED if firing is None else FAILED,
+        steps=steps,
+        criterion=firing.criterion if firing else None,
+        value=firing.value if firing else None,
+        threshold=firing.threshold if firing else None,
+        wall=wall_seconds(log, steps, elapsed),
+        ranks=settings.ranks,
+        fingerprint=run.fingerprint,
+    )
+    write_record(record, run.folder)
+    return record

@@ -1,0 +1,201 @@
+"""The loop: rounds until the target life is reached, or the limit."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from nequip_legato.errors import LegatoError
+from nequip_legato.files import write_atomically
+from nequip_legato.improve.choose import check_libraries
+from nequip_legato.improve.knowledge import Origin, open_origin
+from nequip_legato.improve.labelling import make_calculator
+from nequip_legato.improve.report import write_report
+from nequip_legato.improve.rounds import Round, Show
+from nequip_legato.improve.settings import FILES, ImproveSettings, load_improve_settings
+from nequip_legato.improve.stages import (
+    choose_structures,
+    deploy_model,
+    explore,
+    label,
+    measure_errors,
+    measure_life,
+    train,
+)
+from nequip_legato.improve.training import training_config
+from nequip_legato.stability.execute import KilledError
+from nequip_legato.stability.plan import check_model
+from nequip_legato.stability.rates import group_rate
+from nequip_legato.stability.structures import read_start
+
+__all__ = ["LIMIT", "NOTHING", "TARGET", "WAITING", "Outcome", "check_before", "improve"]
+
+TARGET = "the target is reached"
+LIMIT = "the limit of rounds is reached"
+WAITING = "labels are missing"
+NOTHING = "there is nothing to learn from"
+
+# Settings that may change between calls: they decide when to end or how fast, not what comes out.
+_FREE = ("rounds", "target", "jobs", "path", "output")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a loop has ended, or why it waits.
+
+    Attributes:
+        reason: one of ``TARGET``, ``LIMIT``, ``WAITING`` and ``NOTHING``.
+        rounds: number of the last round whose life is known.
+        folder: of the results; its ``improve.md`` says what came out.
+    """
+
+    reason: str
+    rounds: int
+    folder: Path
+
+
+def improve(settings: ImproveSettings | Path, *, show: Show | None = None) -> Outcome:
+    """Do what is left of a loop.
+
+    It may be ended at any point, also by SIGKILL; a later call goes on. Nothing that is finished is
+    done again, and no structure is labelled twice.
+
+    Args:
+        settings: the loop, or its YAML file.
+        show: where news go.
+
+    Raises:
+        LegatoError: if settings or files are wrong, if another process is at the same loop, or if a
+            stage fails; what is finished is kept.
+        KeyboardInterrupt: after an interrupt.
+    """
+    if isinstance(settings, Path):
+        settings = load_improve_settings(settings)
+    show = show or Show()
+    origin = check_before(settings)
+    folder = Path(settings.output)
+    _make(folder)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise LegatoError(f"another process is at work in {folder}; wait for it") from None
+    try:
+        _same_settings(settings, folder / "settings.json")
+        return _rounds(settings, origin, show)
+    except KilledError:
+        raise LegatoError("nequip-train was killed; the same command goes on") from None
+    finally:
+        lock.release()
+
+
+def check_before(settings: ImproveSettings) -> Origin:
+    """Everything that can be checked before the first run.
+
+    These are the calculator, the libraries, the checkpoint, its data, the start structure, the
+    types, the committee, and whether the training can be gone on from.
+
+    Raises:
+        LegatoError: if something is wrong.
+    """
+    if settings.labels != FILES:
+        make_calculator(settings.labels)
+    check_libraries()
+    origin = open_origin(Path(settings.checkpoint), test_frames=settings.test_frames)
+    campaign = Round(0, settings).campaign_unmade("life")
+    read_start(campaign)
+    known = list(origin.source.model.type_names)
+    missing = [name for name in campaign.types if name not in known]
+    if missing:
+        raise LegatoError(
+            f"campaign: types: the model knows no {' '.join(missing)}; its types are "
+            f"{' '.join(known)}"
+        )
+    for file in settings.observe.committee:
+        check_model(file, campaign, "observe: committee")
+    place = Path(settings.output)
+    training_config(
+        place,
+        origin,
+        checkpoint=Path(settings.checkpoint),
+        added=place,
+        n_old=1,
+        n_added=1,
+        settings=settings.training,
+        delta=1.0 if settings.training.robust is None else settings.training.robust,
+    )
+    return origin
+
+
+def _rounds(settings: ImproveSettings, origin: Origin, show: Show) -> Outcome:
+    folder = Path(settings.output)
+    number = 0
+    while True:
+        now = Round(number, settings)
+        if number:
+            reason = _learn(now, origin, show)
+            if reason:
+                write_report(settings, origin, reason)
+                return Outcome(reason, number - 1, folder)
+        deploy_model(now, origin, show)
+        measure_errors(now, origin)
+        records = measure_life(now, show)
+        rate = group_rate(f"round {number}", records)
+        show.report(
+            f"round {number}: {rate.failures} failures in {rate.atom_ps:,.0f} atom ps, "
+            f"{rate.rate.value:.3g} [{rate.rate.low:.3g}, {rate.rate.high:.3g}] per 1,000"
+        )
+        reached = settings.target > 0 and rate.rate.high <= settings.target
+        reason = TARGET if reached else LIMIT if number >= settings.rounds else ""
+        write_report(settings, origin, reason or "at work")
+        if reason:
+            return Outcome(reason, number, folder)
+        number += 1
+
+
+def _learn(now: Round, origin: Origin, show: Show) -> str:
+    """Make the model of a round; the reason why there is none, or nothing."""
+    if now.checkpoint.is_file():
+        return ""
+    show.report(f"round {now.number}: exploring")
+    chosen = choose_structures(now, explore(now, show), origin, show)
+    if not chosen:
+        show.report(f"round {now.number}: no failure and no near-failure; explore for longer")
+        return NOTHING
+    if not label(now, chosen, origin, show):
+        return WAITING
+    if train(now, origin, show) is None:
+        show.report(f"round {now.number}: no label is good; see labels.jsonl for the reasons")
+        return NOTHING
+    return ""
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise LegatoError(
+            f"output: the folder {folder} cannot be made ({problem.strerror})"
+        ) from problem
+
+
+def _same_settings(settings: ImproveSettings, path: Path) -> None:
+    """Refuse to go on with other settings than those of the beginning."""
+    digest = hashlib.sha256(Path(settings.checkpoint).read_bytes()).hexdigest()[:16]
+    now: dict[str, Any] = {k: v for k, v in asdict(settings).items() if k not in _FREE}
+    for part in ("campaign", "explore", "life"):
+        now[part] = {k: v for k, v in now[part].items() if k != "workers"}
+    now = json.loads(json.dumps(now | {"checkpoint_digest": digest}, sort_keys=True, default=str))
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        others = sorted(k for k in now if before.get(k) != now[k])
+        if others:
+            raise LegatoError(
+                f"{path.parent} was made with other settings ({' '.join(others)}); only rounds, "
+                "target, jobs and workers may change: give another output, or remove that folder"
+            )
+        return
+    write_atomically(path, json.dumps(now, indent=1) + "\n")

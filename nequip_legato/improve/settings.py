@@ -1,0 +1,282 @@
+"""What a loop is: its YAML file, checked."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import MISSING, dataclass, field
+from math import inf
+from pathlib import Path
+from typing import Any
+
+from nequip_legato.deploy.reader import SUFFIXES
+from nequip_legato.errors import LegatoError
+from nequip_legato.fence.settings import FenceSettings
+from nequip_legato.stability.settings import Settings, existing, need, read_settings, settings_of
+
+__all__ = [
+    "FILES",
+    "FILE_NAMES",
+    "Checks",
+    "Choose",
+    "Fencing",
+    "ImproveSettings",
+    "Observe",
+    "Training",
+    "campaign_of",
+    "load_improve_settings",
+    "merged",
+]
+
+FILES = "files"
+FILE_NAMES = tuple(f"model{suffix}" for suffix in SUFFIXES)
+_DOCS = "docs/improve.md"
+_OURS = ("models", "output")  # settings of a campaign that the loop makes itself
+_SEEDS_A_ROUND = 10_000
+# Exploring goes on where a test has failed: what comes next is near-failures, too.
+_EXPLORING = {"closest_ratio": 0.6, "bonds": []}
+
+
+@dataclass
+class Observe:
+    """What is looked at while exploring.
+
+    Attributes:
+        every: steps between looks at fence, domain and bonds.
+        states_every: steps between states on which a committee is asked.
+        committee: deployed files of further models of the same types.
+        per_run: at most so many candidates from a run.
+        lowest_ratio: states in which two atoms are closer than so much of the shortest distance in
+            training are left alone: what a label says there is of no use to dynamics.
+    """
+
+    every: int = 5
+    states_every: int = 100
+    committee: list[str] = field(default_factory=list)
+    per_run: int = 20
+    lowest_ratio: float = 0.6
+
+
+@dataclass
+class Choose:
+    """Which structures are labelled.
+
+    Attributes:
+        number: at most so many a round.
+        whole: cells of up to so many atoms are labelled whole; of larger ones a ball is cut out.
+        radius: of the ball, Angstrom; None for 1.5 cutoffs of the model.
+        vacuum: around the ball, Angstrom.
+    """
+
+    number: int = 20
+    whole: int = 200
+    radius: float | None = None
+    vacuum: float = 10.0
+
+
+@dataclass
+class Checks:
+    """Which labels are set aside.
+
+    Attributes:
+        largest_force: eV/Angstrom; None for three times the largest in the training data.
+        reference: compare the calculator with the label of one test frame first.
+        energy_tolerance: of that comparison, eV an atom.
+        force_tolerance: of that comparison, eV/Angstrom on any component.
+    """
+
+    largest_force: float | None = None
+    reference: bool = True
+    energy_tolerance: float = 0.002
+    force_tolerance: float = 0.02
+
+
+@dataclass
+class Training:
+    """How a round is trained, from the weights of the model before.
+
+    Attributes:
+        epochs: passes over all frames, old and added.
+        learning_rate: first learning rate, as a part of the original training's; it falls along a
+            cosine to a twentieth of that.
+        robust: components of forces that are further off than this count linearly in the loss
+            (Huber), eV/Angstrom; None for four times the model's error on the test frames, 0 for
+            the loss as it was.
+        copies: how often an added frame is seen in an epoch.
+        threads: of ``nequip-train``.
+        overrides: changes of the configuration, as a mapping of mappings.
+    """
+
+    epochs: int = 2
+    learning_rate: float = 0.2
+    robust: float | None = None
+    copies: int = 1
+    threads: int = 1
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Fencing:
+    """The fence of the models.
+
+    Attributes:
+        kind: ``wall``, ``gaps``, or ``none``.
+        frames: whose distances decide where it stands: ``original`` training frames, or ``all``,
+            with the added ones.
+        temperature: to be resisted, K.
+    """
+
+    kind: str = "wall"
+    frames: str = "original"
+    temperature: float = 2000.0
+
+
+@dataclass
+class ImproveSettings:
+    """A loop.
+
+    Attributes:
+        checkpoint: of ``nequip-train``: the model to improve. It says how it was trained, and on
+            what.
+        campaign: what exploring and testing have in common; settings of ``nequip-legato
+            stability`` without ``models`` and ``output``.
+        explore: changes of ``campaign`` for the runs that are learnt from.
+        life: changes of ``campaign`` for the runs that the life is measured in.
+        labels: ``files``, or an ASE calculator: ``_target_`` and its keywords.
+        jobs: labels at the same time.
+        rounds: at most so many.
+        target: failures per 1,000 atom ps; the loop ends when the upper end of the interval is
+            below. 0 for none.
+        observe: what is looked at while exploring.
+        choose: which structures are labelled.
+        checks: which labels are set aside.
+        training: how a round is trained.
+        fence: the fence of the models.
+        test_frames: file of the old test set; default: that of the checkpoint's training.
+        file: name of the deployed files, ``model.nequip.pth`` or ``model.nequip.pt2``.
+        output: folder of the results, relative to the YAML file; default: its name without suffix.
+        path: of the YAML file; set when it is read.
+    """
+
+    checkpoint: str = MISSING  # type: ignore[assignment]
+    campaign: dict[str, Any] = MISSING  # type: ignore[assignment]
+    labels: Any = MISSING  # type: ignore[assignment]
+    explore: dict[str, Any] = field(default_factory=dict)
+    life: dict[str, Any] = field(default_factory=dict)
+    jobs: int = 1
+    rounds: int = 2
+    target: float = 0.0
+    observe: Observe = field(default_factory=Observe)
+    choose: Choose = field(default_factory=Choose)
+    checks: Checks = field(default_factory=Checks)
+    training: Training = field(default_factory=Training)
+    fence: Fencing = field(default_factory=Fencing)
+    test_frames: str = ""
+    file: str = FILE_NAMES[0]
+    output: str = ""
+    path: str = ""
+
+
+def load_improve_settings(path: Path) -> ImproveSettings:
+    """Read and check the YAML file of a loop; paths in the result are absolute.
+
+    Raises:
+        LegatoError: if the file is missing, is no YAML, has unknown keys or impossible values.
+    """
+    if not path.is_file():
+        raise LegatoError(f"{path} does not exist; give the YAML file of a loop ({_DOCS})")
+    settings: ImproveSettings = read_settings(path, ImproveSettings, docs=_DOCS)
+    try:
+        need(not settings.path, "path is no setting; remove it")
+        settings.path = str(path.absolute())
+        _check(settings)
+        _resolve(settings, path.absolute().parent)
+    except LegatoError as problem:
+        raise LegatoError(f"{path}: {problem}") from None
+    for part in ("explore", "life"):  # also whether files are there
+        campaign_of(settings, part, model=settings.checkpoint, start=settings.checkpoint, number=1)
+    return settings
+
+
+def campaign_of(
+    settings: ImproveSettings, part: str, *, model: str, start: str, number: int, output: str = ""
+) -> Settings:
+    """The campaign in which a round explores, or its life is measured.
+
+    Args:
+        settings: the loop's.
+        part: ``explore`` or ``life``.
+        model: deployed file.
+        start: deployed file that equilibrates, the same in all rounds unless the settings name
+            another one, so that all start from the same positions.
+        number: of the round. Exploring draws other velocities in each; the life is measured with
+            the same ones, which no exploring has.
+        output: folder of the campaign.
+
+    Raises:
+        LegatoError: if there are unknown keys or impossible values.
+    """
+    given = merged(deepcopy(settings.campaign), {})
+    if part == "explore":
+        seeds = {"first_velocity_seed": _SEEDS_A_ROUND * number + 1}
+        given = merged(given, seeds | {"criteria": dict(_EXPLORING), "restart_every": 0})
+    given = merged(given, getattr(settings, part))
+    wrong = sorted(set(given) & set(_OURS))
+    need(not wrong, f"{part}, campaign: {' '.join(wrong)} is set by the loop; remove it")
+    given["models"] = [{"name": "model", "file": model, "group": f"round {number}"}]
+    given["output"] = output or "unused"
+    equilibration = dict(given.get("equilibration") or {})
+    given["equilibration"] = {"model": start} | equilibration
+    try:
+        return settings_of(given, Path(settings.path))
+    except LegatoError as problem:
+        raise LegatoError(f"{problem} (in campaign or {part})") from None
+
+
+def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The old mapping with the new one's values; mappings within are merged, too."""
+    result = dict(old)
+    for key, value in new.items():
+        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def _check(s: ImproveSettings) -> None:
+    if isinstance(s.labels, Mapping):
+        need(
+            isinstance(s.labels.get("_target_"), str),
+            "labels: needs _target_, the import path of an ASE calculator, e.g. tblite.ase.TBLite",
+        )
+    else:
+        need(s.labels == FILES, f"labels: '{s.labels}' is neither 'files' nor a calculator")
+    need(s.rounds >= 1 and s.jobs >= 1, "rounds and jobs must be at least 1")
+    need(0 <= s.target < inf, "target must be finite and not negative")
+    o, c, k, t = s.observe, s.choose, s.checks, s.training
+    for key in ("every", "states_every", "per_run"):
+        need(getattr(o, key) >= 1, f"observe: {key} must be at least 1")
+    need(0 <= o.lowest_ratio < 1, "observe: lowest_ratio must be at least 0 and below 1")
+    need(c.number >= 1 and c.whole >= 0, "choose: number must be at least 1, whole not negative")
+    need(c.radius is None or 0 < c.radius < inf, "choose: radius must be positive")
+    need(0 < c.vacuum < inf, "choose: vacuum must be positive")
+    need(k.largest_force is None or k.largest_force > 0, "checks: largest_force must be positive")
+    for key in ("energy_tolerance", "force_tolerance"):
+        need(getattr(k, key) > 0, f"checks: {key} must be positive")
+    for key in ("epochs", "copies", "threads"):
+        need(getattr(t, key) >= 1, f"training: {key} must be at least 1")
+    need(0 < t.learning_rate < inf, "training: learning_rate must be positive")
+    need(t.robust is None or 0 <= t.robust < inf, "training: robust must not be negative")
+    f = s.fence
+    need(f.kind in ("wall", "gaps", "none"), "fence: kind is wall, gaps or none")
+    need(f.frames in ("original", "all"), "fence: frames is original or all")
+    if f.kind != "none":
+        FenceSettings(kind=f.kind, temperature=f.temperature)
+    need(s.file in FILE_NAMES, f"file is {' or '.join(FILE_NAMES)}, not '{s.file}'")
+
+
+def _resolve(s: ImproveSettings, base: Path) -> None:
+    s.checkpoint = str(existing(base / s.checkpoint, "checkpoint"))
+    s.output = str(base / (s.output or Path(s.path).stem))
+    if s.test_frames:
+        s.test_frames = str(existing(base / s.test_frames, "test_frames"))
+    s.observe.committee = [
+        str(existing(base / file, "observe: committee")) for file in s.observe.committee
+    ]

@@ -1,0 +1,324 @@
+"""Fine-tuning: a training of nequip from the weights of the model before, on old and new frames."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+
+from nequip_legato.errors import LegatoError
+from nequip_legato.files import write_atomically
+from nequip_legato.improve.knowledge import Origin
+from nequip_legato.improve.settings import Training, merged
+from nequip_legato.stability.execute import KilledError, Processes
+
+__all__ = ["BEST", "fine_tune", "robust_loss", "steps_of", "training_config", "with_training_keys"]
+
+BEST = "best.ckpt"
+_CONFIG = "fine_tune"
+_LAST = 0.05  # of the first learning rate
+_CHECKPOINT = "ModelCheckpoint"
+_KEPT = ("accelerator", "devices", "num_nodes", "strategy", "precision", "gradient_clip_val")
+_STRESS = "stress"
+_KEYS = {"total_energy": "energy", "forces": "forces", "stress": "stress", "virial": None}
+
+
+def training_config(
+    folder: Path,
+    origin: Origin,
+    *,
+    checkpoint: Path,
+    added: Path,
+    n_old: int,
+    n_added: int,
+    settings: Training,
+    delta: float,
+    partial_stress: bool = False,
+) -> dict[str, Any]:
+    """The configuration of nequip-train for one round.
+
+    Model, data, optimizer, metrics and callbacks are those of the training of the beginning. Its
+    weights come from ``checkpoint`` (``nequip.model.ModelFromCheckpoint``), the added frames stand
+    beside the old ones, validation is on the old validation set, and so the best weights of the
+    round are those with the best old error.
+
+    Args:
+        folder: where the training runs.
+        origin: what the training of the beginning was.
+        checkpoint: the model before.
+        added: extxyz file of the added frames, see `with_training_keys`.
+        n_old: number of old frames.
+        n_added: number of added ones.
+        settings: epochs, learning rate and so on.
+        delta: of the Huber loss of forces, eV/Angstrom; 0 for the loss as it was.
+        partial_stress: whether added frames lack a stress.
+
+    Raises:
+        LegatoError: if the old configuration is of a kind that cannot be gone on from.
+    """
+    old = deepcopy(origin.record)
+    data = old["data"]
+    steps = steps_of(origin, settings, n_old=n_old, n_added=n_added)
+    module = old["training_module"]
+    model = {
+        "_target_": "nequip.model.ModelFromCheckpoint",
+        "checkpoint_path": str(checkpoint.absolute()),
+    }
+    if "compile_mode" in module["model"]:
+        model["compile_mode"] = module["model"]["compile_mode"]
+    optimizer = module["optimizer"]
+    if "lr" not in optimizer:
+        raise LegatoError(
+            "the optimizer of the training has no 'lr'; set training: overrides: "
+            "{training_module: {optimizer: ...}} in the YAML"
+        )
+    rate = optimizer["lr"] * settings.learning_rate
+    module |= {
+        "model": model,
+        "loss": robust_loss(module["loss"], delta=delta, partial_stress=partial_stress),
+        "train_metrics": None,
+        "optimizer": optimizer | {"lr": rate},
+        "lr_scheduler": {
+            "scheduler": {
+                "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
+                "T_max": steps,
+                "eta_min": rate * _LAST,
+            },
+            "interval": "step",
+            "frequency": 1,
+        },
+    }
+    config = {
+        "run": ["train"],
+        "hydra": {"run": {"dir": str(folder)}},
+        "data": _with_added(origin, data, str(added), settings.copies),
+        "trainer": _trainer(old["trainer"], folder, settings.epochs),
+        "training_module": module,
+        "global_options": old.get("global_options") or {},
+    }
+    config["global_options"] = {
+        k: v for k, v in config["global_options"].items() if k in ("allow_tf32",)
+    }
+    return merged(config, settings.overrides)
+
+
+def steps_of(origin: Origin, settings: Training, *, n_old: int, n_added: int) -> int:
+    """Optimizer steps of a round, unless its overrides change that; see `training_config`."""
+    loader = origin.record["data"].get("train_dataloader") or {}
+    frames = n_old + settings.copies * n_added
+    return settings.epochs * ceil(frames / int(loader.get("batch_size", 1)))
+
+
+def robust_loss(
+    loss: Mapping[str, Any], *, delta: float, partial_stress: bool = False
+) -> dict[str, Any]:
+    """Nequip's energy and force loss with forces by Huber, other parts and all weights as before.
+
+    Huber's loss (doi:10.1214/aoms/1177703732) is half the square for errors below ``delta`` and
+    linear beyond; its weight is doubled, so that small errors count as they did. An added frame
+    with an error of many eV/Angstrom then pulls at the weights with a bounded force, and ordinary
+    frames keep their say.
+
+    Args:
+        loss: configuration of ``EnergyForceLoss`` or ``EnergyForceStressLoss``.
+        delta: eV/Angstrom; 0 leaves the squares.
+        partial_stress: some frames have no stress.
+
+    Raises:
+        LegatoError: for another loss, unless ``delta`` is 0.
+    """
+    name = str(loss.get("_target_", "")).rpartition(".")[2]
+    simple = name in ("EnergyForceLoss", "EnergyForceStressLoss")
+    ignored = dict(loss.get("ignore_nan") or {})
+    if partial_stress:
+        ignored[_STRESS] = True
+    if delta == 0 or not simple:
+        if delta and not simple:
+            raise LegatoError(
+                f"the loss of the training is {name}, which is not made robust here; set "
+                "training: {robust: 0} to keep it, or give one by training: overrides"
+            )
+        return {**loss, "ignore_nan": ignored} if simple and ignored else dict(loss)
+    coeffs = loss.get("coeffs") or {"total_energy": 1.0, "forces": 1.0, _STRESS: 1.0}
+    energy: Any = "total_energy"
+    if loss.get("per_atom_energy", True):
+        energy = {"_target_": "nequip.data.PerAtomModifier", "field": "total_energy"}
+    square = {"_target_": "nequip.train.MeanSquaredError"}
+    forces: dict[str, Any] = {
+        "name": "forces_huber",
+        "field": "forces",
+        "coeff": 2.0 * coeffs["forces"],
+        "metric": {"_target_": "nequip.train.HuberLoss", "delta": delta},
+        "ignore_nan": ignored.get("forces", False),
+    }
+    if loss.get("per_type_forces_coeffs"):
+        forces |= {"per_type": True, "per_type_coeffs": loss["per_type_forces_coeffs"]}
+    metrics = [
+        {
+            "name": "energy_mse",
+            "field": energy,
+            "coeff": coeffs["total_energy"],
+            "metric": square,
+            "ignore_nan": ignored.get("total_energy", False),
+        },
+        forces,
+    ]
+    if name == "EnergyForceStressLoss":
+        metrics.append(
+            {
+                "name": "stress_mse",
+                "field": _STRESS,
+                "coeff": coeffs[_STRESS],
+                "metric": square,
+                "ignore_nan": ignored.get(_STRESS, False),
+            }
+        )
+    return {
+        "_target_": "nequip.train.MetricsManager",
+        "metrics": metrics + list(loss.get("extra_metrics") or []),
+    }
+
+
+def with_training_keys(frames: Sequence[Atoms], keys: Mapping[str, Any]) -> list[Atoms]:
+    """Copies of labelled frames whose labels have the names that the training's files use.
+
+    Args:
+        frames: labelled by a calculator.
+        keys: ``key_mapping`` of the training: name in the file -> nequip's name.
+
+    Raises:
+        LegatoError: if the files have a label that is not made here.
+    """
+    names = {ours: name for name, ours in (keys.get("key_mapping") or {}).items() if ours in _KEYS}
+    if "virial" in names:
+        raise LegatoError("the training has virials as labels; only stress is made here")
+    result = []
+    for atoms in frames:
+        copy = atoms.copy()
+        values = {key: atoms.calc.results[key] for key in ("energy", "forces", "stress")}
+        copy.calc = None
+        for ours, name in names.items():
+            value = values[str(_KEYS[ours])]
+            if ours == "forces":
+                copy.arrays[name] = value
+            else:
+                copy.info[name] = voigt_6_to_full_3x3_stress(value) if ours == _STRESS else value
+        if not names:
+            copy.calc = atoms.calc
+        result.append(copy)
+    return result
+
+
+def fine_tune(
+    folder: Path, config: Mapping[str, Any], processes: Processes, *, threads: int
+) -> Path:
+    """Run nequip-train to its end.
+
+    A training that was killed is begun anew: rounds are short.
+
+    Args:
+        folder: where; its checkpoint ``best.ckpt`` is the result.
+        config: see `training_config`.
+        processes: so that it ends with this process.
+        threads: that it may use.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        KilledError: if it was killed.
+        LegatoError: if nequip-train failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (BEST, "last.ckpt"):
+        (folder / name).unlink(missing_ok=True)
+    write_atomically(folder / f"{_CONFIG}.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    program = Path(sys.executable).parent / "nequip-train"
+    arguments = [str(program), "-cp", str(folder), "-cn", _CONFIG]
+    with processes.started(arguments, folder, threads) as process:
+        code = process.wait()
+    if processes.stopped:
+        raise KilledError
+    path = folder / BEST
+    if code != 0 or not path.is_file():
+        screen = folder / "screen.txt"
+        lines = screen.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise LegatoError(
+            f"nequip-train ended with status {code} ({(lines or ['no output'])[-1].strip()}); see "
+            f"{screen}"
+        )
+    return path
+
+
+def _with_added(origin: Origin, data: dict[str, Any], added: str, copies: int) -> dict[str, Any]:
+    first = origin.datasets["train"]
+    if len(first) != 1:
+        raise LegatoError(f"the training has {len(first)} training sets; nequip-train takes one")
+    like = _file_dataset(first[0])
+    extra = {"_target_": "nequip.data.dataset.ASEDataset", "file_path": added}
+    extra |= {k: like[k] for k in ("transforms", "include_keys", "exclude_keys", "key_mapping")
+              if like.get(k)}  # fmt: skip
+    loaders = {key: value for key, value in data.items() if key.endswith("_dataloader")}
+    return {
+        "_target_": "nequip.data.datamodule.NequIPDataModule",
+        "seed": data["seed"],
+        "train_dataset": {
+            "_target_": "torch.utils.data.ConcatDataset",
+            "datasets": [first[0], *([extra] * copies)],
+        },
+        "val_dataset": origin.datasets["val"],
+        "test_dataset": origin.datasets["test"],
+        **loaders,
+    }
+
+
+def _file_dataset(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The data set that reads files, which may stand inside one that splits it."""
+    while isinstance(config.get("dataset"), Mapping):
+        config = config["dataset"]
+    inner = config.get("datasets")
+    return _file_dataset(inner[0]) if inner else config
+
+
+def _trainer(old: Mapping[str, Any], folder: Path, epochs: int) -> dict[str, Any]:
+    callbacks = []
+    for callback in old.get("callbacks") or []:
+        name = str(callback.get("_target_", "")).rpartition(".")[2]
+        if name.endswith("ProgressBar") or name in ("EarlyStopping", "LateCheckpoint"):
+            continue
+        if name == _CHECKPOINT:
+            if any(c["_target_"].endswith(_CHECKPOINT) for c in callbacks):
+                continue
+            callback = callback | {"dirpath": str(folder), "filename": "best", "save_last": False}
+            callback |= {"save_top_k": 1, "every_n_train_steps": None, "train_time_interval": None}
+        callbacks.append(callback)
+    if not any(str(c["_target_"]).endswith(_CHECKPOINT) for c in callbacks):
+        callbacks.append(
+            {
+                "_target_": f"lightning.pytorch.callbacks.{_CHECKPOINT}",
+                "dirpath": str(folder),
+                "filename": "best",
+            }
+        )
+    for callback in callbacks:
+        if str(callback["_target_"]).endswith(_CHECKPOINT) and not callback.get("monitor"):
+            callback["monitor"] = "val0_epoch/weighted_sum"
+    return {
+        "_target_": old.get("_target_", "lightning.Trainer"),
+        **{key: old[key] for key in _KEPT if key in old},
+        "max_epochs": epochs,
+        "enable_progress_bar": False,
+        "log_every_n_steps": old.get("log_every_n_steps", 50),
+        "logger": {
+            "_target_": "lightning.pytorch.loggers.CSVLogger",
+            "save_dir": str(folder),
+            "name": None,
+            "version": "",
+        },
+        "callbacks": callbacks,
+    }
