@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from nequip_legato.errors import LegatoError
+from nequip_legato.files import replacing
 
-__all__ = ["Frames", "truncate"]
+__all__ = ["Frames", "truncate", "write_frames"]
 
 _MAGIC = b"DUMPCUSTOM"
 _START = struct.Struct("<q10siiqqi")  # -len(magic), magic, byte order, revision, step, atoms, cell
@@ -145,3 +146,22 @@ def truncate(path: Path, *, before: int) -> None:
     elif kept and frames.first >= before:
         kept = 0
     os.truncate(path, kept * frames.frame_bytes if frames.count else 0)
+
+
+def write_frames(path: Path, steps: np.ndarray, data: np.ndarray, columns: str) -> None:
+    """A binary dump like those of LAMMPS, for trajectories of other programs; its box is empty.
+
+    Args:
+        path: the file.
+        steps: (frames,).
+        data: (frames, atoms, columns).
+        columns: names of the columns.
+    """
+    _, atoms, width = data.shape
+    names = columns.encode()
+    middle = struct.pack("<6i6d", *[0] * 12) + struct.pack("<ii?i", width, 0, False, len(names))
+    middle += names + struct.pack("<ii", 1, atoms * width)
+    with replacing(path) as hidden, hidden.open("wb") as stream:
+        for step, frame in zip(steps.tolist(), data, strict=True):
+            stream.write(_START.pack(-len(_MAGIC), _MAGIC, 1, 2, step, atoms, 0) + middle)
+            stream.write(np.ascontiguousarray(frame, dtype="<f8").tobytes())

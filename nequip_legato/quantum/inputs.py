@@ -63,9 +63,11 @@ def run_input(
     if resume is None:
         # beads hold the velocities of normal modes, of which the first is the centroid's
         lines.append("variable velocity_seed equal " + f"{seed}+v_bead")
+        # of its own, all 3N degrees of freedom are hot: internal modes have no center of mass
+        lines += ["compute start all temp", "compute_modify start extra/dof 0"]
         lines.append(
             f"velocity all create {run.temperature * beads!r} ${{velocity_seed}} mom no rot no "
-            "dist gaussian loop all"
+            "dist gaussian loop all temp start"
         )
         if s.fix_center_of_mass:
             lines.append("if '${bead} == 1' then 'velocity all zero linear'")
@@ -92,7 +94,7 @@ def run_input(
     if begun < s.equilibration_steps:
         lines += [*_dynamics(s, run, seed, measured=False), f"run {s.equilibration_steps} upto"]
         lines += [f"unfix {name}" for name in _fixes(run)]
-    lines += [*_dynamics(s, run, seed + beads * s.ranks_of(beads) + 1, measured=True)]
+    lines += [*_dynamics(s, run, seed + beads * s.ranks_of(run.method, beads) + 1, measured=True)]
     lines += _frames(s, run, append=begun > s.equilibration_steps)
     lines += [f"run {s.equilibration_steps + s.steps} upto", f'print "{DONE}"']
     return "\n".join(lines) + "\n"

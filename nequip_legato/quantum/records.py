@@ -16,6 +16,7 @@ class QuantumRecord(Record):
         isotopes: name of the set of isotopes.
         method: ``classical``, ``pimd`` or ``trpmd``.
         beads: their number P.
+        engine: who moved them: ``lammps`` or ``i-pi``.
         equilibration_steps: of ``steps``, those that are not measured.
         sample_every: steps between frames.
         velocity_every: steps between frames of velocities.
@@ -30,6 +31,7 @@ class QuantumRecord(Record):
     isotopes: str
     method: str
     beads: int
+    engine: str = "lammps"
     equilibration_steps: int
     sample_every: int
     velocity_every: int

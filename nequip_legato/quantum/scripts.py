@@ -3,7 +3,7 @@
 import shlex
 
 from nequip_legato.quantum.execute import command
-from nequip_legato.quantum.plan import QuantumPlan
+from nequip_legato.quantum.plan import QuantumPlan, QuantumRun
 
 __all__ = ["dry_run"]
 
@@ -11,7 +11,11 @@ __all__ = ["dry_run"]
 def dry_run(plan: QuantumPlan) -> str:
     """The commands of everything that is left to do, one a line."""
     return "\n".join(
-        f"cd {shlex.quote(str(run.folder))} && {shlex.join(command(plan.settings, run.beads))}"
+        f"cd {shlex.quote(str(run.folder))} && {shlex.join(_command(plan, run))}"
         for run in plan.runs
         if not run.result.is_file()
     )
+
+
+def _command(plan: QuantumPlan, run: QuantumRun) -> list[str]:
+    return command(plan.settings, run.method, run.beads)
