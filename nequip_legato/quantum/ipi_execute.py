@@ -42,7 +42,7 @@ from nequip_legato.stability.records import write_record
 from nequip_legato.stability.settings import Size
 from nequip_legato.stability.structures import replicated
 
-__all__ = ["execute_by_ipi"]
+__all__ = ["execute_by_ipi", "private_socket", "served", "socket_of"]
 
 _PREFIX = "/tmp/ipi_"  # both LAMMPS and i-PI begin the paths of their sockets so
 _LEAVES = re.compile(r"^ERROR.*Got EXIT message from i-PI", re.MULTILINE)
@@ -138,17 +138,16 @@ def _stage(
 ) -> tuple[criteria.Firing, int, int] | None:
     """Do a stage to its end; if it fails: why, which bead, and at which of its steps."""
     settings, folder = plan.settings, run.folder
-    with _socket(folder) as (path, host):
+    with private_socket(folder) as (path, host):
         begun, text = _begin(run, plan, stage, host)
         write_atomically(folder / ipi_inputs.INPUT, text)
         (folder / "EXIT").unlink(missing_ok=True)
         model = linked_model(run.model.file, folder) if run.model.file else ""
         lammps = ipi_inputs.client_input(settings, run, model=model, data=inputs.START, host=host)
-        serve = [sys.executable, "-m", "nequip_legato.quantum.serve", str(path), ipi_inputs.INPUT]
         deadly, problem = None, None
         try:
             deadly = run_lammps(
-                [*serve, *client],
+                [*served(path), *client],
                 folder,
                 lammps,
                 processes,
@@ -205,8 +204,19 @@ def _begin(run: QuantumRun, plan: QuantumPlan, stage: str, host: str) -> tuple[i
     )
 
 
+def socket_of(folder: Path) -> Path:
+    """Path of the socket of the run in a folder; long paths of folders would not fit into one."""
+    owner = hashlib.sha256(f"{os.getuid()} {folder.resolve()}".encode()).hexdigest()[:16]
+    return Path(f"{_PREFIX}legato-{owner}") / "socket"
+
+
+def served(path: Path) -> list[str]:
+    """What comes before the command of LAMMPS, for a socket."""
+    return [sys.executable, "-m", "nequip_legato.quantum.serve", str(path), ipi_inputs.INPUT]
+
+
 @contextmanager
-def _socket(folder: Path) -> Iterator[tuple[Path, str]]:
+def private_socket(folder: Path) -> Iterator[tuple[Path, str]]:
     """Path of a socket in a folder of nobody else, and how ``fix ipi`` and i-PI name it.
 
     It is gone when the context ends; what a killed campaign has left is removed before.
@@ -214,9 +224,8 @@ def _socket(folder: Path) -> Iterator[tuple[Path, str]]:
     Raises:
         LegatoError: if another process listens at it, or it cannot be removed.
     """
-    owner = hashlib.sha256(f"{os.getuid()} {folder.resolve()}".encode()).hexdigest()[:16]
-    place = Path(f"{_PREFIX}legato-{owner}")
-    path = place / "socket"
+    path = socket_of(folder)
+    place = path.parent
     try:
         if path.exists():
             if _answers(path):

@@ -3,7 +3,9 @@
 import shlex
 
 from nequip_legato.quantum.execute import command
+from nequip_legato.quantum.ipi_execute import served, socket_of
 from nequip_legato.quantum.plan import QuantumPlan, QuantumRun
+from nequip_legato.quantum.settings import IPI
 
 __all__ = ["dry_run"]
 
@@ -18,4 +20,7 @@ def dry_run(plan: QuantumPlan) -> str:
 
 
 def _command(plan: QuantumPlan, run: QuantumRun) -> list[str]:
-    return command(plan.settings, run.method, run.beads)
+    lammps = command(plan.settings, run.method, run.beads)
+    if plan.settings.engine_of(run.method) == IPI:
+        return [*served(socket_of(run.folder)), *lammps]
+    return lammps
