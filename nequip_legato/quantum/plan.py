@@ -22,6 +22,7 @@ from nequip_legato.quantum.settings import (
     Settings,
     System,
 )
+from nequip_legato.stability.criteria import resolved_largest_force
 from nequip_legato.stability.plan import check_model, fingerprint_of
 from nequip_legato.stability.records import RECORD_NAME
 from nequip_legato.stability.settings import Settings as StabilitySettings
@@ -139,7 +140,11 @@ def make_quantum_plan(settings: Settings) -> QuantumPlan:
     forces, digests = {}, {}
     for model in s.models:
         what = f"models: {model.name}"
-        forces[model.name] = check_model(model.file, s, what) if model.file else 0.0
+        forces[model.name] = (
+            check_model(model.file, s, what)
+            if model.file
+            else resolved_largest_force(s.criteria, None)
+        )
         content = Path(model.file).read_bytes() if model.file else model.commands.encode()
         digests[model.name] = hashlib.sha256(content).hexdigest()
     protocol = {

@@ -69,7 +69,7 @@ def text(mean: Mean, digits: int = 4) -> str:
     """A mean with its standard error in the last digits that count."""
     if not np.isfinite(mean.error):
         return f"{mean.value:.{digits}f} (no error)"
-    if mean.error == 0:
+    if mean.error <= 1e-9 * abs(mean.value):  # rounding, of what is the same in every frame
         return f"{mean.value:.{digits}f}"
     places = int(np.clip(1 - np.floor(np.log10(mean.error)), 0, 9))
     return f"{mean.value:.{places}f} ± {mean.error:.{places}f}"
