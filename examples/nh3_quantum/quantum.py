@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Nuclear quantum effects in ammonia: from the shipped data to tables and pictures.
 
-Trains a small Allegro model on ../nh3/data, deploys it with a fence, runs the three campaigns of
-this folder (the liquid, the molecule, spectra) with NH3 and ND3, reports on them, and compares the
+Trains a small Allegro model on ../nh3/data, deploys it with a fence, runs the four campaigns of
+this folder (the liquid, the molecule, spectra, failures), reports on them, and compares the
 molecule's quantum kinetic energy with the harmonic one of the model's own Hessian.
 
     python quantum.py                                # hours on one core
@@ -31,7 +31,7 @@ from nequip_legato.quantum.units import LIGHT
 HERE = Path(__file__).parent.absolute()
 DATA = HERE.parent / "nh3"
 PROGRAMS = Path(sys.executable).parent
-CAMPAIGNS = ("structure", "molecule", "spectra")
+CAMPAIGNS = ("structure", "molecule", "spectra", "failures")
 # so few steps that only the machinery is shown
 SMALL = {
     "equilibration_steps": 10,
@@ -40,6 +40,7 @@ SMALL = {
     "velocity_every": 1,
     "beads": [4],
     "temperatures": [220],
+    "velocity_seeds": 1,
 }
 
 

@@ -174,10 +174,13 @@ def _stage(
         if found is not None and found[0] >= steps:
             (folder / _END).replace(folder / f"{stage}.end")
             return None
-    if problem is not None and not (_LEAVES.search(said) or _BROKEN.search(said)):
-        # LAMMPS' own error, or no LAMMPS because i-PI has ended first
-        words = ipi_output.error_of(folder / SERVER_LOG) if not said else ""
-        raise LegatoError(words) if words else explained(problem) from problem
+    if problem is not None:
+        lost = _LEAVES.search(said) or _BROKEN.search(said)  # LAMMPS has lost its i-PI
+        words = ipi_output.error_of(folder / SERVER_LOG) if lost or not said else ""
+        if words:
+            raise LegatoError(words) from problem
+        if not lost:
+            raise explained(problem) from None
     note_early_end(folder, begun if reached < 0 else reached)
     raise KilledError
 

@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
         The status of i-PI; that of the program if it has ended first.
     """
     socket, text, *program = arguments
-    with Path(SERVER_LOG).open("ab") as log:
+    with Path(SERVER_LOG).open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, program_of_ipi(), text], stdout=log, stderr=subprocess.STDOUT
         )
