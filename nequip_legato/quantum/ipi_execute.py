@@ -135,8 +135,8 @@ def _stage(
     client: list[str],
     stage: str,
     steps: int,
-) -> tuple[criteria.Firing, int, int] | None:
-    """Do a stage to its end; if it fails: why, which bead, and at which of its steps."""
+) -> tuple[criteria.Firing, int | None, int] | None:
+    """Do a stage to its end; if it fails: why, which bead if known, and at which of its steps."""
     settings, folder = plan.settings, run.folder
     with private_socket(folder) as (path, host):
         begun, text = _begin(run, plan, stage, host)
@@ -167,7 +167,7 @@ def _stage(
     reached = ipi_inputs.steps_written(out)
     if firing is not None:
         if firing.step is None:
-            return firing, 1, max(reached, begun)
+            return firing, None, max(reached, begun)
         return firing, 1 + (firing.step - 1) % run.beads, begun + (firing.step - 1) // run.beads
     if (folder / _END).is_file() and _LEAVES.search(said):
         found = ipi_inputs.restarted(folder / _END, host)
@@ -230,14 +230,14 @@ def private_socket(folder: Path) -> Iterator[tuple[Path, str]]:
     path = socket_of(folder)
     place = path.parent
     try:
-        if path.exists():
-            if _answers(path):
-                raise LegatoError(
-                    f"another process serves {path}, the socket of the run in {folder}; end that "
-                    "i-PI, or wait for it"
-                )
+        if _answers(path):
+            raise LegatoError(
+                f"another process serves {path}, the socket of the run in {folder}; end that i-PI, "
+                "or wait for it"
+            )
+        if place.exists():
             shutil.rmtree(place)
-        place.mkdir(mode=0o700, exist_ok=True)
+        place.mkdir(mode=0o700)  # not one that somebody else has made
     except OSError as problem:
         raise LegatoError(
             f"{place}, left over from another run, is in the way ({problem.strerror}); remove it"

@@ -20,7 +20,8 @@ class QuantumRecord(Record):
         equilibration_steps: of ``steps``, those that are not measured.
         sample_every: steps between frames.
         velocity_every: steps between frames of velocities.
-        failed_bead: number of the bead whose criterion fired, from 1; None if none did.
+        failed_bead: number of the bead whose criterion fired, from 1; None if none did,
+            or if LAMMPS stopped with an error of its own.
         species: name of each LAMMPS type.
         elements: chemical symbol of each LAMMPS type.
         model_types: the model's type name of each LAMMPS type.

@@ -331,7 +331,7 @@ def _failures(cells: Sequence[Cell]) -> Table:
         high = chi2.ppf(0.975, 2 * n + 2) / 2
         criteria: dict[str, int] = {}
         for r in failed:
-            what = f"{r.criterion} (bead {r.failed_bead})"
+            what = f"{r.criterion} (bead {r.failed_bead})" if r.failed_bead else str(r.criterion)
             criteria[what] = criteria.get(what, 0) + 1
         rates = (
             f"{1000 * n / time:.3g} [{1000 * low / time:.3g}, {1000 * high / time:.3g}]"
