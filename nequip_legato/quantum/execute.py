@@ -7,7 +7,7 @@ from pathlib import Path
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.quantum import inputs
-from nequip_legato.quantum.frames import truncate
+from nequip_legato.quantum.frames import join
 from nequip_legato.quantum.ipi_execute import execute_by_ipi
 from nequip_legato.quantum.outcome import (
     FINGERPRINT,
@@ -71,7 +71,7 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
         mark(run)
         data = replicated(run.atoms, Size(), run.as_stability(settings))
         write_atomically(folder / inputs.START, data)
-    _keep(beads, resume)
+    _keep(beads)
     model = linked_model(run.model.file, folder) if run.model.file else ""
     text = inputs.run_input(settings, run, model=model, seed=seed_of(run, resume), resume=resume)
     logs = [f"{LOG}.{n}" for n in range(run.beads)] if run.beads > 1 else [LOG]
@@ -83,7 +83,7 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
         )
     except KilledError:
         if not processes.stopped:
-            _keep(beads, None)
+            _keep(beads)
             note_early_end(folder, trace.last_step(beads[0]))
         raise
     except LegatoError as problem:
@@ -93,7 +93,7 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
             return execute(plan, run, processes)
         raise explained(problem) from None
     elapsed = time.monotonic() - started
-    _keep(beads, None)
+    _keep(beads)
     texts = [(folder / name).read_text(errors="replace") for name in logs]
     limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
     found = ((n, criteria.first_firing(log, limits)) for n, log in enumerate(texts, 1))
@@ -142,14 +142,14 @@ def _last_restart(run: QuantumRun) -> int | None:
     return max(whole, default=None)
 
 
-def _keep(beads: list[Path], resume: int | None) -> None:
-    """Put traces together; before a run goes on, drop frames that will come again."""
+def _keep(beads: list[Path]) -> None:
+    """Put traces and frames together. Of those that came twice, the later ones count."""
     for bead in beads:
         trace.keep(bead)
-        if resume is not None:
-            for name in (inputs.FRAMES, inputs.VELOCITIES):
-                if (bead / name).is_file():
-                    truncate(bead / name, before=resume)
+        for name in (inputs.FRAMES, inputs.VELOCITIES):
+            part = bead / inputs.part_of(name)
+            if part.is_file():
+                join(part, bead / name)
 
 
 def _unreadable(log: Path) -> bool:

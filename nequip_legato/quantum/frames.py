@@ -1,6 +1,7 @@
 """LAMMPS' binary dumps, read in pieces; all frames of a file have one size."""
 
 import os
+import shutil
 import struct
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,11 +12,12 @@ import numpy as np
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import replacing
 
-__all__ = ["Frames", "truncate", "write_frames"]
+__all__ = ["Frames", "join", "truncate", "write_frames"]
 
 _MAGIC = b"DUMPCUSTOM"
 _START = struct.Struct("<q10siiqqi")  # -len(magic), magic, byte order, revision, step, atoms, cell
 _MOST_HEADER = 65536
+_PIECE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -165,3 +167,24 @@ def write_frames(path: Path, steps: np.ndarray, data: np.ndarray, columns: str) 
         for step, frame in zip(steps.tolist(), data, strict=True):
             stream.write(_START.pack(-len(_MAGIC), _MAGIC, 1, 2, step, atoms, 0) + middle)
             stream.write(np.ascontiguousarray(frame, dtype="<f8").tobytes())
+
+
+def join(part: Path, path: Path) -> None:
+    """Move the frames of a part to the end of a file, in place of those of the same steps there.
+
+    LAMMPS appends to no binary dump, whatever ``dump_modify append`` says: it begins it anew.
+
+    Args:
+        part: what LAMMPS has written last; gone afterwards.
+        path: what there was before, if anything.
+    """
+    new = Frames(part)
+    if new.count:
+        truncate(part, before=new.first + max(1, new.count * new.every))
+        if path.is_file():
+            truncate(path, before=new.first)
+            with path.open("ab") as whole, part.open("rb") as stream:
+                shutil.copyfileobj(stream, whole, _PIECE)
+        else:
+            part.replace(path)
+    part.unlink(missing_ok=True)
