@@ -134,7 +134,7 @@ def enough_beads(beads: Sequence[int], kinetic: Sequence[Mean]) -> str:
         missing = -slope * x[1] / (last.value - slope * x[1])
         return (
             f"{good} beads are not shown to be enough: from {beads[-2]} to {good} the kinetic "
-            f"energy still changes; by the law 1/P^2 it lacks about {100 * abs(missing):.1f} %. "
+            f"energy still changes; by the law 1/P^2 it lacks at least about {100 * abs(missing):.1f} %. "
             "Take more."
         )
     return (
