@@ -134,8 +134,8 @@ def enough_beads(beads: Sequence[int], kinetic: Sequence[Mean]) -> str:
         missing = -slope * x[1] / (last.value - slope * x[1])
         return (
             f"{good} beads are not shown to be enough: from {beads[-2]} to {good} the kinetic "
-            f"energy still changes; by the law 1/P^2 it lacks at least about {100 * abs(missing):.1f} %. "
-            "Take more."
+            f"energy still changes; by the law 1/P^2 it lacks about {100 * abs(missing):.1f} %, or "
+            "more where that law does not hold yet. Take more."
         )
     return (
         f"{good} beads are enough for kinetic energies within {100 * _TOLERANCE:.0f} % of those of "
