@@ -15,6 +15,7 @@ from nequip_legato.quantum.estimators import measure
 from nequip_legato.quantum.frames import Frames
 from nequip_legato.quantum.geometry import Distribution, Geometry, bonded_sites
 from nequip_legato.quantum.records import QuantumRecord
+from nequip_legato.quantum.settings import PIGLET
 from nequip_legato.quantum.spectra import Spectrum, run_spectra
 from nequip_legato.stability.records import read_records
 
@@ -68,7 +69,8 @@ class Cell:
         masses: species -> g/mol.
         counts: species -> number of atoms.
         virial: species -> kinetic energy of an atom by the centroid virial, eV.
-        primitive: species -> the same by the primitive estimator.
+        primitive: species -> the same by the primitive estimator; empty for PIGLET, whose springs
+            are not those of the ring polymer at equilibrium.
         gyration: species -> root mean squared radius of gyration, Angstrom.
         kinetic: kinetic energy of all atoms by the centroid virial, eV.
         potential: potential energy, eV.
@@ -160,11 +162,14 @@ def _measure(cell: Cell, records: Sequence[QuantumRecord], folder: Path, options
         for n, name in enumerate(record.species):
             cell.masses[name] = record.masses[n]
             cell.counts[name] = int(series.counts[n])
-            for kind, values in (
-                ("virial", series.virial[:, n] / series.counts[n]),
-                ("primitive", series.primitive[:, n] / series.counts[n]),
-                ("gyration", series.gyration[:, n]),
-            ):
+            kinds = {
+                "virial": series.virial[:, n] / series.counts[n],
+                "primitive": series.primitive[:, n] / series.counts[n],
+                "gyration": series.gyration[:, n],
+            }
+            if record.method == PIGLET:
+                del kinds["primitive"]
+            for kind, values in kinds.items():
                 blocks.setdefault((kind, name), []).append(block_means(values))
         kinetic = series.virial.sum(axis=1)
         for kind, values in (
@@ -178,7 +183,8 @@ def _measure(cell: Cell, records: Sequence[QuantumRecord], folder: Path, options
     found = {key: _mean(np.concatenate(parts)) for key, parts in blocks.items()}
     for name in cell.counts:
         cell.virial[name] = found["virial", name]
-        cell.primitive[name] = found["primitive", name]
+        if ("primitive", name) in found:
+            cell.primitive[name] = found["primitive", name]
         square = found["gyration", name]
         root = float(np.sqrt(square.value))
         cell.gyration[name] = Mean(root, square.error / (2 * root) if root else 0.0)

@@ -40,7 +40,7 @@ def block_means(series: np.ndarray, blocks: int = BLOCKS) -> np.ndarray:
 def mean_of(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard error over blocks that are taken as independent.
 
-    After Flyvbjerg and Petersen, J. Chem. Phys. 91, 461 (1989).
+    After Flyvbjerg and Petersen, J. Chem. Phys. 91, 461 (1989), doi:10.1063/1.457480.
 
     Args:
         blocks: (blocks, ...).

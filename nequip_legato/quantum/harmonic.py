@@ -3,7 +3,7 @@
 With omega_P = P k T / hbar, the normal modes of a ring polymer in a harmonic well have the squared
 frequencies omega_k^2 = omega^2 + 4 omega_P^2 sin^2(k pi / P), k = 0 ... P - 1, and each holds
 k T P / 2 of potential energy (Ceriotti, Parrinello, Markland and Manolopoulos, J. Chem. Phys. 133,
-124104, 2010). P = 1 is the classical, P to infinity the quantum oscillator.
+124104, 2010, doi:10.1063/1.3489925). P = 1 is the classical, P to infinity the quantum oscillator.
 """
 
 import numpy as np

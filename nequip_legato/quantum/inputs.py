@@ -17,7 +17,7 @@ from nequip_legato.stability.inputs import (
     trace_commands,
 )
 
-__all__ = ["FRAMES", "RESTART", "START", "VELOCITIES", "bead_folder", "run_input"]
+__all__ = ["FRAMES", "RESTART", "START", "VELOCITIES", "bead_folder", "part_of", "run_input"]
 
 START = "start.data"
 RESTART = "restart"
@@ -30,6 +30,11 @@ _FREE = 1.0e20  # ps: a relaxation time that LAMMPS' exponentials take for none
 def bead_folder(bead: int) -> str:
     """Where what belongs to one bead lies, within the run's folder."""
     return f"bead{bead}"
+
+
+def part_of(name: str) -> str:
+    """What LAMMPS writes of frames, until they are put together."""
+    return f"part.{name}"
 
 
 def run_input(
@@ -63,9 +68,11 @@ def run_input(
     if resume is None:
         # beads hold the velocities of normal modes, of which the first is the centroid's
         lines.append("variable velocity_seed equal " + f"{seed}+v_bead")
+        # of its own, all 3N degrees of freedom are hot: internal modes have no center of mass
+        lines += ["compute start all temp", "compute_modify start extra/dof 0"]
         lines.append(
             f"velocity all create {run.temperature * beads!r} ${{velocity_seed}} mom no rot no "
-            "dist gaussian loop all"
+            "dist gaussian loop all temp start"
         )
         if s.fix_center_of_mass:
             lines.append("if '${bead} == 1' then 'velocity all zero linear'")
@@ -92,8 +99,8 @@ def run_input(
     if begun < s.equilibration_steps:
         lines += [*_dynamics(s, run, seed, measured=False), f"run {s.equilibration_steps} upto"]
         lines += [f"unfix {name}" for name in _fixes(run)]
-    lines += [*_dynamics(s, run, seed + beads * s.ranks_of(beads) + 1, measured=True)]
-    lines += _frames(s, run, append=begun > s.equilibration_steps)
+    lines += [*_dynamics(s, run, seed + beads * s.ranks_of(run.method, beads) + 1, measured=True)]
+    lines += _frames(s, run)
     lines += [f"run {s.equilibration_steps + s.steps} upto", f'print "{DONE}"']
     return "\n".join(lines) + "\n"
 
@@ -137,16 +144,16 @@ def _snapshots(s: Settings) -> str:
     )
 
 
-def _frames(s: Settings, run: QuantumRun, *, append: bool) -> list[str]:
-    more = " append yes" if append else ""
+def _frames(s: Settings, run: QuantumRun) -> list[str]:
+    frames, velocities = part_of(FRAMES), part_of(VELOCITIES)
     lines = [
-        f"dump frames all custom {s.sample_every} bead${{bead}}/{FRAMES} xu yu zu {_FORCE}",
-        f"dump_modify frames sort id{more}",
+        f"dump frames all custom {s.sample_every} bead${{bead}}/{frames} xu yu zu {_FORCE}",
+        "dump_modify frames sort id",
     ]
     if run.method in (CLASSICAL, TRPMD):
         only = "partition yes 1 " if run.beads > 1 else ""
         lines += [
-            f"{only}dump velocities all custom {s.velocity_every} bead1/{VELOCITIES} vx vy vz",
-            f"{only}dump_modify velocities sort id{more}",
+            f"{only}dump velocities all custom {s.velocity_every} bead1/{velocities} vx vy vz",
+            f"{only}dump_modify velocities sort id",
         ]
     return lines

@@ -10,7 +10,7 @@ from nequip_legato.errors import LegatoError
 
 __all__ = ["MASSES", "Species", "assign", "read_isotopes", "standard_mass"]
 
-# g/mol; of the atomic mass evaluation AME2020 (Wang et al., Chinese Physics C 45, 030003, 2021)
+# g/mol; of the atomic mass evaluation AME2020 (doi:10.1088/1674-1137/abddaf)
 MASSES = {"H": 1.00782503, "D": 2.01410178, "T": 3.01604928}
 
 

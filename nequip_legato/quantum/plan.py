@@ -11,7 +11,18 @@ from ase import Atoms
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.isotopes import Species, assign, read_isotopes
-from nequip_legato.quantum.settings import CLASSICAL, Isotopes, Potential, Settings, System
+from nequip_legato.quantum.piglet import read_piglet
+from nequip_legato.quantum.serve import program_of_ipi
+from nequip_legato.quantum.settings import (
+    CLASSICAL,
+    IPI,
+    PIGLET,
+    Isotopes,
+    Potential,
+    Settings,
+    System,
+)
+from nequip_legato.stability.criteria import resolved_largest_force
 from nequip_legato.stability.plan import check_model, fingerprint_of
 from nequip_legato.stability.records import RECORD_NAME
 from nequip_legato.stability.settings import Settings as StabilitySettings
@@ -104,7 +115,7 @@ class QuantumPlan:
     def cores(self) -> int:
         """What the largest run takes."""
         s = self.settings
-        return max((s.ranks_of(r.beads) for r in self.runs), default=1) * s.threads
+        return max((s.ranks_of(r.method, r.beads) for r in self.runs), default=1) * s.threads
 
     def part(self, number: int, parts: int) -> "QuantumPlan":
         """Every ``parts``-th run, beginning with the ``number``-th (from 1)."""
@@ -120,11 +131,20 @@ def make_quantum_plan(settings: Settings) -> QuantumPlan:
         LegatoError: if a structure or a model cannot be used.
     """
     s = settings
+    if any(s.engine_of(method) == IPI for method in s.methods) and not program_of_ipi():
+        raise LegatoError(
+            "i-PI is not installed; pip install 'nequip-legato[quantum]' (or pip install ipi), or "
+            "choose engine: lammps and methods without piglet"
+        )
     structures = {system.name: _structure(system, s.symbols) for system in s.systems}
     forces, digests = {}, {}
     for model in s.models:
         what = f"models: {model.name}"
-        forces[model.name] = check_model(model.file, s, what) if model.file else 0.0
+        forces[model.name] = (
+            check_model(model.file, s, what)
+            if model.file
+            else resolved_largest_force(s.criteria, None)
+        )
         content = Path(model.file).read_bytes() if model.file else model.commands.encode()
         digests[model.name] = hashlib.sha256(content).hexdigest()
     protocol = {
@@ -133,6 +153,7 @@ def make_quantum_plan(settings: Settings) -> QuantumPlan:
         "damping": s.damping,
         "scales": [s.pile_scale, s.trpmd_scale],
         "integrator": s.integrator,
+        "piglet": Path(s.piglet).read_text(errors="replace") if s.piglet else "",
         "fixed": s.fix_center_of_mass,
         "steps": [s.equilibration_steps, s.steps, s.sample_every, s.velocity_every],
         "criteria": asdict(s.criteria),
@@ -165,7 +186,7 @@ def make_quantum_plan(settings: Settings) -> QuantumPlan:
                 velocity_seed=seed,
                 largest_force=forces[model.name],
                 folder=Path(s.output) / "runs" / model.name / f"{system.name}-{entry.name}" / kind,
-                fingerprint=fingerprint_of(content=content, kind=kind),
+                fingerprint=fingerprint_of(content=content, kind=kind, engine=s.engine_of(method)),
             )
             runs.append(run)
     runs.sort(key=lambda r: (r.velocity_seed, r.size))
@@ -174,6 +195,12 @@ def make_quantum_plan(settings: Settings) -> QuantumPlan:
 
 def _kinds(s: Settings) -> Iterator[tuple[str, int]]:
     for method in s.methods:
+        if method == PIGLET:
+            piglet = read_piglet(s.piglet)
+            for temperature in s.temperatures:
+                piglet.at(temperature, s.damping)  # or it is told that they are not good enough
+            yield method, piglet.beads
+            continue
         for beads in [1] if method == CLASSICAL else s.beads:
             yield method, beads
 

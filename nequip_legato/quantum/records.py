@@ -16,10 +16,12 @@ class QuantumRecord(Record):
         isotopes: name of the set of isotopes.
         method: ``classical``, ``pimd`` or ``trpmd``.
         beads: their number P.
+        engine: who moved them: ``lammps`` or ``i-pi``.
         equilibration_steps: of ``steps``, those that are not measured.
         sample_every: steps between frames.
         velocity_every: steps between frames of velocities.
-        failed_bead: number of the bead whose criterion fired, from 1; None if none did.
+        failed_bead: number of the bead whose criterion fired, from 1; None if none did,
+            or if LAMMPS stopped with an error of its own.
         species: name of each LAMMPS type.
         elements: chemical symbol of each LAMMPS type.
         model_types: the model's type name of each LAMMPS type.
@@ -30,6 +32,7 @@ class QuantumRecord(Record):
     isotopes: str
     method: str
     beads: int
+    engine: str = "lammps"
     equilibration_steps: int
     sample_every: int
     velocity_every: int

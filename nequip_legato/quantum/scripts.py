@@ -3,7 +3,9 @@
 import shlex
 
 from nequip_legato.quantum.execute import command
-from nequip_legato.quantum.plan import QuantumPlan
+from nequip_legato.quantum.ipi_execute import served, socket_of
+from nequip_legato.quantum.plan import QuantumPlan, QuantumRun
+from nequip_legato.quantum.settings import IPI
 
 __all__ = ["dry_run"]
 
@@ -11,7 +13,14 @@ __all__ = ["dry_run"]
 def dry_run(plan: QuantumPlan) -> str:
     """The commands of everything that is left to do, one a line."""
     return "\n".join(
-        f"cd {shlex.quote(str(run.folder))} && {shlex.join(command(plan.settings, run.beads))}"
+        f"cd {shlex.quote(str(run.folder))} && {shlex.join(_command(plan, run))}"
         for run in plan.runs
         if not run.result.is_file()
     )
+
+
+def _command(plan: QuantumPlan, run: QuantumRun) -> list[str]:
+    lammps = command(plan.settings, run.method, run.beads)
+    if plan.settings.engine_of(run.method) == IPI:
+        return [*served(socket_of(run.folder)), *lammps]
+    return lammps

@@ -12,6 +12,9 @@ from nequip_legato.stability.settings import Criteria, existing, need, read_sett
 
 __all__ = [
     "CLASSICAL",
+    "IPI",
+    "LAMMPS",
+    "PIGLET",
     "PIMD",
     "TRPMD",
     "Geometry",
@@ -22,8 +25,9 @@ __all__ = [
     "load_quantum_settings",
 ]
 
-CLASSICAL, PIMD, TRPMD = "classical", "pimd", "trpmd"
-METHODS = (CLASSICAL, PIMD, TRPMD)
+CLASSICAL, PIMD, TRPMD, PIGLET = "classical", "pimd", "trpmd", "piglet"
+METHODS = (CLASSICAL, PIMD, TRPMD, PIGLET)
+LAMMPS, IPI = "lammps", "i-pi"
 _LARGEST_INTEGER = 2**31 - 1
 _LARGEST_SEED = 900_000_000
 
@@ -111,9 +115,14 @@ class Settings:
         symbols: their chemical symbols; default: ``types``.
         isotopes: the sets of isotopes.
         temperatures: K.
-        methods: of ``classical``, ``pimd`` (structure, all modes thermostatted) and ``trpmd``
-            (dynamics, the centroid free).
-        beads: numbers of beads P; classical runs have one.
+        methods: of ``classical``, ``pimd`` (structure, all modes thermostatted), ``trpmd``
+            (dynamics, the centroid free) and ``piglet`` (structure with few beads, by i-PI).
+        beads: numbers of beads P; classical runs have one, PIGLET that of its parameters.
+        engine: who moves the beads of PIMD and TRPMD. ``lammps``: fix pimd/langevin, with at least
+            one MPI rank a bead. ``i-pi``: i-PI, which has one LAMMPS evaluate bead after bead; for
+            machines with fewer cores than beads.
+        piglet: file of PIGLET's parameters: i-PI's input, as gle4md.org writes it. Default: those
+            of eight beads that come with this package.
         velocity_seeds: number of runs of each kind.
         first_velocity_seed: seed of the first.
         timestep: fs.
@@ -136,7 +145,8 @@ class Settings:
         restart_every: steps between restart files.
         launcher: how LAMMPS is started; ``{ranks}`` stands for the number of ranks. Empty for the
             ``lmp`` of this Python environment, with ``mpiexec -n RANKS``.
-        ranks: MPI ranks of a run, a multiple of the number of beads; 0 for one a bead.
+        ranks: MPI ranks of a run, a multiple of the number of beads; 0 for one a bead. With i-PI,
+            those of the one LAMMPS; 0 for one.
         threads: threads of a rank.
         workers: runs at the same time; 0 for as many as the cores allow.
         output: folder of the results; default: the YAML file's name without suffix.
@@ -150,6 +160,8 @@ class Settings:
     temperatures: list[float] = field(default_factory=lambda: [200.0])
     methods: list[str] = field(default_factory=lambda: [CLASSICAL, PIMD])
     beads: list[int] = field(default_factory=lambda: [32])
+    engine: str = LAMMPS
+    piglet: str = ""
     velocity_seeds: int = 1
     first_velocity_seed: int = 1
     timestep: float = 0.25
@@ -172,9 +184,15 @@ class Settings:
     workers: int = 0
     output: str = ""
 
-    def ranks_of(self, beads: int) -> int:
+    def engine_of(self, method: str) -> str:
+        """Who moves the atoms: ``lammps`` or ``i-pi``."""
+        if method == PIGLET:
+            return IPI
+        return LAMMPS if method == CLASSICAL else self.engine
+
+    def ranks_of(self, method: str, beads: int) -> int:
         """MPI ranks of a run with so many beads."""
-        return 1 if beads == 1 and not self.ranks else self.ranks or beads
+        return self.ranks or (1 if self.engine_of(method) == IPI else beads)
 
 
 def load_quantum_settings(path: Path) -> Settings:
@@ -221,12 +239,20 @@ def _check(s: Settings) -> None:
     for method in s.methods:
         need(method in METHODS, f"methods: '{method}' is none of {' '.join(METHODS)}")
     need(all(0 < t < inf for t in s.temperatures), "temperatures must be positive and finite")
+    need(s.engine in (LAMMPS, IPI), f"engine '{s.engine}' is neither {LAMMPS} nor {IPI}")
     need(all(p >= 1 for p in s.beads), "beads must be at least 1")
     need(
         TRPMD not in s.methods or all(p > 1 for p in s.beads),
         "methods: trpmd needs at least 2 beads; with one it is classical",
     )
-    if s.ranks:
+    engines = {s.engine_of(method) for method in s.methods}
+    if IPI in engines:
+        need(
+            not s.criteria.temperature_window,
+            "criteria: temperature_window is not watched in runs of i-PI; leave it out",
+        )
+    paths = [m for m in s.methods if m != CLASSICAL and s.engine_of(m) == LAMMPS]
+    if s.ranks and paths:
         for beads in s.beads:
             need(
                 s.ranks % beads == 0,
@@ -240,7 +266,8 @@ def _check(s: Settings) -> None:
     for key in ("equilibration_steps", "restart_every", "ranks", "workers"):
         need(getattr(s, key) >= 0, f"{key} must not be negative")
     total = s.equilibration_steps + s.steps
-    need(total <= _LARGEST_INTEGER, f"LAMMPS counts steps up to {_LARGEST_INTEGER}")
+    most = total * max(s.beads) if IPI in engines else total
+    need(most <= _LARGEST_INTEGER, f"LAMMPS counts steps up to {_LARGEST_INTEGER}")
     need(s.threads >= 1, "threads must be at least 1")
     need(
         1 <= s.first_velocity_seed <= _LARGEST_SEED - s.velocity_seeds,
@@ -281,7 +308,11 @@ def _check(s: Settings) -> None:
     except (ValueError, KeyError, IndexError) as problem:
         raise LegatoError(f"launcher: {problem} in: {s.launcher}") from problem
     need(
-        not s.launcher or "{ranks}" in s.launcher or bool(s.ranks) or max(s.beads) == 1,
+        not s.launcher
+        or "{ranks}" in s.launcher
+        or bool(s.ranks)
+        or not paths
+        or max(s.beads) == 1,
         "launcher needs {ranks} where the number of ranks stands, or set ranks",
     )
 
@@ -296,6 +327,8 @@ def _resolve(s: Settings, path: Path) -> None:
             system.structure = f"{existing(base / name, what)}@{index}"
         else:
             system.structure = str(existing(base / system.structure, what))
+    if s.piglet:
+        s.piglet = str(existing(base / s.piglet, "piglet"))
     for model in s.models:
         if model.file:
             model.file = str(existing(base / model.file, f"models: {model.name}"))

@@ -10,7 +10,7 @@ from scipy.stats import chi2
 from nequip_legato.quantum.analysis import Cell, Key, Options
 from nequip_legato.quantum.blocks import Mean, mean_of
 from nequip_legato.quantum.isotopes import MASSES
-from nequip_legato.quantum.settings import CLASSICAL, PIMD
+from nequip_legato.quantum.settings import CLASSICAL, PIGLET, PIMD
 from nequip_legato.quantum.spectra import peak_position
 from nequip_legato.quantum.thermodynamics import (
     fractionation,
@@ -69,7 +69,7 @@ def text(mean: Mean, digits: int = 4) -> str:
     """A mean with its standard error in the last digits that count."""
     if not np.isfinite(mean.error):
         return f"{mean.value:.{digits}f} (no error)"
-    if mean.error == 0:
+    if mean.error <= 1e-9 * abs(mean.value):  # rounding, of what is the same in every frame
         return f"{mean.value:.{digits}f}"
     places = int(np.clip(1 - np.floor(np.log10(mean.error)), 0, 9))
     return f"{mean.value:.{places}f} ± {mean.error:.{places}f}"
@@ -97,13 +97,16 @@ def _species(cells: Sequence[Cell]) -> Table:
     )
     for c in cells:
         for name in c.virial:
-            energies = [text(kind[name].scaled(1000)) for kind in (c.virial, c.primitive)]
+            energies = [
+                text(kind[name].scaled(1000)) if name in kind else "-"
+                for kind in (c.virial, c.primitive)
+            ]
             table.rows.append([c.key.label, name, *energies, text(c.gyration[name])])
     apart = [
         f"{c.key.label}, {name}: the two estimators differ by {abs(gap.value) / gap.error:.1f} "
         "standard errors; the run is too short or its time step too long."
         for c in cells
-        for name in c.virial
+        for name in c.primitive
         if (gap := c.primitive[name] - c.virial[name]).error > 0 and abs(gap.value) > 4 * gap.error
     ]
     table.notes += apart
@@ -131,8 +134,8 @@ def enough_beads(beads: Sequence[int], kinetic: Sequence[Mean]) -> str:
         missing = -slope * x[1] / (last.value - slope * x[1])
         return (
             f"{good} beads are not shown to be enough: from {beads[-2]} to {good} the kinetic "
-            f"energy still changes; by the law 1/P^2 it lacks about {100 * abs(missing):.1f} %. "
-            "Take more."
+            f"energy still changes; by the law 1/P^2 it lacks about {100 * abs(missing):.1f} %, or "
+            "more where that law does not hold yet. Take more."
         )
     return (
         f"{good} beads are enough for kinetic energies within {100 * _TOLERANCE:.0f} % of those of "
@@ -150,8 +153,12 @@ def _convergence(cells: Sequence[Cell]) -> Table:
     def place(cell: Cell) -> Key:
         return Key(*[*_fields(cell.key)[:4], PIMD, 0])
 
-    some = [c for c in cells if c.key.method in (PIMD, CLASSICAL)]
-    for key, group in groupby(sorted(some, key=lambda c: (place(c), c.key.beads)), place):
+    some = [c for c in cells if c.key.method in (PIMD, CLASSICAL, PIGLET)]
+
+    def order(cell: Cell) -> tuple:
+        return place(cell), cell.key.method == PIGLET, cell.key.beads
+
+    for key, group in groupby(sorted(some, key=order), place):
         members = list(group)
         paths = [c for c in members if c.key.method == PIMD]
         if len(paths) < 2:
@@ -159,7 +166,10 @@ def _convergence(cells: Sequence[Cell]) -> Table:
         where = f"{key.system} {key.isotopes} {key.temperature:g} K"
         for name in paths[0].virial:
             for c in members:
-                number = "classical" if c.key.method == CLASSICAL else str(c.key.beads)
+                number = {
+                    CLASSICAL: "classical",
+                    PIGLET: f"{c.key.beads}, PIGLET",
+                }.get(c.key.method, str(c.key.beads))
                 row = [where, number, name, text(c.virial[name].scaled(1000))]
                 table.rows.append([*row, text(c.gyration[name])])
             numbers = [c.key.beads for c in paths]
@@ -244,9 +254,9 @@ def _isotope_effects(cells: Sequence[Cell]) -> Table:
 
     def place(cell: Cell) -> tuple:
         k = cell.key
-        return k.model, k.temperature, k.beads, k.system
+        return k.model, k.temperature, k.method, k.beads, k.system
 
-    paths = sorted((c for c in cells if c.key.method == PIMD), key=place)
+    paths = sorted((c for c in cells if c.key.method in (PIMD, PIGLET)), key=place)
     for where, group in groupby(paths, place):
         points: dict[str, dict[float, tuple[str, Mean]]] = {}
         for c in group:
@@ -261,17 +271,18 @@ def _isotope_effects(cells: Sequence[Cell]) -> Table:
                 continue
             change = substitution_free_energy(masses, [by_mass[m][1] for m in masses])
             ends = by_mass[masses[0]][0], by_mass[masses[-1]][0]
-            what = f"{where[0]}, {where[1]:g} K, P={where[2]}"
-            table.rows.append([where[3], what, *ends, text(change.scaled(1000))])
-            changes.setdefault((*where[:3], *ends), {})[where[3:]] = change
-    for (model, temperature, beads, light, heavy), systems in changes.items():
+            what = f"{where[0]}, {where[1]:g} K, {where[2]} P={where[3]}"
+            table.rows.append([where[4], what, *ends, text(change.scaled(1000))])
+            changes.setdefault((*where[:4], *ends), {})[where[4:]] = change
+    for (model, temperature, method, beads, light, heavy), systems in changes.items():
         names = list(systems)
         for a, first in enumerate(names):
             for second in names[a + 1 :]:
                 value = fractionation(systems[first], systems[second], temperature)
                 table.notes.append(
-                    f"{model}, {temperature:g} K, P={beads}: fractionation 1000 ln alpha of "
-                    f"{heavy} against {light} between {first[0]} and {second[0]}: {text(value, 1)}."
+                    f"{model}, {temperature:g} K, {method} P={beads}: fractionation 1000 ln alpha "
+                    f"of {heavy} against {light} between {first[0]} and {second[0]}: "
+                    f"{text(value, 1)}."
                 )
     return table
 
@@ -320,7 +331,7 @@ def _failures(cells: Sequence[Cell]) -> Table:
         high = chi2.ppf(0.975, 2 * n + 2) / 2
         criteria: dict[str, int] = {}
         for r in failed:
-            what = f"{r.criterion} (bead {r.failed_bead})"
+            what = f"{r.criterion} (bead {r.failed_bead})" if r.failed_bead else str(r.criterion)
             criteria[what] = criteria.get(what, 0) + 1
         rates = (
             f"{1000 * n / time:.3g} [{1000 * low / time:.3g}, {1000 * high / time:.3g}]"

@@ -26,8 +26,8 @@ def substitution_free_energy(masses: Sequence[float], kinetic: Sequence[Mean]) -
     """Free energy of making an atom as heavy as the last mass, from the first: per atom, eV.
 
     The derivative of the free energy by the mass m is -K/m. It is integrated over g = (m_0/m)^(1/2)
-    (Ceriotti and Markland, J. Chem. Phys. 138, 014112, 2013), in which K/g is smooth: through the
-    points goes the polynomial of lowest degree.
+    (Ceriotti and Markland, J. Chem. Phys. 138, 014112, 2013, doi:10.1063/1.4772676), in which K/g
+    is smooth: through the points goes the polynomial of lowest degree.
 
     Args:
         masses: at least two, in ascending order.

@@ -9,7 +9,7 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.quantum import harmonic
 from nequip_legato.quantum.blocks import Mean, block_means, mean_of
 from nequip_legato.quantum.estimators import measure
-from nequip_legato.quantum.frames import Frames, truncate
+from nequip_legato.quantum.frames import Frames, join, truncate, write_frames
 from nequip_legato.quantum.isotopes import MASSES, assign
 from nequip_legato.quantum.thermodynamics import (
     fractionation,
@@ -151,6 +151,28 @@ def test_files_cut_short_count_their_whole_frames(tmp_path):
     path.write_bytes(b"something else")
     with pytest.raises(LegatoError, match="not a binary dump"):
         Frames(path)
+
+
+def test_parts_of_a_resumed_run_make_one_file(tmp_path):
+    """Steps that were done twice count once, as the later ones; half a frame is none."""
+    data = np.random.default_rng(2).normal(size=(9, 5, 6))
+    path, part = tmp_path / "frames.bin", tmp_path / "part.bin"
+    write_dump(part, data[:6], every=10)
+    join(part, path)
+    assert not part.exists()
+    later = data.copy()
+    later[4:] += 1.0
+    write_frames(part, np.arange(40, 90, 10), later[4:], "xu yu zu fx fy fz")
+    part.write_bytes(part.read_bytes()[:-5])
+    # one frame may differ in the size of its head
+    write_dump(path, data[:6], every=10, columns="xu yu zu fx fy fz")
+    join(part, path)
+    frames = Frames(path)
+    assert (frames.first, frames.every, frames.count) == (0, 10, 8)
+    assert np.array_equal(frames.read(0, 8), later[:8])
+    part.write_bytes(b"")
+    join(part, path)
+    assert Frames(path).count == 8
 
 
 def test_partial_substitution_takes_the_asked_share_at_random():

@@ -7,24 +7,30 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from test_quantum_input import PROGRAM, write
+from test_quantum_input import COMMANDS, PROGRAM, write
 
 from nequip_legato.quantum import harmonic
+from nequip_legato.quantum.frames import Frames
+from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.report import report
-from nequip_legato.quantum.units import MASS
+from nequip_legato.quantum.units import LIGHT, MASS
+from nequip_legato.stability.records import read_record
 
 SPRING = 20.0
 
 
-def frequency(mass: float) -> float:
+def frequency(mass: float, spring: float = SPRING) -> float:
     """1/ps."""
-    return float(np.sqrt(SPRING / (mass * MASS)))
+    return float(np.sqrt(spring / (mass * MASS)))
 
 
 def campaign(folder: Path, atoms: int, **changes) -> Path:
     """Atoms that are tied to their sites, H and D and N; they do not see one another."""
     path = write(folder, **changes)
-    sites = np.array([(x, y, z) for x in range(atoms) for y in range(atoms) for z in range(atoms)])
+    # away from the border of the box, beyond which i-PI and LAMMPS count images differently
+    sites = 0.5 + np.array(
+        [(x, y, z) for x in range(atoms) for y in range(atoms) for z in range(atoms)]
+    )
     cell = [4.0 * atoms] * 3
     solid = Atoms((["H", "H", "N"] * len(sites))[: len(sites)], 4.0 * sites, cell=cell, pbc=True)
     ase.io.write(folder / "two.xyz", solid, format="extxyz")
@@ -80,3 +86,63 @@ def test_kinetic_energies_and_radii_of_springs(tmp_path):
         kinetic, potential = cell.kinetic, cell.potential
         gap = abs(potential.value - kinetic.value)
         assert gap < 5 * np.hypot(potential.error, kinetic.error) + 0.01 * kinetic.value, key
+
+
+@pytest.mark.slow
+def test_spectra_peak_where_springs_vibrate(tmp_path):
+    """Classical dynamics and TRPMD, whose centroids of a harmonic system vibrate classically."""
+    path = campaign(
+        tmp_path,
+        2,
+        models=[{"name": "springs", "commands": COMMANDS.replace("20.0", "5.0")}],
+        methods=["classical", "trpmd"],
+        beads=[2],
+        engine="i-pi",
+        temperatures=[300.0],
+        isotopes=[{"name": "half", "masses": {"H": {"H": 0.5, "D": 0.5}}}],
+        timestep=1.0,
+        damping=5000.0,
+        equilibration_steps=20,
+        steps=600,
+        sample_every=50,
+        velocity_every=4,
+        geometry={"rdf": 0.0},
+    )
+    run(path)
+    cells = report(path.with_suffix("")).cells
+    assert {c.key.method for c in cells} == {"classical", "trpmd"}
+    for cell in cells:
+        for name in ("H", "D", "N"):
+            expected = frequency(cell.masses[name], 5.0) / (2 * np.pi * LIGHT)
+            spectrum = cell.spectra[name]
+            highest = spectrum.density.mean(axis=0).argmax()
+            assert abs(spectrum.wavenumbers[highest] - expected) < 0.1 * spectrum.resolution
+
+
+@pytest.mark.slow
+def test_several_ranks_a_bead_and_starts_at_the_temperature(tmp_path):
+    """Also of internal modes, none of which has a center of mass at rest; TRPMD in LAMMPS."""
+    path = write(
+        tmp_path,
+        methods=["pimd", "trpmd"],
+        beads=[2],
+        ranks=4,
+        equilibration_steps=0,
+        steps=2,
+        timestep=1e-6,
+        sample_every=1,
+        velocity_every=1,
+    )
+    run(path)
+    (folder,) = path.with_suffix("").glob("runs/*/*/*-pimd-*")
+    (other,) = path.with_suffix("").glob("runs/*/*/*-trpmd-*")
+    assert Frames(other / "bead1" / "velocities.bin").count == 3
+    record = read_record(other / "result.json", QuantumRecord)
+    assert (record.ranks, record.beads, record.outcome) == (4, 2, "censored")
+    kinetic = [
+        float(row.split(",")[1])
+        for bead in (1, 2)
+        for row in (folder / f"bead{bead}" / "trace.csv").read_text().splitlines()[1:2]
+    ]
+    # the two modes together: normal modes and beads have the same sum
+    assert sum(kinetic) / 2 == pytest.approx(200.0, rel=1e-3)

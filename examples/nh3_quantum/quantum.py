@@ -1,0 +1,155 @@
+#!/usr/bin/env python
+"""Nuclear quantum effects in ammonia: from the shipped data to tables and pictures.
+
+Trains a small Allegro model on ../nh3/data, deploys it with a fence, runs the four campaigns of
+this folder (the liquid, the molecule, spectra, failures), reports on them, and compares the
+molecule's quantum kinetic energy with the harmonic one of the model's own Hessian.
+
+    python quantum.py                                # hours on one core
+    python quantum.py --small --model plain=nh3.nequip.pth
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import yaml
+from ase.optimize import BFGS
+
+from nequip_legato.calculator import LegatoCalculator
+from nequip_legato.errors import LegatoError
+from nequip_legato.quantum.hessian import hessian, kinetic_energies, normal_modes
+from nequip_legato.quantum.isotopes import MASSES, standard_mass
+from nequip_legato.quantum.report import Report, report
+from nequip_legato.quantum.units import LIGHT
+
+HERE = Path(__file__).parent.absolute()
+DATA = HERE.parent / "nh3"
+PROGRAMS = Path(sys.executable).parent
+CAMPAIGNS = ("structure", "molecule", "spectra", "failures")
+# so few steps that only the machinery is shown
+SMALL = {
+    "equilibration_steps": 10,
+    "steps": 60,
+    "sample_every": 2,
+    "velocity_every": 1,
+    "beads": [4],
+    "temperatures": [220],
+    "velocity_seeds": 1,
+}
+
+
+def run(*command: str | Path, **environment: str) -> None:
+    words = [str(word) for word in command]
+    print("$ " + " ".join(words), flush=True)
+    done = subprocess.run(words, env=os.environ | environment, check=False)
+    if done.returncode != 0:
+        sys.exit(f"quantum.py: {Path(words[0]).name} ended with status {done.returncode}")
+
+
+def trained(out: Path, epochs: int) -> Path:
+    """A model of the example's training data, deployed with a fence."""
+    model = out / "plain.nequip.pth"
+    if not model.is_file():
+        run(
+            *(PROGRAMS / "nequip-train", "-cp", DATA, "-cn", "train"),
+            *(f"hydra.run.dir={out / 'training'}", f"trainer.max_epochs={epochs}"),
+            NH3_DATA=str(DATA / "data"),
+        )
+        checkpoint = out / "training" / "best.ckpt"
+        run(PROGRAMS / "nequip-deploy", "build", checkpoint, model, "--fence=wall")
+    return model
+
+
+def campaign(name: str, out: Path, models: dict[str, Path], small: bool) -> Report:
+    """Run a campaign of this folder to its end, and report on it."""
+    content = yaml.safe_load((HERE / f"{name}.yaml").read_text())
+    content["models"] = [
+        {"name": key, "file": str(path.absolute()), "group": key.partition("-")[0]}
+        for key, path in models.items()
+    ]
+    for system in content["systems"]:
+        system["structure"] = str(HERE / system["structure"])
+    if small:
+        content |= SMALL
+    path = out / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    run(PROGRAMS / "nequip-legato", "quantum", "run", path)
+    return report(out / name)
+
+
+def harmonic_table(model: Path, done: Report) -> str:
+    """Kinetic energies of an atom of the molecule: of the campaign, and of the model's Hessian."""
+    atoms = ase.io.read(HERE / "nh3.xyz")
+    atoms.calc = LegatoCalculator(model)
+    BFGS(atoms, logfile=None).run(fmax=1e-3, steps=500)
+    matrix = hessian(atoms)
+    lines = [
+        "### Kinetic energy of an atom of the molecule against the model's own Hessian, meV",
+        "",
+        "| runs of | species | simulated | harmonic, as many beads | harmonic, quantum |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for isotope in ("H", "D"):
+        masses = np.array([standard_mass("N"), *[MASSES[isotope]] * 3])
+        try:
+            omega, modes = normal_modes(matrix, masses)
+        except LegatoError as problem:
+            return f"No harmonic values: {problem}.\n"
+        frequencies = ", ".join(f"{w / (2 * np.pi * LIGHT):.0f}" for w in omega[6:])
+        lines.append(f"| harmonic frequencies of N{isotope}3, 1/cm: {frequencies} | | | | |")
+        for cell in done.cells:
+            if isotope in cell.virial and cell.key.method != "classical":
+                beads = None if cell.key.method == "piglet" else cell.key.beads
+                some = kinetic_energies(omega, modes, cell.key.temperature, beads)
+                all_ = kinetic_energies(omega, modes, cell.key.temperature)
+                for name, atom in (("N", 0), (isotope, 1)):
+                    got = cell.virial[name].scaled(1000)
+                    lines.append(
+                        f"| {cell.key.label} | {name} | {got.value:.1f} ± {got.error:.1f} | "
+                        f"{1000 * some[atom]:.1f} | {1000 * all_[atom]:.1f} |"
+                    )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("quantum_out"))
+    parser.add_argument("--small", action="store_true", help="a few steps of everything")
+    parser.add_argument("--epochs", type=int, default=40, help="of training, without --model")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="deployed model instead of training one, e.g. plain-1=a.nequip.pt2; may be repeated",
+    )
+    arguments = parser.parse_args()
+    out = arguments.out.absolute()
+    out.mkdir(parents=True, exist_ok=True)
+    given = (text.partition("=") for text in arguments.model)
+    models = {name: Path(file).absolute() for name, _, file in given}
+    if not models:
+        models = {"plain": trained(out, 1 if arguments.small else arguments.epochs)}
+    parts = []
+    try:
+        for name in CAMPAIGNS:
+            done = campaign(name, out, models, arguments.small)
+            parts.append(f"## {name.capitalize()}\n\n{done.text}")
+            if name == "molecule":
+                parts.append(harmonic_table(next(iter(models.values())), done))
+            for picture in done.page.parent.glob("*.png"):
+                shutil.copyfile(picture, out / f"{name}_{picture.name}")
+    except LegatoError as problem:
+        sys.exit(f"quantum.py: {problem}")
+    (out / "summary.md").write_text("\n".join(parts))
+    print(f"Tables: {out / 'summary.md'}; pictures beside it; pages in */report/report.html")
+
+
+if __name__ == "__main__":
+    main()

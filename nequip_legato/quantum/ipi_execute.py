@@ -1,0 +1,257 @@
+"""One run by i-PI: started, resumed, and its outcome recorded."""
+
+import hashlib
+import os
+import re
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ase.io.lammpsdata import read_lammps_data
+
+from nequip_legato.errors import LegatoError
+from nequip_legato.files import write_atomically
+from nequip_legato.quantum import inputs, ipi_inputs, ipi_output
+from nequip_legato.quantum.ipi_inputs import EQUILIBRATION, MEASURED
+from nequip_legato.quantum.outcome import (
+    FINGERPRINT,
+    clear,
+    explained,
+    mark,
+    marked,
+    record_of,
+    seed_of,
+)
+from nequip_legato.quantum.plan import QuantumPlan, QuantumRun
+from nequip_legato.quantum.records import QuantumRecord
+from nequip_legato.quantum.serve import SERVER_LOG
+from nequip_legato.stability import criteria, snapshot
+from nequip_legato.stability.execute import (
+    LOG,
+    KilledError,
+    Processes,
+    note_early_end,
+    run_lammps,
+)
+from nequip_legato.stability.inputs import linked_model
+from nequip_legato.stability.records import write_record
+from nequip_legato.stability.settings import Size
+from nequip_legato.stability.structures import replicated
+
+__all__ = ["execute_by_ipi", "private_socket", "served", "socket_of"]
+
+_PREFIX = "/tmp/ipi_"  # both LAMMPS and i-PI begin the paths of their sockets so
+_LEAVES = re.compile(r"^ERROR.*Got EXIT message from i-PI", re.MULTILINE)
+_BROKEN = re.compile(r"^ERROR.*(broken connection|server may not be running)", re.MULTILINE)
+_END = "RESTART"  # what i-PI writes at the end
+
+
+def execute_by_ipi(
+    plan: QuantumPlan, run: QuantumRun, processes: Processes, client: list[str]
+) -> QuantumRecord:
+    """Do one run, or the rest of it, and write its record.
+
+    Args:
+        plan: the campaign's.
+        run: which run.
+        processes: of the campaign.
+        client: how LAMMPS is started.
+
+    Raises:
+        KilledError: if it was killed; a later call goes on from the last checkpoint.
+        LegatoError: if LAMMPS or i-PI stopped with an error that is no failure of the model, or has
+            ended several times at the same place without saying why.
+    """
+    settings, folder = plan.settings, run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    if not marked(run):
+        clear(folder)
+        atoms = run.atoms.copy()
+        atoms.wrap()
+        data = replicated(atoms, Size(), run.as_stability(settings))
+        write_atomically(folder / inputs.START, data)
+        mark(run)
+    started = time.monotonic()
+    done = 0
+    stages = {EQUILIBRATION: settings.equilibration_steps, MEASURED: settings.steps}
+    for stage, steps in stages.items():
+        if steps and not (folder / f"{stage}.end").is_file():
+            failure = _stage(plan, run, processes, client, stage, steps)
+            if failure is not None:
+                firing, bead, step = failure
+                if run.model.file:
+                    snapshot.keep_neighborhood(
+                        folder,
+                        run.as_stability(settings),
+                        run.model.file,
+                        firing.criterion,
+                        done + step,
+                    )
+                return _finish(
+                    run,
+                    record_of(
+                        settings,
+                        run,
+                        firing=firing,
+                        failed_bead=bead,
+                        steps=done + step,
+                        wall=round(time.monotonic() - started, 3),
+                    ),
+                )
+        done += steps
+    ipi_output.convert(folder, run, settings)
+    wall = round(time.monotonic() - started, 3)
+    record = record_of(settings, run, firing=None, failed_bead=None, steps=done, wall=wall)
+    return _finish(run, record)
+
+
+def _finish(run: QuantumRun, record: QuantumRecord) -> QuantumRecord:
+    write_record(record, run.folder)
+    patterns = (
+        FINGERPRINT,
+        "early_ends.json",
+        "screen.txt",
+        _END,
+        "EXIT",
+        f"{EQUILIBRATION}.*",
+        f"{MEASURED}.*",
+        "#*#",
+        "end.dump",
+    )
+    for pattern in patterns:
+        for path in run.folder.glob(pattern):
+            path.unlink()
+    return record
+
+
+def _stage(
+    plan: QuantumPlan,
+    run: QuantumRun,
+    processes: Processes,
+    client: list[str],
+    stage: str,
+    steps: int,
+) -> tuple[criteria.Firing, int | None, int] | None:
+    """Do a stage to its end; if it fails: why, which bead if known, and at which of its steps."""
+    settings, folder = plan.settings, run.folder
+    with private_socket(folder) as (path, host):
+        begun, text = _begin(run, plan, stage, host)
+        write_atomically(folder / ipi_inputs.INPUT, text)
+        (folder / "EXIT").unlink(missing_ok=True)
+        model = linked_model(run.model.file, folder) if run.model.file else ""
+        lammps = ipi_inputs.client_input(settings, run, model=model, data=inputs.START, host=host)
+        deadly, problem = None, None
+        try:
+            deadly = run_lammps(
+                [*served(path), *client],
+                folder,
+                lammps,
+                processes,
+                threads=settings.threads,
+                deadly=True,
+            )
+        except LegatoError as raised:
+            problem = raised
+        except KilledError:
+            if processes.stopped:
+                raise
+    log = folder / LOG
+    said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
+    firing = criteria.first_firing(said, limits) or deadly
+    out = folder / f"{stage}.out"
+    reached = ipi_inputs.steps_written(out)
+    if firing is not None:
+        if firing.step is None:
+            return firing, None, max(reached, begun)
+        return firing, 1 + (firing.step - 1) % run.beads, begun + (firing.step - 1) // run.beads
+    if (folder / _END).is_file() and _LEAVES.search(said):
+        found = ipi_inputs.restarted(folder / _END, host)
+        if found is not None and found[0] >= steps:
+            (folder / _END).replace(folder / f"{stage}.end")
+            return None
+    if problem is not None:
+        lost = _LEAVES.search(said) or _BROKEN.search(said)  # LAMMPS has lost its i-PI
+        words = ipi_output.error_of(folder / SERVER_LOG) if lost or not said else ""
+        if words:
+            raise LegatoError(words) from problem
+        if not lost:
+            raise explained(problem) from None
+    note_early_end(folder, begun if reached < 0 else reached)
+    raise KilledError
+
+
+def _begin(run: QuantumRun, plan: QuantumPlan, stage: str, host: str) -> tuple[int, str]:
+    """Step at which a stage goes on, and i-PI's input."""
+    folder = run.folder
+    found = {}
+    for path in folder.glob(f"{stage}.chk_*"):
+        whole = ipi_inputs.restarted(path, host)
+        if whole is not None:
+            found[whole[0]] = whole[1]
+    if found:
+        step = max(found)
+        return step, found[step]
+    settings = plan.settings
+    begin = f"{EQUILIBRATION}.end" if stage == MEASURED and settings.equilibration_steps else ""
+    atoms = read_lammps_data(folder / inputs.START, units="metal", atom_style="atomic")
+    seed = seed_of(run, None if stage == EQUILIBRATION else -1)
+    for path in folder.glob(f"{stage}.*"):
+        path.unlink()
+    return 0, ipi_inputs.server_input(
+        settings, run, atoms, stage=stage, seed=seed % 2**31, address=host, begin=begin
+    )
+
+
+def socket_of(folder: Path) -> Path:
+    """Path of the socket of the run in a folder; long paths of folders would not fit into one."""
+    owner = hashlib.sha256(f"{os.getuid()} {folder.resolve()}".encode()).hexdigest()[:16]
+    return Path(f"{_PREFIX}legato-{owner}") / "socket"
+
+
+def served(path: Path) -> list[str]:
+    """What comes before the command of LAMMPS, for a socket."""
+    return [sys.executable, "-m", "nequip_legato.quantum.serve", str(path), ipi_inputs.INPUT]
+
+
+@contextmanager
+def private_socket(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Path of a socket in a folder of nobody else, and how ``fix ipi`` and i-PI name it.
+
+    It is gone when the context ends; what a killed campaign has left is removed before.
+
+    Raises:
+        LegatoError: if another process listens at it, or it cannot be removed.
+    """
+    path = socket_of(folder)
+    place = path.parent
+    try:
+        if _answers(path):
+            raise LegatoError(
+                f"another process serves {path}, the socket of the run in {folder}; end that i-PI, "
+                "or wait for it"
+            )
+        if place.exists():
+            shutil.rmtree(place)
+        place.mkdir(mode=0o700)  # not one that somebody else has made
+    except OSError as problem:
+        raise LegatoError(
+            f"{place}, left over from another run, is in the way ({problem.strerror}); remove it"
+        ) from problem
+    try:
+        yield path, str(path)[len(_PREFIX) :]
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as end:
+        try:
+            end.connect(str(path))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,182 @@
+"""Inputs of a run of i-PI: its own, and that of the LAMMPS which evaluates the beads for it.
+
+One LAMMPS (``fix ipi``) serves all beads in turn, in the order of their numbers: the n-th step of
+LAMMPS (n = 1, 2, ...) is bead 1 + (n - 1) mod P. Evaluations of a run of i-PI begin with those of
+its first state, so that LAMMPS' step n belongs to step (n - 1) div P after it.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import jinja2
+import numpy as np
+from ase import Atoms
+
+from nequip_legato.quantum.piglet import ATOMIC_TIME, read_piglet
+from nequip_legato.quantum.plan import QuantumRun
+from nequip_legato.quantum.settings import PIGLET, TRPMD, Settings
+from nequip_legato.stability import criteria
+from nequip_legato.stability.inputs import DONE, END_DUMP, ID_COLUMN, pair_commands
+
+__all__ = [
+    "EQUILIBRATION",
+    "INPUT",
+    "MEASURED",
+    "client_input",
+    "restarted",
+    "server_input",
+    "steps_written",
+]
+
+EQUILIBRATION, MEASURED = "equilibration", "measured"
+INPUT = "ipi.xml"
+_FREE = 1.0e12  # fs: a relaxation time that is none
+_LATENCY = "1e-4"  # s between looks at what has come
+_FOREVER = 2_000_000_000
+_BOHRS = 1.8897261  # an Angstrom, as i-PI has it
+
+
+def server_input(
+    settings: Settings,
+    run: QuantumRun,
+    atoms: Atoms,
+    *,
+    stage: str,
+    seed: int,
+    address: str,
+    begin: str = "",
+) -> str:
+    """i-PI's input for a stage.
+
+    Args:
+        settings: the campaign's.
+        run: which run.
+        atoms: start structure, turned as LAMMPS has it.
+        stage: ``equilibration`` or ``measured``.
+        seed: of velocities and random forces.
+        address: of the socket.
+        begin: checkpoint with the state to begin with; empty for the start structure.
+    """
+    s = settings
+    measured = stage == MEASURED
+    # fix ipi puts the middle of the box at the origin
+    positions = atoms.positions - 0.5 * np.diag(atoms.cell.array)
+    free = run.method == TRPMD and measured
+    content: dict[str, object] = {
+        "stage": stage,
+        "measured": measured,
+        "every": s.sample_every,
+        "velocity_every": s.velocity_every if free else 0,
+        "restart_every": s.restart_every,
+        "steps": s.steps if measured else s.equilibration_steps,
+        "seed": seed,
+        "address": address,
+        "latency": _LATENCY,
+        "beads": run.beads,
+        "begin": begin,
+        # in i-PI's own unit: versions differ in whether they heed others here
+        "positions": _numbers(np.tile(positions * _BOHRS, (run.beads, 1, 1))),
+        "cell": _numbers(atoms.cell.array.T),
+        "masses": _numbers(np.array([run.species[t - 1].mass for t in run.atoms.arrays["type"]])),
+        "labels": ", ".join(run.species[t - 1].symbol for t in run.atoms.arrays["type"]),
+        "temperature": repr(run.temperature),
+        "fixcom": s.fix_center_of_mass,
+        "splitting": s.integrator,
+        "timestep": repr(s.timestep),
+        "tau": repr(_FREE if free else s.damping),
+        "scale": repr(s.trpmd_scale if free else s.pile_scale),
+        "drift": "",
+    }
+    if run.method == PIGLET:
+        piglet = read_piglet(s.piglet).at(run.temperature, s.damping)
+        content |= {
+            "shape": str(piglet.drift.shape).replace(" ", ""),
+            "drift": _numbers(piglet.drift * ATOMIC_TIME),
+            "covariance": _numbers(piglet.covariance),
+        }
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("nequip_legato.quantum", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("ipi.xml").render(content) + "\n"
+
+
+def _numbers(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.12g}" for value in np.ravel(values))
+
+
+def restarted(checkpoint: Path, address: str) -> tuple[int, str] | None:
+    """Step of a checkpoint, and i-PI's input that goes on from it.
+
+    Args:
+        checkpoint: written by i-PI.
+        address: of the socket.
+
+    Returns:
+        None if it is not whole: i-PI was killed while it wrote.
+    """
+    try:
+        root = ElementTree.fromstring(checkpoint.read_text(encoding="utf-8"))
+    except (OSError, ElementTree.ParseError):
+        return None
+    step, where = root.find("step"), root.find("ffsocket/address")
+    if where is None:
+        return None
+    where.text = address
+    # of the state that was first written no step is told
+    return int(step.text or 0) if step is not None else 0, ElementTree.tostring(root, "unicode")
+
+
+def client_input(settings: Settings, run: QuantumRun, *, model: str, data: str, host: str) -> str:
+    """LAMMPS' input.
+
+    Args:
+        settings: the campaign's.
+        run: which run.
+        model: name of the deployed model in the run's folder; empty for LAMMPS' own potentials.
+        data: start structure.
+        host: what stands for the socket in ``fix ipi``.
+    """
+    stability = run.as_stability(settings)
+    # each evaluation is another bead
+    stability.criteria = replace(settings.criteria, every=1, contacts_every=1)
+    if run.model.commands:
+        potential = run.model.commands.strip()
+    else:
+        potential = pair_commands(stability, model)
+    watched = criteria.commands(
+        stability,
+        largest_force=run.largest_force,
+        temperature=False,
+        pair=not run.model.commands,
+    )
+    # The box as fix ipi will have it, so that atoms keep their images for fix spring/self and such.
+    middle = [f"{axis} final $(-0.5*l{axis}) $(0.5*l{axis})" for axis in "xyz"]
+    return f"""units metal
+atom_style atomic
+atom_modify map yes
+read_data {data} nocoeff
+change_box all {" ".join(middle)} remap units box
+{potential}
+fix ipi all ipi {host} 1 unix
+{watched}
+thermo_style custom step pe v_force v_ratio
+thermo {_FOREVER}
+thermo_modify lost warn flush yes
+variable id atom id
+run {_FOREVER}
+write_dump all custom {END_DUMP} id type x y z vx vy vz fx fy fz {ID_COLUMN} \
+modify sort id format float "%.10g"
+print "{DONE}"
+"""
+
+
+def steps_written(path: Path) -> int:
+    """Last step in i-PI's file of properties; -1 if there is none."""
+    if not path.is_file():
+        return -1
+    rows = re.findall(r"^\s+(\S+) .*\n", path.read_text(errors="replace"), re.MULTILINE)
+    return int(float(rows[-1])) if rows else -1

@@ -1,0 +1,70 @@
+"""Start i-PI and its LAMMPS together, and end both when one has ended.
+
+``python -m nequip_legato.quantum.serve SOCKET INPUT PROGRAM ...`` in the folder of a run.
+"""
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+__all__ = ["SERVER_LOG", "main", "program_of_ipi"]
+
+SERVER_LOG = "ipi.log"
+_POLL = 0.02
+_GRACE = 20.0
+
+
+def program_of_ipi() -> str:
+    """The script ``i-pi``; empty if there is none."""
+    beside = Path(sys.executable).parent / "i-pi"
+    return str(beside) if beside.is_file() else shutil.which("i-pi") or ""
+
+
+def main(arguments: list[str]) -> int:
+    """Run i-PI with an input, and a program that connects to its socket.
+
+    Returns:
+        The status of i-PI; that of the program if it has ended first.
+    """
+    socket, text, *program = arguments
+    with Path(SERVER_LOG).open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, program_of_ipi(), text], stdout=log, stderr=subprocess.STDOUT
+        )
+    client = None
+    try:
+        while not Path(socket).exists():
+            if server.poll() is not None:
+                return server.returncode or 1
+            time.sleep(_POLL)
+        client = subprocess.Popen(program)
+        while server.poll() is None and client.poll() is None:
+            time.sleep(_POLL)
+        try:  # at its end i-PI sends LAMMPS away before it has finished itself
+            return server.wait(2.0)
+        except subprocess.TimeoutExpired:
+            return client.returncode or 0
+    finally:
+        for process in (server, client):
+            _end(process)
+
+
+def _end(process: subprocess.Popen | None) -> None:
+    if process is None:
+        return
+    try:
+        if process.poll() is None:
+            process.wait(1.0)
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
