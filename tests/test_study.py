@@ -22,3 +22,13 @@ def test_tables_are_made_from_what_is_kept(tmp_path):
     )
     assert (results / "tables.md").read_text() == (STUDY / "results" / "tables.md").read_text()
     assert (results / "report" / "report.html").is_file()
+
+
+def test_tables_of_rates_are_made_from_what_is_kept(tmp_path):
+    results = tmp_path / "results"
+    shutil.copytree(STUDY / "rates" / "results", results)
+    (results / "tables.md").unlink()
+    command = [sys.executable, STUDY / "rates" / "run.py", "--only", "collect"]
+    command += ["--results", results, "--work", tmp_path / "work"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    assert (results / "tables.md").read_text() == (STUDY / "rates/results/tables.md").read_text()

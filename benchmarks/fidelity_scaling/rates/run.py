@@ -2,8 +2,8 @@
 
     python run.py                    everything, going on where an earlier call stopped
     python run.py --only campaign --arms plain plain_gaps
-                                     one stage, some arms; stages: train, choose, campaign, large,
-                                     trajectories, collect
+                                     one stage, some arms; stages: train, choose, develop,
+                                     campaign, large, trajectories, collect
 
 Models and runs go to work/ (or --work), what is kept to results/.
 """
@@ -33,8 +33,9 @@ from nequip_legato.stability.campaign import run_campaign
 from nequip_legato.stability.progress import shown
 from nequip_legato.stability.records import read_records
 
-STAGES = ("train", "choose", "campaign", "large", "trajectories", "collect")
+STAGES = ("train", "choose", "develop", "campaign", "large", "trajectories", "collect")
 HERE = Path(__file__).resolve().parent
+PARTS = ("choice", "development", "report")
 PROGRAMS = Path(sys.executable).parent
 
 
@@ -133,7 +134,7 @@ class Study:
 
     def train(self) -> None:
         """Train all models."""
-        wanted = [arm.training for part in ("choice", "report") for arm in self.arms(part)]
+        wanted = [arm.training for part in PARTS for arm in self.arms(part)]
         found = {training.name: training for training in wanted}
         train_all(list(found.values()), workers=self.workers)
         path = self.results / "models.json"
@@ -143,6 +144,10 @@ class Study:
         """Rates of the fences among which one is chosen."""
         self._campaigns("choice")
         self._campaigns("choice_hot")
+
+    def develop(self) -> None:
+        """Rates on the seeds on which walls were softened."""
+        self._campaigns("development")
 
     def campaign(self) -> None:
         """Rates of the arms that are reported."""

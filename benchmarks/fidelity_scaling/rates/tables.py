@@ -11,30 +11,38 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import ase.io
 import numpy as np
+from matscipy.neighbours import neighbour_list
 from trajectories import RADII
 
 from nequip_legato.deploy.reader import info
 from nequip_legato.files import write_atomically
 from nequip_legato.stability.rates import RateRatio, group_rate, rate_ratio
-from nequip_legato.stability.records import FAILED, Record, read_records
+from nequip_legato.stability.records import CENSORED, FAILED, Record, read_records
+from nequip_legato.stability.snapshot import FAILURE
 from nequip_legato.stability.trace import TRACE
 
 __all__ = ["collect", "keep", "with_traces"]
 
 
 def keep(folders: Sequence[Path], results: Path, part: str) -> None:
-    """Keep campaigns in small: ``PART.jsonl`` with their records, ``PART_traces.csv.gz``.
+    """Keep campaigns in small: ``PART.jsonl`` with their records, and what they do not tell.
+
+    ``PART_bonds.csv``: what happened to the nitrogen whose bonds failed, see `bond_kind`.
+    ``PART_traces.csv.gz``: how close and how strong.
 
     Of traces only the rows at which the smallest ratio of a distance to the training's shortest,
     or the largest force relative to that of training, is more extreme than in all rows before:
     enough to tell when any threshold was first passed.
     """
-    lines, rows = [], ["run,step,closest_ratio,force_ratio"]
+    lines, rows, kinds = [], ["run,step,closest_ratio,force_ratio"], ["run,kind"]
     for folder in folders:
         for record in read_records(folder):
             lines.append(json.dumps({"format": 1, **asdict(record)}))
             place = folder / "runs" / record.run
+            if record.criterion == "bonds":
+                kinds.append(f"{record.run},{bond_kind(place / FAILURE)}")
             known = info(next(place.glob("model.nequip.*")).resolve()).largest_force
             closest, force = math.inf, 0.0
             with (place / TRACE).open() as stream:
@@ -46,8 +54,36 @@ def keep(folders: Sequence[Path], results: Path, part: str) -> None:
                         rows.append(shown)
     results.mkdir(parents=True, exist_ok=True)
     write_atomically(results / f"{part}.jsonl", "\n".join(lines) + "\n")
+    write_atomically(results / f"{part}_bonds.csv", "\n".join(kinds) + "\n")
     packed = gzip.compress(("\n".join(rows) + "\n").encode(), mtime=0)
     (results / f"{part}_traces.csv.gz").write_bytes(packed)
+
+
+def bond_kind(path: Path) -> str:
+    """What is wrong with the first failing nitrogen of a ``failure.extxyz``.
+
+    ``squeezed``: a hydrogen within 0.7 Angstrom. ``fourth``: more than three within 1.6 Angstrom,
+    which is a hydrogen bond that is too short, and what a bump in the gap forbids. ``lost``: fewer.
+    """
+    atoms = ase.io.read(path)
+    i, j, d = neighbour_list("ijd", atoms, 1.6)
+    failed = np.flatnonzero(atoms.arrays["failed"])[0]
+    own = d[(i == failed) & (atoms.numbers[j] == 1)]
+    if (own < 0.7).any():
+        return "squeezed"
+    return "fourth" if len(own) > 3 else "lost"
+
+
+def without_short_hydrogen_bonds(records: Sequence[Record], kinds: Path) -> list[Record]:
+    """The same runs; those that ended by a fourth hydrogen are taken to have been alive then."""
+    with kinds.open() as stream:
+        fourth = {row["run"] for row in csv.DictReader(stream) if row["kind"] == "fourth"}
+    return [
+        replace(r, outcome=CENSORED, criterion=None, value=None, threshold=None)
+        if r.run in fourth
+        else r
+        for r in records
+    ]
 
 
 def with_traces(
@@ -95,6 +131,8 @@ def collect(
     for part, title in (
         ("choice", "Choice of the fence (seeds that are not reported)"),
         ("choice_hot", "The same at 800 K"),
+        ("first_attempt", "First attempt: walls too stiff for the time step"),
+        ("development", "Rates on the seeds on which walls were softened"),
         ("report", "Rates on the reported seeds"),
         ("large", "The check at 4,096 atoms"),
     ):
@@ -103,13 +141,15 @@ def collect(
         stopped = read(results / f"{part}.jsonl")
         limits = settings["from_traces"]
         strict = with_traces(stopped, results / f"{part}_traces.csv.gz", **limits)
+        fewer = without_short_hydrogen_bonds(stopped, results / f"{part}_bonds.csv")
         text.append(f"## {title}")
         for kind, records in (
             ("Broken molecules and temperature", stopped),
+            ("The same without hydrogen bonds that are too short", fewer),
             ("Close pairs and large forces, too", strict),
         ):
             text += [f"### {kind}", _rates(records), _ratios(records, summary, part, kind)]
-        if part == "report":
+        if part in ("development", "report"):
             text += ["### By size", _sizes(stopped), "### Seed by seed", _seeds(stopped)]
     if (results / "models.json").is_file():
         models = json.loads((results / "models.json").read_text())
