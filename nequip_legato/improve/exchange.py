@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -86,7 +87,7 @@ def read_labels(
     return new
 
 
-def _value(frame: Atoms, key: str):
+def _value(frame: Atoms, key: str) -> Any:
     if frame.calc is None:
         return None
     try:

@@ -65,13 +65,15 @@ def check_label(
         seconds: that it took.
     """
     name = id_of(atoms)
-    norms = None if forces is None else np.linalg.norm(np.asarray(forces, dtype=float), axis=-1)
-    reason = problem
-    if not reason and (energy is None or norms is None):
-        reason = "no energy or no forces"
-    elif not reason and np.shape(forces) != (len(atoms), 3):
+    if not problem and (energy is None or forces is None):
+        problem = "no energy or no forces"
+    if problem or energy is None or forces is None:
+        return Label(name, BAD, problem, seconds=seconds)
+    reason = ""
+    norms = np.linalg.norm(np.asarray(forces, dtype=float), axis=-1)
+    if np.shape(forces) != (len(atoms), 3):
         reason = f"forces have the shape {np.shape(forces)}, not {(len(atoms), 3)}"
-    elif not reason:
+    else:
         numbers = [energy, *norms, *([] if stress is None else stress)]
         if not np.isfinite(np.asarray(numbers, dtype=float)).all():
             reason = "numbers that are not finite"

@@ -122,11 +122,13 @@ class Fencing:
         frames: whose distances decide where it stands: ``original`` training frames, or ``all``,
             with the added ones.
         temperature: to be resisted, K.
+        stiffness: largest curvature, eV/Angstrom^2, which the time step has to resolve.
     """
 
     kind: str = "wall"
     frames: str = "original"
     temperature: float = 2000.0
+    stiffness: float = 100.0
 
 
 @dataclass
@@ -268,7 +270,7 @@ def _check(s: ImproveSettings) -> None:
     need(f.kind in ("wall", "gaps", "none"), "fence: kind is wall, gaps or none")
     need(f.frames in ("original", "all"), "fence: frames is original or all")
     if f.kind != "none":
-        FenceSettings(kind=f.kind, temperature=f.temperature)
+        FenceSettings(kind=f.kind, temperature=f.temperature, stiffness=f.stiffness)
     need(s.file in FILE_NAMES, f"file is {' or '.join(FILE_NAMES)}, not '{s.file}'")
 
 

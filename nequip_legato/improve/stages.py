@@ -72,12 +72,16 @@ def deploy_model(round_: Round, origin: Origin, show: Show) -> Path:
         frames = Path(round_.settings.output) / "original.extxyz"
         if not frames.is_file():
             write_original_frames(origin, frames)
-    kind = None if fence.kind == "none" else fence
+    chosen = None
+    if fence.kind != "none":
+        chosen = FenceSettings(
+            kind=fence.kind, temperature=fence.temperature, stiffness=fence.stiffness
+        )
     build(
         round_.checkpoint,
         path,
         frames=frames,
-        fence=kind and FenceSettings(kind=kind.kind, temperature=kind.temperature),
+        fence=chosen,
         report=lambda line: show.report(f"round {round_.number}: {line}"),
     )
     return path

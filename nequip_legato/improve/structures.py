@@ -126,7 +126,8 @@ def read_structures(path: Path, what: str) -> list[Atoms]:
         LegatoError: if it cannot be read.
     """
     try:
-        return ase.io.read(path, ":")
+        found = ase.io.read(path, ":")
+        return found if isinstance(found, list) else [found]
     except Exception as problem:  # ASE's readers raise whatever their parsing meets
         reason = (str(problem).splitlines() or [""])[0]
         raise LegatoError(

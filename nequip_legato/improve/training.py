@@ -286,7 +286,7 @@ def _file_dataset(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _trainer(old: Mapping[str, Any], folder: Path, epochs: int) -> dict[str, Any]:
-    callbacks = []
+    callbacks: list[dict[str, Any]] = []
     for callback in old.get("callbacks") or []:
         name = str(callback.get("_target_", "")).rpartition(".")[2]
         if name.endswith("ProgressBar") or name in ("EarlyStopping", "LateCheckpoint"):
