@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nequip_legato.deploy.training_data import _type_of_symbol
+from nequip_legato.deploy.training_data import type_of_symbol
 
 MAPPER = {
     "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
@@ -27,11 +27,11 @@ def test_mapping_is_found_where_it_stands(config):
     source = SimpleNamespace(
         model=SimpleNamespace(type_names=["proton", "nitrogen"]), data_config=config
     )
-    assert _type_of_symbol(source) == {"H": 0, "N": 1}
+    assert type_of_symbol(source) == {"H": 0, "N": 1}
 
 
 def test_type_names_are_symbols_without_a_mapping():
     source = SimpleNamespace(
         model=SimpleNamespace(type_names=["H", "N"]), data_config={"transforms": [LIST]}
     )
-    assert _type_of_symbol(source) == {"H": 0, "N": 1}
+    assert type_of_symbol(source) == {"H": 0, "N": 1}

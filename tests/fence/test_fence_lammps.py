@@ -83,7 +83,7 @@ def test_dimers_never_collapse(tmp_path, fenced, pair):
     atoms.positions[1, 0] = 13.2
     speed = np.sqrt(2 * 50.0 / atoms.get_masses()[0])
     atoms.set_velocities([[speed, 0, 0], [-speed, 0, 0]])
-    run = fly(tmp_path, fenced, atoms, steps=160 if pair == "HH" else 500, timestep=0.02)
+    run = fly(tmp_path, fenced, atoms, steps=200 if pair == "HH" else 700, timestep=0.02)
     wall = next(w for w in info(fenced(kind="wall")).fence.walls if "".join(w.types) == pair)
     assert run.thermo["c_tell[1]"].min() * wall.shortest > 0.3
     assert run.thermo["c_tell[5]"].max() == pytest.approx(100.0, rel=0.05)
