@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from ase import Atoms
@@ -120,11 +121,10 @@ def label_structures(
         # Whoever was at work when a process died is tried alone, to see whose fault it was.
         batch = suspects[:1] or list(waiting)
         try:
-            with _pool(1 if suspects else min(jobs, len(batch))) as pool:
-                running = {
-                    pool.submit(one_label, waiting[n], config, largest_force): n for n in batch
-                }
-                for name, label in _finished(running):
+            workers = 1 if suspects else min(jobs, len(batch))
+            with _pool(workers) as pool:
+                todo = {n: waiting[n] for n in batch}
+                for name, label in _labels(pool, workers, todo, config, largest_force):
                     store.append(label)
                     del waiting[name]
                     if name in suspects:
@@ -141,15 +141,31 @@ def label_structures(
             report(f"label {total - len(waiting)} of {total}: set aside: its process died")
 
 
-def _finished(running: dict["Future[Label]", str]) -> Iterator[tuple[str, Label]]:
-    while running:
+def _labels(
+    pool: ProcessPoolExecutor,
+    workers: int,
+    structures: Mapping[str, Atoms],
+    config: Mapping[str, Any],
+    largest_force: float,
+) -> Iterator[tuple[str, Label]]:
+    """Labels as they come.
+
+    The pool gets no more than its workers are at: a program that is killed leaves no queue behind
+    that is labelled for nobody.
+    """
+    queue = iter(structures.items())
+    running: dict[Future[Label], str] = {}
+    while True:
+        for name, atoms in islice(queue, workers - len(running)):
+            running[pool.submit(one_label, atoms, config, largest_force)] = name
+        if not running:
+            return
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
             if isinstance(future.exception(), BrokenProcessPool):
                 continue  # what others have finished first
             yield running.pop(future), future.result()
-        broken = [f for f in done if f in running]
-        if broken:
+        if any(future in running for future in done):
             raise BrokenProcessPool
 
 
