@@ -12,12 +12,13 @@ from nequip_legato.stability.execute import (
     Processes,
     command,
     equilibrate,
-    note_early_end,
+    note_end,
+    record_of,
     run_lammps,
     wall_seconds,
 )
 from nequip_legato.stability.plan import Plan, PlannedRun
-from nequip_legato.stability.records import CENSORED, FAILED, Record, write_record
+from nequip_legato.stability.records import Record, write_record
 from nequip_legato.stability.settings import Bonds
 
 __all__ = ["EVENTS", "STATES", "exploration_input", "exploring"]
@@ -105,8 +106,7 @@ def _execute(
         )
     except KilledError:
         if not processes.stopped:
-            trace.keep(run.folder)
-            note_early_end(run.folder, trace.last_step(run.folder))
+            note_end(run.folder)
         raise
     elapsed = time.monotonic() - began
     trace.keep(run.folder)
@@ -116,25 +116,8 @@ def _execute(
     steps = run.steps
     if firing is not None:
         steps = trace.last_step(run.folder) if firing.step is None else firing.step
-    record = Record(
-        run=run.name,
-        model=run.model.name,
-        group=run.model.group,
-        training_seed=run.model.training_seed,
-        atoms=run.start.atoms,
-        velocity_seed=run.velocity_seed,
-        ensemble=run.ensemble,
-        temperature=settings.temperature,
-        timestep=settings.timestep,
-        step_limit=run.steps,
-        outcome=CENSORED if firing is None else FAILED,
-        steps=steps,
-        criterion=firing.criterion if firing else None,
-        value=firing.value if firing else None,
-        threshold=firing.threshold if firing else None,
-        wall=wall_seconds(log, steps, elapsed),
-        ranks=settings.ranks,
-        fingerprint=run.fingerprint,
+    record = record_of(
+        settings, run, firing=firing, steps=steps, wall=wall_seconds(log, steps, elapsed)
     )
     write_record(record, run.folder)
     return record

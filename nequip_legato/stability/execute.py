@@ -32,6 +32,8 @@ __all__ = [
     "equilibrate",
     "execute",
     "note_early_end",
+    "note_end",
+    "record_of",
     "run_lammps",
     "started_by",
     "wall_seconds",
@@ -215,7 +217,7 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
         deadly = _lammps(settings, run.folder, text, processes, deadly=True)
     except KilledError:
         if not processes.stopped:
-            _note_end(run.folder)
+            note_end(run.folder)
         raise
     except LegatoError:
         if not _unreadable_restart(run.folder):
@@ -231,12 +233,37 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
     if firing is None:
         steps = run.steps
         if _steps_done(log) is None or f"\n{inputs.DONE}" not in log:
-            _note_end(run.folder)
+            note_end(run.folder)
             raise KilledError
     else:
         steps = last if firing.step is None else firing.step
         snapshot.keep_neighborhood(run.folder, settings, run.model.file, firing.criterion, steps)
-    record = Record(
+    record = record_of(
+        settings, run, firing=firing, steps=steps, wall=wall_seconds(log, steps, elapsed)
+    )
+    write_record(record, run.folder)
+    _clean(run.folder, everything=False)
+    return record
+
+
+def record_of(
+    settings: Settings,
+    run: PlannedRun,
+    *,
+    firing: criteria.Firing | None,
+    steps: int,
+    wall: float,
+) -> Record:
+    """The record of a run that has ended.
+
+    Args:
+        settings: the campaign's.
+        run: which run.
+        firing: the criterion that fired; None if it reached its limit.
+        steps: steps survived.
+        wall: seconds, see `wall_seconds`.
+    """
+    return Record(
         run=run.name,
         model=run.model.name,
         group=run.model.group,
@@ -252,16 +279,14 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
         criterion=firing.criterion if firing else None,
         value=firing.value if firing else None,
         threshold=firing.threshold if firing else None,
-        wall=wall_seconds(log, steps, elapsed),
+        wall=wall,
         ranks=settings.ranks,
         fingerprint=run.fingerprint,
     )
-    write_record(record, run.folder)
-    _clean(run.folder, everything=False)
-    return record
 
 
-def _note_end(folder: Path) -> None:
+def note_end(folder: Path) -> None:
+    """Keep the trace of a process that ended before its time, and remember where that was."""
     trace.keep(folder)
     note_early_end(folder, trace.last_step(folder))
 
