@@ -88,10 +88,11 @@ int PairAllegroLegato::default_threads() const
 }
 
 std::unique_ptr<PairAllegroLegato::Evaluator>
-PairAllegroLegato::open_model(const std::string &path, const Settings &settings) const
+PairAllegroLegato::open_model(const std::string &path, const Settings &settings,
+                              const std::shared_ptr<legato::PackageFiles> &files) const
 {
   const legato::EngineOptions options{settings.threads, settings.block, settings.device,
-                                      node_process()};
+                                      node_process(), files};
   return std::make_unique<EngineEvaluator>(path, options);
 }
 

@@ -25,6 +25,7 @@ struct Device;
 enum class DeviceWish;
 struct Metadata;
 struct NodeProcess;
+class PackageFiles;
 struct System;
 }    // namespace legato
 
@@ -83,7 +84,9 @@ class PairAllegroLegato : public Pair {
 
   // What a style on another device replaces.
   virtual int default_threads() const;
-  virtual std::unique_ptr<Evaluator> open_model(const std::string &path, const Settings &) const;
+  virtual std::unique_ptr<Evaluator>
+  open_model(const std::string &path, const Settings &,
+             const std::shared_ptr<legato::PackageFiles> &files) const;
   virtual void set_types(Evaluator &, const std::vector<int> &) const {}
   virtual void request_list();
   virtual const char *newton_remedy() const;

@@ -9,6 +9,7 @@
 #include "core/device.h"
 #include "core/error.h"
 #include "core/metadata.h"
+#include "node_files.h"
 
 #include "atom.h"
 #include "comm.h"
@@ -118,9 +119,10 @@ void PairAllegroLegato::coeff(int narg, char **arg)
 // end the run before that rank's message is printed. Nothing of the style has changed then.
 PairAllegroLegato::Loaded PairAllegroLegato::load(Loaded wanted, const Settings &settings) const
 {
+  const auto files = files_for_node(world, wanted.path);
   std::string message;
   try {
-    wanted.evaluator = open_model(wanted.path, settings);
+    wanted.evaluator = open_model(wanted.path, settings, files);
     wanted.types = types_by_name(wanted.evaluator->metadata(), wanted.names);
     set_types(*wanted.evaluator, wanted.types);
     wanted.path = std::filesystem::absolute(wanted.path).string();    // the folder may change

@@ -29,7 +29,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <thread>
 #include <type_traits>
 
 using namespace LAMMPS_NS;
@@ -84,12 +83,12 @@ struct PairAllegroLegatoKokkos<DeviceType>::DeviceEvaluator : Evaluator {
   legato::WorkerPool pool;    // torch never runs on LAMMPS' own thread; ends before the rest goes
 
   DeviceEvaluator(const std::string &path, const Settings &settings, const legato::Device &device,
-                  const int sharers) :
+                  const int sharers, legato::PackageFiles *files) :
       size(settings.block, !device.is_cpu()), memory(device, sharers),
       pool(settings.threads, legato::use_single_thread)
   {
-    std::thread(legato::restore_thread_count).join();
-    pool.run_one([&] { model = legato::Model::load(path, settings.threads, device); });
+    legato::WorkerPool{1, legato::restore_thread_count};    // a thread that starts, and ends
+    pool.run_one([&] { model = legato::Model::load(path, settings.threads, device, files); });
   }
   const legato::Metadata &metadata() const override { return model->metadata(); }
   const legato::Device &device() const override { return model->device(); }
@@ -121,9 +120,9 @@ template <class DeviceType> int PairAllegroLegatoKokkos<DeviceType>::default_thr
 }
 
 template <class DeviceType>
-std::unique_ptr<PairAllegroLegato::Evaluator>
-PairAllegroLegatoKokkos<DeviceType>::open_model(const std::string &path,
-                                                const Settings &settings) const
+std::unique_ptr<PairAllegroLegato::Evaluator> PairAllegroLegatoKokkos<DeviceType>::open_model(
+    const std::string &path, const Settings &settings,
+    const std::shared_ptr<legato::PackageFiles> &files) const
 {
   // Asks all ranks, so it comes before whatever may fail on one of them.
   const int sharers = legato::processes_per_gpu(node_process(), lmp->kokkos->ngpus);
@@ -136,7 +135,7 @@ PairAllegroLegatoKokkos<DeviceType>::open_model(const std::string &path,
                         "run a LAMMPS with Kokkos for GPUs with '-k on g 1', or use pair style "
                         "allegro_legato after 'suffix off'");
   legato::check_block_and_threads(settings.block, settings.threads);
-  return std::make_unique<DeviceEvaluator>(path, settings, device, sharers);
+  return std::make_unique<DeviceEvaluator>(path, settings, device, sharers, files.get());
 }
 
 template <class DeviceType>

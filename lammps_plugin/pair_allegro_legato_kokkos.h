@@ -52,7 +52,9 @@ template <class DeviceType> class PairAllegroLegatoKokkos : public PairAllegroLe
   LegatoKernels::PerAtom<DeviceType> per_atom_;
 
   int default_threads() const override;
-  std::unique_ptr<Evaluator> open_model(const std::string &path, const Settings &) const override;
+  std::unique_ptr<Evaluator>
+  open_model(const std::string &path, const Settings &,
+             const std::shared_ptr<legato::PackageFiles> &files) const override;
   void set_types(Evaluator &, const std::vector<int> &) const override;
   void request_list() override;
   const char *newton_remedy() const override;

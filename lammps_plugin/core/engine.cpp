@@ -16,7 +16,6 @@
 #include <mutex>
 #include <numeric>
 #include <optional>
-#include <thread>
 
 namespace legato {
 
@@ -147,10 +146,11 @@ struct Engine::Parts {
     check_block_and_threads(options.block, options.threads);
     keep_freed_memory();
     pool = std::make_unique<WorkerPool>(options.threads, use_single_thread);
-    std::thread(restore_thread_count).join();
+    WorkerPool{1, restore_thread_count};    // a thread that starts, and ends
     pool->run_one([&] {
       device = choose_device(path, options);
-      model = Model::load(path, options.threads, device);
+      model = Model::load(path, options.threads, device, options.files.get());
+      options.files.reset();
     });
     memory.emplace(device, processes_per_gpu(options.process, count_gpus()));
     size.emplace(options.block, !device.is_cpu());

@@ -13,11 +13,14 @@
 
 namespace legato {
 
+class PackageFiles;
+
 struct EngineOptions {
   int threads = 1;             // blocks evaluated side by side
   std::optional<int> block;    // largest number of centres in a block; 128, on a GPU what fits
   DeviceWish device = DeviceWish::cpu;
-  NodeProcess process;    // decides which GPU
+  NodeProcess process;                              // decides which GPU
+  std::shared_ptr<PackageFiles> files = nullptr;    // of the model, where unpacked already
 };
 
 class Engine {

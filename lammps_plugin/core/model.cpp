@@ -58,7 +58,8 @@ std::string first_line(const std::string &message)
   return message.substr(0, message.find('\n'));
 }
 
-std::unique_ptr<Model> Model::load(const std::string &path, int workers, const Device &device)
+std::unique_ptr<Model> Model::load(const std::string &path, int workers, const Device &device,
+                                   PackageFiles *files)
 {
   const bool torchscript = is_torchscript(path);
   // A file for another device is the better reason of the two.
@@ -70,7 +71,8 @@ std::unique_ptr<Model> Model::load(const std::string &path, int workers, const D
                 "', use TorchScript (.nequip.pth), which runs on both, or choose 'device " +
                 compiled_for + "'");
   require_device(device);
-  return torchscript ? load_torchscript(path, device) : load_aotinductor(path, workers, device);
+  return torchscript ? load_torchscript(path, device)
+                     : load_aotinductor(path, workers, device, files);
 }
 
 std::string Model::device_of(const std::string &path)

@@ -11,15 +11,18 @@
 
 namespace legato {
 
+class PackageFiles;
+
 class Model {
  public:
   virtual ~Model() = default;
 
   // Loads OUT.nequip.pth (TorchScript) or OUT.nequip.pt2 (AOTInductor).
   // `workers` is the number of threads that will call evaluate at the same time.
+  // `files`: those of the file that are unpacked already; null if none are.
   // Throws Error for every file that cannot be used, or not on that device.
   static std::unique_ptr<Model> load(const std::string &path, int workers,
-                                     const Device &device = {});
+                                     const Device &device = {}, PackageFiles *files = nullptr);
 
   // The kind of device that a file was compiled for, cpu or cuda; empty if it runs on either.
   // Throws Error as load does.

@@ -3,6 +3,7 @@
 #include "failures.h"
 #include "model_formats.h"
 #include "package.h"
+#include "package_files.h"
 #include "stopwatch.h"
 #include "tensors.h"
 #include "unpacked.h"
@@ -13,10 +14,6 @@
 namespace legato {
 
 namespace {
-
-// Names of the models in a package, see nequip_legato/deploy/archive.py.
-constexpr const char *kWhole = "model";
-constexpr const char *kEnergy = "energy";
 
 #if defined(__x86_64__)
 constexpr const char *kMachine = "x86_64";
@@ -107,9 +104,10 @@ Compiled compiled_from(std::unique_ptr<Unpacked> files, int workers, const Devic
 // As torch's AOTIModelPackageLoader, which leaves its unpacked files behind unless the process ends
 // in order.
 Compiled load_compiled(Package &package, const std::string &model, int workers,
-                       const Device &device)
+                       const Device &device, PackageFiles *unpacked)
 {
-  if (auto files = unpack_in_memory(package, model)) try {
+  auto files = unpacked ? unpacked->take(model) : unpack_in_memory(package, model);
+  if (files) try {
       return compiled_from(std::move(files), workers, device);
     } catch (const std::exception &) {
       // a system that forbids code in memory without a file; if not, the other way fails as well
@@ -119,16 +117,17 @@ Compiled load_compiled(Package &package, const std::string &model, int workers,
 
 class AOTInductorModel : public Model {
  public:
-  AOTInductorModel(const std::string &path, int workers, const Device &device)
+  AOTInductorModel(const std::string &path, int workers, const Device &device, PackageFiles *files)
   {
     device_ = device;
     readable(path, [&] {
       Package package(path);
-      const StringMap entries = package.metadata(kWhole);
+      const StringMap entries = package.metadata(kWholeModel);
       metadata_ = parse_metadata(entries, path);
       check_processor(entries, path);
-      whole_ = load_compiled(package, kWhole, workers, device);
-      if (metadata_.has_energy_model) energy_ = load_compiled(package, kEnergy, workers, device);
+      whole_ = load_compiled(package, kWholeModel, workers, device, files);
+      if (metadata_.has_energy_model)
+        energy_ = load_compiled(package, kEnergyModel, workers, device, files);
     });
   }
 
@@ -192,12 +191,13 @@ class AOTInductorModel : public Model {
 std::string device_of_aotinductor(const std::string &path)
 {
   return readable(path,
-                  [&] { return parse_metadata(Package(path).metadata(kWhole), path).device; });
+                  [&] { return parse_metadata(Package(path).metadata(kWholeModel), path).device; });
 }
 
-std::unique_ptr<Model> load_aotinductor(const std::string &path, int workers, const Device &device)
+std::unique_ptr<Model> load_aotinductor(const std::string &path, int workers, const Device &device,
+                                        PackageFiles *files)
 {
-  return std::make_unique<AOTInductorModel>(path, workers, device);
+  return std::make_unique<AOTInductorModel>(path, workers, device, files);
 }
 
 }    // namespace legato

@@ -4,12 +4,18 @@
 
 #include "model.h"
 
+#include <memory>
 #include <string>
 
 namespace legato {
 
 std::unique_ptr<Model> load_torchscript(const std::string &path, const Device &device);
-std::unique_ptr<Model> load_aotinductor(const std::string &path, int workers, const Device &device);
+std::unique_ptr<Model> load_aotinductor(const std::string &path, int workers, const Device &device,
+                                        PackageFiles *files);
+
+// Names of the models in a package, see nequip_legato/deploy/archive.py.
+constexpr const char *kWholeModel = "model";
+constexpr const char *kEnergyModel = "energy";
 
 // See Model::device_of.
 std::string device_of_aotinductor(const std::string &path);

@@ -9,8 +9,8 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <map>
 #include <mutex>
-#include <set>
 #include <stdexcept>
 
 #include <dlfcn.h>
@@ -63,6 +63,26 @@ bool write_all(const int file, const std::string &content)
   return true;
 }
 
+// 0 if there is none.
+ino_t number_of(const int file)
+{
+  struct stat state;
+  return file >= 0 && fstat(file, &state) == 0 ? state.st_ino : 0;
+}
+
+ino_t number_of(const std::string &path)
+{
+  struct stat state;
+  return stat(path.c_str(), &state) == 0 ? state.st_ino : 0;
+}
+
+// Unpacked::where() of each way: a letter, the file's number, and its name, which may hold
+// anything.
+std::string whereabouts(const char way, const ino_t number, const std::string &name)
+{
+  return way + std::to_string(number) + ' ' + name;
+}
+
 class InMemory : public Unpacked {
  public:
   explicit InMemory(const int file) : file_(file) {}
@@ -79,46 +99,63 @@ class InMemory : public Unpacked {
   }
 
   std::string library() const override { return "/proc/self/fd/" + std::to_string(file_); }
+  std::string where() const override
+  {
+    const std::string seen_by_others =
+        "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(file_);
+    return whereabouts('m', number_of(file_), seen_by_others);
+  }
 
  private:
   int file_;
 };
 
-// Removes at the end of the process what is still there, for LAMMPS ends without destroying its
-// styles after an error.
-class AtExit {
+// Removes the folders that are still there at the end of the process, for LAMMPS ends without
+// destroying its styles after an error. Each process that uses a folder holds a shared lock of it,
+// and the last one removes it.
+class Folders {
  public:
-  ~AtExit()
+  ~Folders()
   {
-    if (getpid() != process_) return;    // a forked child
-    for (const auto &folder : folders_) {
-      std::error_code ignored;
-      fs::remove_all(folder, ignored);
-    }
+    const auto left = locks_;
+    for (const auto &folder : left) remove(folder.first);
   }
-  void add(const std::string &folder)
+  // Whether the folder is there and can be locked, or stands where nothing can be.
+  bool add(const std::string &folder)
   {
+    const int file = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file < 0) return false;
+    if (flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      close(file);
+      return false;
+    }
     const std::lock_guard<std::mutex> lock(mutex_);
-    folders_.insert(folder);
+    locks_[folder] = file;
+    return true;
   }
   void remove(const std::string &folder)
   {
-    std::error_code ignored;
-    fs::remove_all(folder, ignored);
+    if (getpid() != process_) return;    // a forked child
     const std::lock_guard<std::mutex> lock(mutex_);
-    folders_.erase(folder);
+    const auto found = locks_.find(folder);
+    if (found == locks_.end()) return;
+    const bool used = flock(found->second, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    std::error_code ignored;
+    if (!used) fs::remove_all(folder, ignored);
+    close(found->second);
+    locks_.erase(found);
   }
 
  private:
   pid_t process_ = getpid();
   std::mutex mutex_;
-  std::set<std::string> folders_;
+  std::map<std::string, int> locks_;
 };
 
-AtExit &at_exit()
+Folders &folders()
 {
-  static AtExit folders;
-  return folders;
+  static Folders used;
+  return used;
 }
 
 fs::path temporary_folder()
@@ -144,65 +181,45 @@ void remove_abandoned(const fs::path &parent)
   }
 }
 
+Error unwritable(const fs::path &where)
+{
+  return Error("the model cannot be unpacked in " + where.string() + " (" + std::strerror(errno) +
+               "); make room there, or set TMPDIR to another folder");
+}
+
+void write_file(const std::string &path, const std::string &content)
+{
+  const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+  const bool written = file >= 0 && write_all(file, content);
+  const int reason = errno;
+  if (file >= 0) close(file);
+  errno = reason;
+  if (!written) throw unwritable(path);
+}
+
+// A folder that is one of folders() as long as this object lives.
 class InFolder : public Unpacked {
  public:
-  InFolder(Package &package, const std::string &model, bool keep) : keep_(keep)
+  InFolder(const std::string &folder, const std::string &library, const bool keep) :
+      folder_(folder), library_(library), keep_(keep)
   {
-    const fs::path parent = temporary_folder();
-    remove_abandoned(parent);
-    std::string name = (parent / kPrefix).string() + "XXXXXX";
-    if (!mkdtemp(name.data())) throw unwritable(parent);
-    folder_ = name;
-    at_exit().add(folder_);
-    lock_ = open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (lock_ >= 0) flock(lock_, LOCK_EX | LOCK_NB);
-    try {
-      const auto names = needed_files(package, model);
-      library_ = folder_ + "/" + library_among(names);
-      for (const auto &file : names) write_file(folder_ + "/" + file, package.content(model, file));
-    } catch (...) {
-      remove();
-      throw;
-    }
   }
+  ~InFolder() override { folders().remove(folder_); }
 
-  ~InFolder() override { remove(); }
-
-  std::string library() const override { return library_; }
+  std::string library() const override { return folder_ + "/" + library_; }
   std::string folder() const override { return folder_; }
   void loaded() override
   {
-    if (!keep_) remove();
+    if (!keep_) folders().remove(folder_);
+  }
+  std::string where() const override
+  {
+    return whereabouts(keep_ ? 'k' : 'f', number_of(library()), library());
   }
 
  private:
-  static Error unwritable(const fs::path &where)
-  {
-    return Error("the model cannot be unpacked in " + where.string() + " (" + std::strerror(errno) +
-                 "); make room there, or set TMPDIR to another folder");
-  }
-
-  static void write_file(const std::string &path, const std::string &content)
-  {
-    const int file = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
-    const bool written = file >= 0 && write_all(file, content);
-    const int reason = errno;
-    if (file >= 0) close(file);
-    errno = reason;
-    if (!written) throw unwritable(path);
-  }
-
-  void remove()
-  {
-    if (!folder_.empty()) at_exit().remove(folder_);
-    if (lock_ >= 0) close(lock_);
-    folder_.clear();
-    lock_ = -1;
-  }
-
   std::string folder_, library_;
   bool keep_;
-  int lock_ = -1;
 };
 
 }    // namespace
@@ -221,7 +238,37 @@ std::unique_ptr<Unpacked> unpack_in_memory(Package &package, const std::string &
 std::unique_ptr<Unpacked> unpack_in_folder(Package &package, const std::string &model,
                                            const bool keep)
 {
-  return std::make_unique<InFolder>(package, model, keep);
+  const auto names = needed_files(package, model);
+  const std::string library = library_among(names);
+  const fs::path parent = temporary_folder();
+  remove_abandoned(parent);
+  std::string folder = (parent / kPrefix).string() + "XXXXXX";
+  if (!mkdtemp(folder.data()) || !folders().add(folder)) throw unwritable(parent);
+  auto unpacked = std::make_unique<InFolder>(folder, library, keep);
+  for (const auto &name : names) write_file(folder + "/" + name, package.content(model, name));
+  return unpacked;
+}
+
+std::unique_ptr<Unpacked> unpacked_elsewhere(const std::string &where)
+{
+  const auto space = where.find(' ');
+  if (space == std::string::npos) return nullptr;
+  const std::string name = where.substr(space + 1);
+  const auto is_it = [&where, &name](const ino_t number) {
+    return number != 0 && whereabouts(where[0], number, name) == where;
+  };
+  if (where[0] == 'm') {
+    const int file = open(name.c_str(), O_RDONLY | O_CLOEXEC);
+    if (is_it(number_of(file))) return std::make_unique<InMemory>(file);
+    if (file >= 0) close(file);
+    return nullptr;
+  }
+  const fs::path library(name);
+  const std::string folder = library.parent_path().string();
+  if (!is_it(number_of(name)) || !folders().add(folder)) return nullptr;
+  auto unpacked = std::make_unique<InFolder>(folder, library.filename().string(), where[0] == 'k');
+  // It may have gone before it was locked.
+  return is_it(number_of(name)) ? std::move(unpacked) : nullptr;
 }
 
 }    // namespace legato

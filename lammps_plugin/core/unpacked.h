@@ -19,6 +19,8 @@ class Unpacked {
   virtual std::string folder() const { return ""; }
   // To be called once the library has been loaded.
   virtual void loaded() {}
+  // For unpacked_elsewhere in another process of this machine. Good as long as this object is.
+  virtual std::string where() const = 0;
 };
 
 // In memory that has no name in any file system: nothing is left of it however the process ends,
@@ -32,5 +34,9 @@ std::unique_ptr<Unpacked> unpack_in_memory(Package &package, const std::string &
 // one that unpacks a model there, which removes it.
 // Throws Error if it cannot be written.
 std::unique_ptr<Unpacked> unpack_in_folder(Package &package, const std::string &model, bool keep);
+
+// What another process has unpacked and still has. A folder goes with the last process that uses
+// it. Null if it is out of reach, as in another container, or another user's.
+std::unique_ptr<Unpacked> unpacked_elsewhere(const std::string &where);
 
 }    // namespace legato

@@ -11,6 +11,15 @@
 
 namespace legato {
 
+namespace {
+
+// Held by a thread that starts, of whichever pool. torch sets up its own pool of threads anew in
+// the first thread that asks for their number after a fork, and a second one that asks meanwhile
+// finds none: "Invalid thread pool!".
+std::mutex starting;
+
+}    // namespace
+
 // The threads, and all that they share.
 struct WorkerPool::Crew {
   std::vector<std::thread> threads;
@@ -25,9 +34,16 @@ struct WorkerPool::Crew {
 
   void serve(int worker, const std::function<void()> &start)
   {
-    start();
+    std::exception_ptr unstarted;
+    try {
+      const std::lock_guard<std::mutex> alone(starting);
+      start();
+    } catch (...) {
+      unstarted = std::current_exception();
+    }
     long seen = 0;
     std::unique_lock<std::mutex> lock(mutex);
+    if (unstarted && !failure) failure = unstarted;
     if (--pending == 0) done.notify_all();
     while (true) {
       wake.wait(lock, [&] { return stop || generation != seen; });
@@ -92,6 +108,11 @@ std::unique_ptr<WorkerPool::Crew> WorkerPool::hire() const
         [shared = crew.get(), worker, start = start_] { shared->serve(worker, start); });
   std::unique_lock<std::mutex> lock(crew->mutex);
   crew->done.wait(lock, [&crew] { return crew->pending == 0; });
+  if (crew->failure) {
+    const std::exception_ptr failure = std::exchange(crew->failure, nullptr);
+    lock.unlock();
+    std::rethrow_exception(failure);    // the crew ends its threads
+  }
   lock.unlock();
   return crew;
 }

@@ -19,7 +19,8 @@ namespace legato {
 
 class WorkerPool {
  public:
-  // `start` runs first on every new thread.
+  // `start` runs first on every new thread, on one thread of the process at a time. What it throws
+  // is thrown here, or by the run that finds itself in a forked process.
   WorkerPool(int workers, std::function<void()> start);
   ~WorkerPool();
   WorkerPool(const WorkerPool &) = delete;

@@ -36,7 +36,7 @@ def cache_folder() -> Path:
         LegatoError: if there is no folder for it.
     """
     for folder in _candidates():
-        if os.environ.get(CACHE_VARIABLE) or _can_write(folder):
+        if os.environ.get(CACHE_VARIABLE) or _is_usable(folder):
             return folder
     raise LegatoError(
         "no folder for compiled files can be written, neither the user's cache folder nor "
@@ -87,13 +87,22 @@ def _is_private(folder: Path) -> bool:
 
     Its name can be foreseen, and everybody can write to its parent.
     """
-    with suppress(OSError):
-        folder.mkdir(mode=0o700)
     try:
         state = folder.lstat()
+    except FileNotFoundError:
+        return True
     except OSError:
         return False
     return stat.S_ISDIR(state.st_mode) and state.st_uid == os.getuid() and not state.st_mode & 0o022
+
+
+def _is_usable(folder: Path) -> bool:
+    """Whether builds can be made there. The user's own folder in TMPDIR is made for that."""
+    if folder != _temporary_folder():
+        return _can_write(folder)
+    with suppress(OSError):
+        folder.mkdir(mode=0o700)
+    return folder.is_dir() and _is_private(folder)
 
 
 def _can_write(folder: Path) -> bool:

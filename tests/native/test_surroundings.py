@@ -143,6 +143,18 @@ def test_cache_with_any_other_letters(built, tmp_path):
     assert "pair style plugin allegro_legato" in done.stdout, done.stderr
 
 
+def test_nothing_is_made_where_nothing_is_built(tmp_path, monkeypatch):
+    """The folder in TMPDIR is for those who have no other."""
+    monkeypatch.delenv(cache.CACHE_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    assert cache.cache_folder() == tmp_path / "cache" / "nequip-legato"
+    cache.build_folder("plugin-0", "libnone.so")
+    cache.clean()
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
 @pytest.mark.slow
 def test_commands_without_a_home():
     """ASE cannot be imported without one, whatever we do; that is said."""

@@ -96,6 +96,33 @@ def test_killed(number, what, request, temporary, tmp_path, data_file):
     assert list(temporary.rglob("*")) == []
 
 
+def libraries(process: int) -> set[str]:
+    """Files of models that a process has loaded, by their numbers."""
+    lines = Path(f"/proc/{process}/maps").read_text().splitlines()
+    return {line.split()[4] for line in lines if "nequip-legato-model" in line}
+
+
+@pytest.mark.parametrize("what", ["model", "with_kernels"])
+def test_ranks_of_a_node_share_one_copy(what, request, temporary, tmp_path, data_file):
+    process = start(tmp_path, request.getfixturevalue(what), temporary, ranks=3)
+    try:
+        ranks = running(temporary)
+        assert len(ranks) == 3
+        assert len(set.union(*(libraries(rank) for rank in ranks))) == 1
+    finally:
+        for rank in running(temporary):
+            os.kill(rank, signal.SIGKILL)
+        process.wait(60)
+
+
+def test_damaged_file(model, tmp_path, data_file):
+    """The rank that unpacks it fails; nobody waits for it."""
+    damaged = tmp_path / "damaged.nequip.pt2"
+    damaged.write_bytes(model.read_bytes()[:-1000])
+    run = run_lammps(tmp_path, lammps_input(damaged), ranks=2)
+    assert "damaged.nequip.pt2" in run.error
+
+
 def test_folder_of_a_killed_process(with_kernels, temporary, tmp_path, data_file):
     """One that was killed in the middle of loading; the next one removes it."""
     dead, new = temporary / "nequip-legato-model-dead", temporary / "nequip-legato-model-young"

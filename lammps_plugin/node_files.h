@@ -1,0 +1,28 @@
+/* ----------------------------------------------------------------------
+   nequip-legato: one unpacked copy of a model for the ranks of a node.
+   SPDX-License-Identifier: GPL-2.0-only
+------------------------------------------------------------------------- */
+
+#ifndef LMP_NEQUIP_LEGATO_NODE_FILES_H
+#define LMP_NEQUIP_LEGATO_NODE_FILES_H
+
+#include <mpi.h>
+
+#include <memory>
+#include <string>
+
+namespace legato {
+class PackageFiles;
+}
+
+namespace LAMMPS_NS {
+
+// The files of a compiled model, which the first rank of each node unpacks for all of its ranks.
+// Null where there is nothing to share: another format, a rank alone, or a file or process that
+// cannot be read, of which the rank learns more when it loads the model by itself.
+// All ranks of `world` must call it; it never throws.
+std::shared_ptr<legato::PackageFiles> files_for_node(MPI_Comm world, const std::string &path);
+
+}    // namespace LAMMPS_NS
+
+#endif
