@@ -9,7 +9,7 @@
 #include "core/device.h"
 #include "core/error.h"
 #include "core/metadata.h"
-#include "node_files.h"
+#include "pair_allegro_legato_node.h"
 
 #include "atom.h"
 #include "comm.h"

@@ -33,6 +33,8 @@ _FILES = (
     "pair_allegro_legato_input.cpp",
     "pair_allegro_legato_lists.cpp",
     "pair_allegro_legato_lists.h",
+    "pair_allegro_legato_node.cpp",
+    "pair_allegro_legato_node.h",
 )
 _KOKKOS_FILES = (
     "kokkos_blocks.h",

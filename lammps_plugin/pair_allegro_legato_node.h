@@ -3,8 +3,8 @@
    SPDX-License-Identifier: GPL-2.0-only
 ------------------------------------------------------------------------- */
 
-#ifndef LMP_NEQUIP_LEGATO_NODE_FILES_H
-#define LMP_NEQUIP_LEGATO_NODE_FILES_H
+#ifndef LMP_PAIR_ALLEGRO_LEGATO_NODE_H
+#define LMP_PAIR_ALLEGRO_LEGATO_NODE_H
 
 #include <mpi.h>
 

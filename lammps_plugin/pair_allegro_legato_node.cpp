@@ -3,7 +3,7 @@
    SPDX-License-Identifier: GPL-2.0-only
 ------------------------------------------------------------------------- */
 
-#include "node_files.h"
+#include "pair_allegro_legato_node.h"
 
 #include "core/package_files.h"
 
