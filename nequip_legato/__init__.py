@@ -4,9 +4,10 @@ Importing this package is cheap: LAMMPS' launcher imports it in every MPI rank t
 plugin, so torch and nequip are only imported when a name that needs them is used.
 """
 
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nequip_legato.lazy import lazy_names
 
 if TYPE_CHECKING:
     from nequip_legato.calculator import LegatoCalculator
@@ -29,22 +30,15 @@ try:
 except PackageNotFoundError:  # running from a source tree that is not installed
     __version__ = "0+unknown"
 
-_PUBLIC = {
-    "SAM": "nequip_legato.sam",
-    "LateCheckpoint": "nequip_legato.sam",
-    "LookSAM": "nequip_legato.sam",
-    "MomentumSAM": "nequip_legato.sam",
-    "LegatoCalculator": "nequip_legato.calculator",
-    "LegatoError": "nequip_legato.errors",
-    "ValueLegatoError": "nequip_legato.errors",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_PUBLIC))
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "SAM": "nequip_legato.sam",
+        "LateCheckpoint": "nequip_legato.sam",
+        "LookSAM": "nequip_legato.sam",
+        "MomentumSAM": "nequip_legato.sam",
+        "LegatoCalculator": "nequip_legato.calculator",
+        "LegatoError": "nequip_legato.errors",
+        "ValueLegatoError": "nequip_legato.errors",
+    },
+)

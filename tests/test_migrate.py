@@ -19,10 +19,10 @@ from nequip.utils.global_state import set_global_state
 from omegaconf import OmegaConf
 
 from nequip_legato import SAM
-from nequip_legato.cli_migrate import add_migrate
+from nequip_legato.cli import main
+from nequip_legato.cli.migrate import add_migrate
 from nequip_legato.errors import LegatoError
 from nequip_legato.migrate import migrate
-from nequip_legato.migrate.npz import main as npz_main
 from nequip_legato.migrate.npz import npz_to_extxyz
 
 DATA = Path(__file__).parents[1] / "examples" / "nh3" / "data"
@@ -486,10 +486,10 @@ def test_npz_that_must_be_converted(folder, kind, capsys):
         del changes["key_mapping"]["CELL"], changes["key_mapping"]["PBC"]
     np.savez("small.npz", **arrays)
     done = migrated(folder, **changes)
-    (line,) = [x for x in done.assumed if "nequip_legato.migrate.npz" in x]
-    assert "old.yaml small.extxyz" in line
+    (line,) = [x for x in done.assumed if "migrate old.yaml --npz" in x]
+    assert "nequip-legato migrate old.yaml --npz small.extxyz" in line
     (folder / "small.extxyz").unlink()
-    assert npz_main(["old.yaml", "small.extxyz"]) == 0
+    assert main(["migrate", "old.yaml", "--npz", "small.extxyz"]) == 0
     check_data(done, frames)
 
 
@@ -522,7 +522,7 @@ def test_npz_mistakes(folder, capsys):
             np.savez("small.npz", **{k: v for k, v in arrays.items() if k != take})
         with pytest.raises(LegatoError, match=words):
             npz_to_extxyz(Path("old.yaml"), Path("out.extxyz"))
-    assert npz_main(["none.yaml", "out.extxyz"]) == 1
+    assert main(["migrate", "none.yaml", "--npz", "out.extxyz"]) == 1
     assert "none.yaml" in capsys.readouterr().err
     assert not Path("out.extxyz").exists()
 

@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from matplotlib import image
 
-from nequip_legato import plot
-from nequip_legato.cli_plot import add_plot
+from nequip_legato.cli.plot import add_plot
 from nequip_legato.errors import LegatoError
-from nequip_legato.plot import PANELS, SHARPNESS, plot_runs, read_run
+from nequip_legato.training_plots import plot
+from nequip_legato.training_plots.plot import PANELS, SHARPNESS, plot_runs, read_run
 
 LOSS = "train_loss_epoch/weighted_sum"
 FORCES = "val0_epoch/forces_rmse"

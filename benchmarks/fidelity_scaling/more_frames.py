@@ -9,7 +9,7 @@ from ase import Atoms
 from training import HERE
 
 from nequip_legato.files import replacing
-from nequip_legato.stability.snapshot import FAILURE
+from nequip_legato.stability.run.snapshot import FAILURE
 
 sys.path.insert(0, str(HERE.parents[1] / "examples" / "nh3"))
 from nh3_labels import has_good_label, label_all

@@ -24,9 +24,9 @@ from omegaconf import OmegaConf
 from training import HERE, TRAINING_FRAMES, Training, train_all
 
 from nequip_legato.sharpness import Settings, measure
-from nequip_legato.stability.campaign import run_campaign
-from nequip_legato.stability.progress import shown
-from nequip_legato.stability.report import report
+from nequip_legato.stability.report.report import report
+from nequip_legato.stability.run.campaign import run_campaign
+from nequip_legato.stability.run.progress import shown
 
 STAGES = ("train", "deploy", "choose", "campaign", "feed", "remedies", "methods")
 STAGES += ("sharpness", "collect")

@@ -17,9 +17,9 @@ from nequip_legato.deploy.builder import _model_entries
 from nequip_legato.deploy.channels import repeat_weights
 from nequip_legato.deploy.contraction import contract_centres_first
 from nequip_legato.deploy.export import _without_executable_stack, save_torchscript
-from nequip_legato.deploy.source import open_source
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
 from nequip_legato.files import replacing
+from nequip_legato.trained.checkpoint import open_source
 
 __all__ = ["POSITION_INPUTS", "Models"]
 

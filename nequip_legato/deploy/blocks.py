@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from nequip.data import AtomicDataDict
 
-from nequip_legato.deploy.frames import Frame
+from nequip_legato.trained.frames import Frame
 
 __all__ = ["MIN_EDGES", "Block", "Sums", "evaluate_in_blocks", "make_blocks"]
 

@@ -24,20 +24,20 @@ from nequip_legato.deploy.check import (
 )
 from nequip_legato.deploy.contraction import contract_centres_first
 from nequip_legato.deploy.domain import Domain, domain_of
+from nequip_legato.deploy.fencing import put_up_fence, survey_domain
 from nequip_legato.deploy.finished import CHECK_LIMIT, FinishedFile, check_finished, find_engine
-from nequip_legato.deploy.reader import FORMAT, ModelInfo, info, kind_of
-from nequip_legato.deploy.source import (
+from nequip_legato.deployed.reader import FORMAT, ModelInfo, info, kind_of
+from nequip_legato.errors import LegatoError, ValueLegatoError
+from nequip_legato.fence.profile import Fence
+from nequip_legato.fence.settings import FenceSettings, as_settings
+from nequip_legato.files import scratch_folder
+from nequip_legato.trained.checkpoint import (
     Source,
     apply_modifiers,
     open_source,
     refuse_nonlocal,
 )
-from nequip_legato.deploy.training_data import Frames, find_frames
-from nequip_legato.errors import LegatoError, ValueLegatoError
-from nequip_legato.fence.deployment import put_up_fence, survey_domain
-from nequip_legato.fence.profile import Fence
-from nequip_legato.fence.settings import FenceSettings, as_settings
-from nequip_legato.files import scratch_folder
+from nequip_legato.trained.dataset import Frames, find_frames
 
 __all__ = ["DEVICES", "Deployed", "build"]
 

@@ -7,8 +7,8 @@ import torch
 from nequip.data import AtomicDataDict
 
 from nequip_legato.deploy.blocks import Sums, evaluate_in_blocks
-from nequip_legato.deploy.frames import Frame
 from nequip_legato.errors import LegatoError
+from nequip_legato.trained.frames import Frame
 
 __all__ = [
     "Deviations",

@@ -83,7 +83,7 @@ def torch_evaluator(request: dict, block: int | None) -> tuple[Evaluate, Callabl
 
     from nequip_legato.deploy.blocks import evaluate_in_blocks
     from nequip_legato.deploy.export import load_deployed, load_energy_model
-    from nequip_legato.deploy.frames import Frame
+    from nequip_legato.trained.frames import Frame
 
     path, device = Path(request["model"]), request["device"]
     whole = load_deployed(path, device=device)

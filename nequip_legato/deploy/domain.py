@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nequip_legato.deploy.frames import Frame
+from nequip_legato.trained.frames import Frame
 
 __all__ = ["Domain", "domain_of"]
 

@@ -6,8 +6,9 @@ shortest distance of a pair of types (a wall), and, if asked for, in the gaps be
 Names are imported when they are first used, for most need torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from nequip_legato.lazy import lazy_names
 
 if TYPE_CHECKING:
     from nequip_legato.fence.choice import choose_fence
@@ -18,22 +19,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Fence", "FenceSettings", "FencedEnergy", "Gap", "Survey", "Wall", "choose_fence"]
 
-_PUBLIC = {
-    "Fence": "nequip_legato.fence.profile",
-    "FenceSettings": "nequip_legato.fence.settings",
-    "FencedEnergy": "nequip_legato.fence.module",
-    "Gap": "nequip_legato.fence.profile",
-    "Survey": "nequip_legato.fence.survey",
-    "Wall": "nequip_legato.fence.profile",
-    "choose_fence": "nequip_legato.fence.choice",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(_PUBLIC))
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Fence": "nequip_legato.fence.profile",
+        "FenceSettings": "nequip_legato.fence.settings",
+        "FencedEnergy": "nequip_legato.fence.module",
+        "Gap": "nequip_legato.fence.profile",
+        "Survey": "nequip_legato.fence.survey",
+        "Wall": "nequip_legato.fence.profile",
+        "choose_fence": "nequip_legato.fence.choice",
+    },
+)

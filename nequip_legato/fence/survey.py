@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
-from nequip_legato.deploy.frames import Frame
+if TYPE_CHECKING:
+    from nequip_legato.trained.frames import Frame
 
 __all__ = ["Survey", "Visited"]
 
@@ -51,7 +53,7 @@ class Survey:
         self._high = torch.full((size,), -float("inf"), dtype=torch.float64)
         self._force = torch.full((size,), float("-inf"), dtype=torch.float64)
 
-    def add(self, frame: Frame) -> None:
+    def add(self, frame: "Frame") -> None:
         """Count the distances of one frame."""
         self.n_frames += 1
         center, neighbor = frame.edge_index
@@ -67,7 +69,7 @@ class Survey:
             force = frame.forces.norm(dim=1)[center]
             self._force.scatter_reduce_(0, place, force, "amax")
 
-    def watching(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+    def watching(self, frames: Iterable["Frame"]) -> Iterator["Frame"]:
         """The same frames, each counted as it passes."""
         for frame in frames:
             self.add(frame)

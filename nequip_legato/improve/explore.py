@@ -4,9 +4,11 @@ import os
 import time
 
 from nequip_legato.improve.settings import Observe
-from nequip_legato.stability import criteria, inputs, trace
-from nequip_legato.stability.campaign import Kind
-from nequip_legato.stability.execute import (
+from nequip_legato.stability import trace
+from nequip_legato.stability.records import Record, write_record
+from nequip_legato.stability.run import criteria, inputs
+from nequip_legato.stability.run.campaign import Kind
+from nequip_legato.stability.run.execute import (
     LOG,
     KilledError,
     Processes,
@@ -17,9 +19,8 @@ from nequip_legato.stability.execute import (
     run_lammps,
     wall_seconds,
 )
-from nequip_legato.stability.plan import Plan, PlannedRun
-from nequip_legato.stability.records import Record, write_record
-from nequip_legato.stability.settings import Bonds
+from nequip_legato.stability.run.plan import Plan, PlannedRun
+from nequip_legato.stability.run.settings import Bonds
 
 __all__ = ["EVENTS", "STATES", "exploration_input", "exploring"]
 
@@ -28,7 +29,7 @@ STATES = "states.dump"
 
 
 def exploring(observe: Observe, bonds: list[Bonds]) -> Kind:
-    """What `nequip_legato.stability.campaign.run_plan` does with the runs of an exploration.
+    """What `nequip_legato.stability.run.campaign.run_plan` does with the runs of an exploration.
 
     A run leaves ``events.dump``, the states in which the fence acted, atoms were outside of the
     domain, or bonds were wrong; ``states.dump``, states in between; and ``end.dump``, the last one.

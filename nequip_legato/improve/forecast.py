@@ -8,8 +8,8 @@ from nequip_legato.improve.knowledge import Origin
 from nequip_legato.improve.rounds import Round, label_store
 from nequip_legato.improve.settings import FILES, ImproveSettings
 from nequip_legato.stability.records import Record, read_records
-from nequip_legato.stability.settings import Settings
-from nequip_legato.stability.structures import read_start
+from nequip_legato.stability.run.settings import Settings
+from nequip_legato.stability.run.structures import read_start
 
 __all__ = ["forecast"]
 

@@ -11,14 +11,14 @@ import numpy as np
 from ase import Atoms
 from matscipy.neighbours import neighbour_list
 
-from nequip_legato.deploy.reader import ModelInfo
+from nequip_legato.deployed.reader import ModelInfo
 from nequip_legato.improve.explore import EVENTS, STATES
 from nequip_legato.improve.settings import Observe
 from nequip_legato.improve.structures import FLAGGED
-from nequip_legato.stability import inputs
 from nequip_legato.stability.records import Record
-from nequip_legato.stability.settings import Bonds, Criteria, Settings
-from nequip_legato.stability.snapshot import read_state, wrong_bonds
+from nequip_legato.stability.run import inputs
+from nequip_legato.stability.run.settings import Bonds, Criteria, Settings
+from nequip_legato.stability.run.snapshot import read_state, wrong_bonds
 
 __all__ = ["Candidate", "Known", "committee_deviations", "flag", "gather", "read_dump"]
 

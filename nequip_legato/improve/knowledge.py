@@ -17,18 +17,18 @@ from nequip.train.lightning import _SOLE_MODEL_KEY
 from nequip.utils.dtype import torch_default_dtype
 
 from nequip_legato.deploy.check import reference_of
-from nequip_legato.deploy.frames import frame_from_data
-from nequip_legato.deploy.source import Source, open_source
-from nequip_legato.deploy.training_data import (
+from nequip_legato.errors import LegatoError
+from nequip_legato.files import replacing
+from nequip_legato.improve.structures import read_structures
+from nequip_legato.trained.checkpoint import Source, open_source
+from nequip_legato.trained.dataset import (
     find_frames,
     folders_of,
     reading_options,
     type_of_symbol,
     with_found_paths,
 )
-from nequip_legato.errors import LegatoError
-from nequip_legato.files import replacing
-from nequip_legato.improve.structures import read_structures
+from nequip_legato.trained.frames import frame_from_data
 
 __all__ = ["Errors", "Origin", "errors_of", "open_origin", "write_original_frames"]
 

@@ -26,10 +26,10 @@ from nequip_legato.improve.stages import (
     train,
 )
 from nequip_legato.improve.training import training_config
-from nequip_legato.stability.execute import KilledError
-from nequip_legato.stability.plan import check_model
-from nequip_legato.stability.rates import group_rate
-from nequip_legato.stability.structures import read_start
+from nequip_legato.stability.run.execute import KilledError
+from nequip_legato.stability.run.plan import check_model
+from nequip_legato.stability.run.structures import read_start
+from nequip_legato.stability.statistics.rates import group_rate
 
 __all__ = ["LIMIT", "NOTHING", "TARGET", "WAITING", "Outcome", "check_before", "improve"]
 

@@ -16,11 +16,11 @@ from nequip_legato.improve.labels import BAD
 from nequip_legato.improve.rounds import Round, label_store
 from nequip_legato.improve.settings import ImproveSettings
 from nequip_legato.improve.structures import id_of, read_structures
-from nequip_legato.stability.estimate import Estimate
-from nequip_legato.stability.pictures import save
-from nequip_legato.stability.rates import group_rate
 from nequip_legato.stability.records import read_records
-from nequip_legato.stability.tables import jsonable, kinds_text, number, span
+from nequip_legato.stability.report.pictures import save
+from nequip_legato.stability.report.tables import jsonable, kinds_text, number, span
+from nequip_legato.stability.statistics.estimate import Estimate
+from nequip_legato.stability.statistics.rates import group_rate
 
 __all__ = ["life_ratio", "summary", "write_report"]
 

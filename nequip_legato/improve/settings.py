@@ -7,10 +7,16 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
-from nequip_legato.deploy.reader import SUFFIXES
+from nequip_legato.deployed.reader import SUFFIXES
 from nequip_legato.errors import LegatoError
 from nequip_legato.fence.settings import FenceSettings
-from nequip_legato.stability.settings import Settings, existing, need, read_settings, settings_of
+from nequip_legato.stability.run.settings import (
+    Settings,
+    existing,
+    need,
+    read_settings,
+    settings_of,
+)
 
 __all__ = [
     "FILES",

@@ -35,10 +35,10 @@ from nequip_legato.improve.rounds import (
 from nequip_legato.improve.settings import FILES, ImproveSettings
 from nequip_legato.improve.structures import cut, id_of, read_structures, write_structures
 from nequip_legato.improve.training import fine_tune, steps_of, training_config, with_training_keys
-from nequip_legato.stability.campaign import Status, run_campaign, run_plan, workers_of
-from nequip_legato.stability.execute import Processes
-from nequip_legato.stability.plan import make_plan
 from nequip_legato.stability.records import Record, read_records
+from nequip_legato.stability.run.campaign import Status, run_campaign, run_plan, workers_of
+from nequip_legato.stability.run.execute import Processes
+from nequip_legato.stability.run.plan import make_plan
 
 __all__ = [
     "choose_structures",

@@ -13,7 +13,7 @@ from matscipy.neighbours import neighbour_list
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import replacing
 from nequip_legato.improve.settings import Choose
-from nequip_legato.stability.settings import Bonds
+from nequip_legato.stability.run.settings import Bonds
 
 __all__ = ["FLAGGED", "ID", "cut", "id_of", "read_structures", "write_structures"]
 

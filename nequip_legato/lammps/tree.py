@@ -84,7 +84,7 @@ def plugin_for(build_folder: Path) -> builder.Artifact:
         os.fsdecode(compiler[1]) if compiler else "",
         companion=builder.STYLES_FILE,
         host=_program_of(settings.parent),
-        rebuild=f"python -m nequip_legato.lammps build --force {settings.parent}",
+        rebuild=f"nequip-legato plugin build --force --lammps {settings.parent}",
     )
 
 

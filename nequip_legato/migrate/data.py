@@ -144,7 +144,7 @@ def _source(old: OldConfig, prefix: str, transforms: list[dict[str, Any]]) -> di
         out = file_name.removesuffix(".npz") + ".extxyz"
         old.assumed.append(
             f"{names('dataset_file_name')[0]}: {out} (nequip 0.19 cannot read this npz; write that "
-            f"file with: python -m nequip_legato.migrate.npz {old.name} {out}"
+            f"file with: nequip-legato migrate {old.name} --npz {out}"
             + (" --validation)" if prefix else ")")
         )
         return _ase(old, names, out, {}, transforms)

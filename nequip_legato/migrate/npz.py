@@ -1,11 +1,8 @@
 """Writing an npz file as extxyz, by the old configuration that says how to read it.
 
-``python -m nequip_legato.migrate.npz OLD.yaml OUT.extxyz``
+``nequip-legato migrate OLD.yaml --npz OUT.extxyz``
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,7 @@ from nequip_legato.files import replacing
 from nequip_legato.migrate.data import atom_types
 from nequip_legato.migrate.old import OldConfig, read_old
 
-__all__ = ["main", "npz_to_extxyz"]
+__all__ = ["npz_to_extxyz"]
 
 # nequip 0.5 looked for these where the file gave no key_mapping.
 _DEFAULT_KEYS = {
@@ -76,27 +73,6 @@ def npz_to_extxyz(old: Path, out: Path, *, prefix: str = "") -> list[str]:
     return left_out
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m nequip_legato.migrate.npz",
-        description="Write the npz file of an old configuration as extxyz.",
-    )
-    parser.add_argument("old", type=Path, metavar="OLD.yaml")
-    parser.add_argument("out", type=Path, metavar="OUT.extxyz")
-    parser.add_argument("--validation", action="store_true", help="take the validation data")
-    parsed = parser.parse_args(arguments)
-    try:
-        prefix = "validation_" if parsed.validation else ""
-        for name in npz_to_extxyz(parsed.old, parsed.out, prefix=prefix):
-            print(f"left out: {name}")
-    except LegatoError as problem:
-        print(f"{parser.prog}: error: {problem}", file=sys.stderr)
-        return 1
-    print(f"wrote {parsed.out}")
-    return 0
-
-
 def _arrays(config: OldConfig, prefix: str) -> tuple[dict[str, np.ndarray], set[str], list[str]]:
     """Arrays by nequip's names, which of them hold for all frames, and what was left out."""
 
@@ -143,7 +119,3 @@ def _numbers(config: OldConfig, arrays: dict[str, np.ndarray]) -> np.ndarray:
     if numbers.ndim > 1 and len(numbers) != n_frames:
         numbers = numbers.reshape(-1)
     return numbers
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,7 +7,7 @@ from nequip_legato.quantum.execute import execute
 from nequip_legato.quantum.plan import make_quantum_plan
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.settings import Settings, load_quantum_settings
-from nequip_legato.stability.campaign import Kind, Status, run_plan, workers_of
+from nequip_legato.stability.run.campaign import Kind, Status, run_plan, workers_of
 
 __all__ = ["run_quantum_campaign"]
 
@@ -22,7 +22,7 @@ def run_quantum_campaign(
     watch: Callable[[Status], None] = lambda status: None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Status:
-    """Do what is left of a campaign; see `nequip_legato.stability.campaign.run_campaign`.
+    """Do what is left of a campaign; see `nequip_legato.stability.run.campaign.run_campaign`.
 
     Args:
         settings: the campaign, or its YAML file.

@@ -7,8 +7,8 @@ own forces are kept by ``fix store/force``, which comes first.
 
 from nequip_legato.quantum.plan import QuantumRun
 from nequip_legato.quantum.settings import CLASSICAL, TRPMD, Settings
-from nequip_legato.stability import criteria
-from nequip_legato.stability.inputs import (
+from nequip_legato.stability.run import criteria
+from nequip_legato.stability.run.inputs import (
     DONE,
     ID_COLUMN,
     SNAPSHOTS,

@@ -29,18 +29,18 @@ from nequip_legato.quantum.outcome import (
 from nequip_legato.quantum.plan import QuantumPlan, QuantumRun
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.serve import SERVER_LOG
-from nequip_legato.stability import criteria, snapshot
-from nequip_legato.stability.execute import (
+from nequip_legato.stability.records import write_record
+from nequip_legato.stability.run import criteria, snapshot
+from nequip_legato.stability.run.execute import (
     LOG,
     KilledError,
     Processes,
     note_early_end,
     run_lammps,
 )
-from nequip_legato.stability.inputs import linked_model
-from nequip_legato.stability.records import write_record
-from nequip_legato.stability.settings import Size
-from nequip_legato.stability.structures import replicated
+from nequip_legato.stability.run.inputs import linked_model
+from nequip_legato.stability.run.settings import Size
+from nequip_legato.stability.run.structures import replicated
 
 __all__ = ["execute_by_ipi", "private_socket", "served", "socket_of"]
 

@@ -17,8 +17,8 @@ from ase import Atoms
 from nequip_legato.quantum.piglet import ATOMIC_TIME, read_piglet
 from nequip_legato.quantum.plan import QuantumRun
 from nequip_legato.quantum.settings import PIGLET, TRPMD, Settings
-from nequip_legato.stability import criteria
-from nequip_legato.stability.inputs import DONE, END_DUMP, ID_COLUMN, pair_commands
+from nequip_legato.stability.run import criteria
+from nequip_legato.stability.run.inputs import DONE, END_DUMP, ID_COLUMN, pair_commands
 
 __all__ = [
     "EQUILIBRATION",

@@ -10,8 +10,8 @@ from nequip_legato.files import write_atomically
 from nequip_legato.quantum.plan import QuantumRun
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.settings import Settings
-from nequip_legato.stability.criteria import Firing
 from nequip_legato.stability.records import CENSORED, FAILED
+from nequip_legato.stability.run.criteria import Firing
 
 __all__ = ["FINGERPRINT", "clear", "explained", "mark", "marked", "record_of", "seed_of"]
 

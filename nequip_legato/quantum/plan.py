@@ -22,11 +22,11 @@ from nequip_legato.quantum.settings import (
     Settings,
     System,
 )
-from nequip_legato.stability.criteria import resolved_largest_force
-from nequip_legato.stability.plan import check_model, fingerprint_of
 from nequip_legato.stability.records import RECORD_NAME
-from nequip_legato.stability.settings import Settings as StabilitySettings
-from nequip_legato.stability.structures import read_atoms
+from nequip_legato.stability.run.criteria import resolved_largest_force
+from nequip_legato.stability.run.plan import check_model, fingerprint_of
+from nequip_legato.stability.run.settings import Settings as StabilitySettings
+from nequip_legato.stability.run.structures import read_atoms
 
 __all__ = ["QuantumPlan", "QuantumRun", "make_quantum_plan"]
 

@@ -10,8 +10,8 @@ from nequip_legato.files import write_atomically
 from nequip_legato.quantum.analysis import Cell, Options, analyse, read_campaign
 from nequip_legato.quantum.plots import all_figures
 from nequip_legato.quantum.tables import Table, all_tables
-from nequip_legato.stability.page import template
-from nequip_legato.stability.pictures import save
+from nequip_legato.stability.report.page import template
+from nequip_legato.stability.report.pictures import save
 
 __all__ = ["Report", "report"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.isotopes import read_isotopes, standard_mass
-from nequip_legato.stability.settings import Criteria, existing, need, read_settings
+from nequip_legato.stability.run.settings import Criteria, existing, need, read_settings
 
 __all__ = [
     "CLASSICAL",

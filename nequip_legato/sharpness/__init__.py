@@ -1,17 +1,22 @@
-"""How flat the training loss is around a model's weights."""
+"""How flat the training loss is around a model's weights.
 
-from typing import TYPE_CHECKING, Any
+Names are imported when they are first used: torch and nequip are heavy.
+"""
+
+from typing import TYPE_CHECKING
+
+from nequip_legato.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from nequip_legato.sharpness.measurement import Settings, measure
+    from nequip_legato.sharpness.measurement import measure
+    from nequip_legato.sharpness.settings import Settings
 
 __all__ = ["Settings", "measure"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import on first use: torch and nequip are heavy."""
-    if name in __all__:
-        from nequip_legato.sharpness import measurement as module
-
-        return getattr(module, name)
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Settings": "nequip_legato.sharpness.settings",
+        "measure": "nequip_legato.sharpness.measurement",
+    },
+)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,14 +11,12 @@ from matplotlib.figure import Figure
 
 from nequip_legato.files import replacing
 from nequip_legato.sharpness.loss import TOTAL
-
-if TYPE_CHECKING:
-    from nequip_legato.sharpness.measurement import Result
+from nequip_legato.sharpness.result import Result
 
 __all__ = ["save_all"]
 
 
-def save_all(results: Sequence["Result"], out: Path) -> list[Path]:
+def save_all(results: Sequence[Result], out: Path) -> list[Path]:
     """Write what was measured: measures.png, lines.png, planes.png, and planes_PART.png."""
     written = []
     planes = {
@@ -34,7 +32,7 @@ def save_all(results: Sequence["Result"], out: Path) -> list[Path]:
     return written
 
 
-def _measures(results: Sequence["Result"]) -> Figure | None:
+def _measures(results: Sequence[Result]) -> Figure | None:
     """A panel for each measure, a point with its standard error for each model."""
     panels: list[tuple[str, list[tuple[float, float]]]] = []
     first = results[0].values
@@ -77,12 +75,12 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _common_parts(results: Sequence["Result"]) -> list[str]:
+def _common_parts(results: Sequence[Result]) -> list[str]:
     """The total, and the parts of the loss that all models have."""
     return [p for p in results[0].values["loss"] if all(p in r.values["loss"] for r in results)]
 
 
-def _lines(results: Sequence["Result"]) -> Figure | None:
+def _lines(results: Sequence[Result]) -> Figure | None:
     """A row for the total and each part, a column for each direction."""
     if "line" not in results[0].values:
         return None
@@ -102,7 +100,7 @@ def _lines(results: Sequence["Result"]) -> Figure | None:
     return figure
 
 
-def _planes(results: Sequence["Result"], part: str) -> Figure | None:
+def _planes(results: Sequence[Result], part: str) -> Figure | None:
     if "plane" not in results[0].values:
         return None
     grids = [

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nequip_legato.files import write_atomically
-from nequip_legato.stability.inputs import TRACE_PART
+from nequip_legato.stability.run.inputs import TRACE_PART
 
 __all__ = ["TRACE", "keep", "last_step"]
 

@@ -11,7 +11,7 @@ from models import CUTOFF, TYPE_NAMES, ammonia_frames
 from nequip.data import AtomicDataDict, from_ase
 
 from nequip_legato.cli import deploy_main
-from nequip_legato.deploy.frames import Frame, frame_from_data
+from nequip_legato.trained.frames import Frame, frame_from_data
 
 
 @pytest.fixture(scope="session")

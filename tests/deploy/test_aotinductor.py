@@ -12,9 +12,9 @@ import torch
 from models import CUTOFF
 
 from nequip_legato.deploy.blocks import evaluate_in_blocks
-from nequip_legato.deploy.elf import needs_executable_stack
 from nequip_legato.deploy.export import load_deployed
-from nequip_legato.deploy.reader import info
+from nequip_legato.deployed.elf import needs_executable_stack
+from nequip_legato.deployed.reader import info
 
 CUTOFFS = torch.full((2, 2), CUTOFF, dtype=torch.float64)
 SCRIPTS = Path(sys.executable).parent

@@ -9,7 +9,7 @@ from nequip.integrations.ase import NequIPCalculator
 from nequip_legato.deploy.blocks import MIN_EDGES, evaluate_in_blocks, make_blocks
 from nequip_legato.deploy.check import isolated_atoms
 from nequip_legato.deploy.export import load_deployed
-from nequip_legato.deploy.reader import info
+from nequip_legato.deployed.reader import info
 
 CUTOFFS = torch.full((2, 2), CUTOFF, dtype=torch.float64)
 PER_EDGE = {"per_edge_type_cutoff": {"H": {"H": 3.0, "N": 3.5}, "N": 4.0}}

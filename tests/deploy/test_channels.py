@@ -7,7 +7,7 @@ from e3nn.o3 import Irreps
 from nequip.utils.dtype import torch_default_dtype
 
 from nequip_legato.deploy.channels import RepeatedWeights, repeat_weights
-from nequip_legato.deploy.source import open_source
+from nequip_legato.trained.checkpoint import open_source
 
 
 @pytest.mark.parametrize("scripted", [False, True], ids=["eager", "scripted"])

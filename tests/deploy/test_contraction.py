@@ -7,7 +7,7 @@ from e3nn.o3 import Irreps
 from nequip.utils.dtype import torch_default_dtype
 
 from nequip_legato.deploy.contraction import CentreFirst, contract_centres_first
-from nequip_legato.deploy.source import open_source
+from nequip_legato.trained.checkpoint import open_source
 
 VECTOR, TENSOR = "1x0e + 1x1o", "1x0e + 1x1o + 1x2e"
 PRODUCTS = {

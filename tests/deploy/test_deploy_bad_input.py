@@ -13,7 +13,7 @@ import torch
 from ase import Atoms
 
 from nequip_legato.cli import deploy_main
-from nequip_legato.deploy.reader import info
+from nequip_legato.deployed.reader import info
 from nequip_legato.errors import LegatoError
 
 

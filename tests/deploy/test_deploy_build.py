@@ -14,8 +14,8 @@ from nequip_legato.deploy import build, builder, export, info
 from nequip_legato.deploy.blocks import evaluate_in_blocks
 from nequip_legato.deploy.check import compare, reference_of
 from nequip_legato.deploy.export import load_deployed
-from nequip_legato.deploy.source import open_source
 from nequip_legato.errors import LegatoError
+from nequip_legato.trained.checkpoint import open_source
 
 CUTOFFS = torch.full((2, 2), CUTOFF, dtype=torch.float64)
 

@@ -17,8 +17,8 @@ from models import CUTOFF
 from nequip_legato.deploy import build, export
 from nequip_legato.deploy.check import isolated_atoms, reference_of
 from nequip_legato.deploy.finished import LARGEST_BLOCKS, FinishedFile, check_finished, find_engine
-from nequip_legato.deploy.source import open_source
 from nequip_legato.errors import LegatoError
+from nequip_legato.trained.checkpoint import open_source
 
 CUTOFFS = torch.full((2, 2), CUTOFF, dtype=torch.float64)
 BLOCK_SIZES = Path(__file__).parents[2] / "lammps_plugin" / "core" / "block_size.h"

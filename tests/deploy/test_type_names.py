@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nequip_legato.deploy.training_data import type_of_symbol
+from nequip_legato.trained.dataset import type_of_symbol
 
 MAPPER = {
     "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "_extensions"))
 from key_tables import keys_of
 
 from nequip_legato import LookSAM
-from nequip_legato.stability.settings import Criteria, Settings
+from nequip_legato.stability.run.settings import Criteria, Settings
 
 
 def test_keys_of_a_callback():

@@ -5,10 +5,10 @@ import pytest
 import torch
 from ase.units import kB
 
-from nequip_legato.deploy.frames import Frame
+from nequip_legato.deploy.fence_reference import dimers_in_reach, fence_sums
 from nequip_legato.errors import LegatoError
 from nequip_legato.fence import Fence, FenceSettings, Survey, choose_fence
-from nequip_legato.fence.reference import dimers_in_reach, fence_sums
+from nequip_legato.trained.frames import Frame
 
 CUTOFFS = torch.full((2, 2), 5.0, dtype=torch.float64)
 NAMES = ["A", "B"]

@@ -12,13 +12,15 @@ from models import CUTOFF, TYPE_NAMES, with_third_type
 
 from nequip_legato import LegatoCalculator
 from nequip_legato.cli import deploy_main
-from nequip_legato.deploy import build, info, training_data
+from nequip_legato.deploy import build, info
+from nequip_legato.deploy import fencing as deployment
 from nequip_legato.deploy.blocks import evaluate_in_blocks, make_blocks
 from nequip_legato.deploy.export import load_deployed
-from nequip_legato.deploy.frames import read_frames
+from nequip_legato.deploy.fence_reference import fence_sums
 from nequip_legato.errors import LegatoError
-from nequip_legato.fence import FenceSettings, deployment
-from nequip_legato.fence.reference import fence_sums
+from nequip_legato.fence import FenceSettings
+from nequip_legato.trained import dataset as training_data
+from nequip_legato.trained.frames import read_frames
 
 CUTOFFS = torch.full((2, 2), CUTOFF, dtype=torch.float64)
 BY_TYPE = {"H": {"H": 3.0, "N": 2.5}, "N": 4.0}

@@ -10,8 +10,8 @@ from test_fence_deployed import assert_derivatives, frame_of
 from nequip_legato.deploy.blocks import evaluate_in_blocks
 from nequip_legato.deploy.check import reference_of
 from nequip_legato.deploy.export import load_deployed
-from nequip_legato.deploy.source import open_source
-from nequip_legato.fence.reference import fence_sums, with_fence
+from nequip_legato.deploy.fence_reference import fence_sums, with_fence
+from nequip_legato.trained.checkpoint import open_source
 
 CUTOFFS = torch.full((2, 2), CUTOFF, dtype=torch.float64)
 

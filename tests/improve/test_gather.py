@@ -20,9 +20,9 @@ from nequip_legato.improve.gather import (
     read_dump,
 )
 from nequip_legato.improve.settings import Observe
-from nequip_legato.stability.inputs import END_DUMP
 from nequip_legato.stability.records import Record
-from nequip_legato.stability.settings import Bonds, Criteria, Settings
+from nequip_legato.stability.run.inputs import END_DUMP
+from nequip_legato.stability.run.settings import Bonds, Criteria, Settings
 
 BONDS = [Bonds(center="N", neighbor="H", count=3, min=0.7, max=1.3)]
 SETTINGS = Settings(

@@ -12,7 +12,7 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.improve.choose import choose, descriptors
 from nequip_legato.improve.settings import Choose
 from nequip_legato.improve.structures import cut, id_of, read_structures, write_structures
-from nequip_legato.stability.settings import Bonds
+from nequip_legato.stability.run.settings import Bonds
 
 BONDS = [Bonds(center="N", neighbor="H", count=3, max=1.3)]
 CUTOFF = 4.0

@@ -94,7 +94,11 @@ def test_compiler_with_std_format(
     run = _run(tmp_path, plugin, plain_program)
     assert run.returncode != 0
     assert "Unrecognized" not in run.text
-    for part in ("std::format_args", "another C++ standard", "nequip_legato.lammps build"):
+    for part in (
+        "std::format_args",
+        "another C++ standard",
+        "nequip-legato plugin build --force --lammps",
+    ):
         assert part in run.error
 
 

@@ -10,8 +10,8 @@ from nequip_legato.cli import deploy_main
 from nequip_legato.deploy import info
 from nequip_legato.deploy.check import isolated_atoms, reference_of
 from nequip_legato.deploy.finished import FinishedFile, check_finished
-from nequip_legato.deploy.source import open_source
 from nequip_legato.native.engine import load_binding
+from nequip_legato.trained.checkpoint import open_source
 
 
 def compute(path, *, with_forces: bool, threads: int = 1) -> tuple[dict, float]:

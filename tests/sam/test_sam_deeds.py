@@ -12,7 +12,7 @@ import pytest
 import torch
 from sam_harness import Run
 
-from nequip_legato.deploy.reader import info
+from nequip_legato.deployed.reader import info
 from nequip_legato.sam.skeleton import skeleton
 
 MONITOR = "val0_epoch/weighted_sum"

@@ -17,12 +17,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from models import ammonia_frames, training_config
 from nequip.data import AtomicDataDict
 
-from nequip_legato.deploy.source import open_source
-from nequip_legato.deploy.training_data import find_frames
 from nequip_legato.errors import LegatoError
 from nequip_legato.sharpness.frames import keep_frames, load_frames
 from nequip_legato.sharpness.loss import TrainingLoss
 from nequip_legato.sharpness.model import Trained, open_trained
+from nequip_legato.trained.checkpoint import open_source
+from nequip_legato.trained.dataset import find_frames
 
 ADD_NAN = {"_target_": "nequip.data.transforms.AddNaNStressTransform"}
 CUTOFF = 4.0
@@ -272,7 +272,7 @@ def test_the_commands_take_it(trained, tmp_path):
             [str(word) for word in words], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-    from nequip_legato.deploy.reader import info
+    from nequip_legato.deployed.reader import info
 
     labels = [f.get_forces() for f in molecules(3) + ammonia_frames()[:4]]
     largest = max(np.nanmax(np.linalg.norm(forces, axis=1)) for forces in labels)

@@ -11,10 +11,10 @@ from collections import Counter
 import numpy as np
 from synthetic import simulate
 
-from nequip_legato.stability.analysis import analyse
-from nequip_legato.stability.bootstrap import resample
 from nequip_legato.stability.records import Record
-from nequip_legato.stability.survival import curve, sample_of
+from nequip_legato.stability.report.analysis import analyse
+from nequip_legato.stability.statistics.bootstrap import resample
+from nequip_legato.stability.statistics.survival import curve, sample_of
 
 LIMIT = 400.0
 SETTINGS = {"shape": 2.0, "limit": lambda _: LIMIT * 1000}

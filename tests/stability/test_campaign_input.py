@@ -19,9 +19,9 @@ from campaigns import (
 )
 
 from nequip_legato.errors import LegatoError
-from nequip_legato.stability.campaign import run_campaign
-from nequip_legato.stability.plan import make_plan
-from nequip_legato.stability.settings import load_settings
+from nequip_legato.stability.run.campaign import run_campaign
+from nequip_legato.stability.run.plan import make_plan
+from nequip_legato.stability.run.settings import load_settings
 
 INF, NAN = float("inf"), float("nan")
 HUGE = 10**12

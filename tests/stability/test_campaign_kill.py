@@ -24,9 +24,9 @@ from campaigns import (
 )
 
 from nequip_legato.errors import LegatoError
-from nequip_legato.stability.campaign import run_campaign
-from nequip_legato.stability.plan import make_plan
-from nequip_legato.stability.settings import load_settings
+from nequip_legato.stability.run.campaign import run_campaign
+from nequip_legato.stability.run.plan import make_plan
+from nequip_legato.stability.run.settings import load_settings
 
 RUNS = 3
 # Some of these runs fail, some are censored.

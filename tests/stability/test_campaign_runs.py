@@ -19,9 +19,9 @@ from campaigns import (
 )
 from models import ammonia_frames
 
-from nequip_legato.stability.campaign import run_campaign
-from nequip_legato.stability.plan import make_plan
-from nequip_legato.stability.settings import load_settings
+from nequip_legato.stability.run.campaign import run_campaign
+from nequip_legato.stability.run.plan import make_plan
+from nequip_legato.stability.run.settings import load_settings
 
 FAILING = {"temperature_window": 70.0, "largest_force": 0.0, "closest_ratio": 0.0}
 

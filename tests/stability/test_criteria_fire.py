@@ -21,8 +21,8 @@ from campaigns import (
 from matscipy.neighbours import neighbour_list
 from models import ammonia_frames
 
-from nequip_legato.deploy.reader import info
-from nequip_legato.stability.campaign import run_campaign
+from nequip_legato.deployed.reader import info
+from nequip_legato.stability.run.campaign import run_campaign
 
 STEPS = 60
 OFF = {"temperature_window": 0.0, "largest_force": 0.0, "closest_ratio": 0.0}

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from nequip_legato.stability.rates import (
+from nequip_legato.stability.records import CENSORED, FAILED, Record
+from nequip_legato.stability.statistics.rates import (
     Exposure,
     exposures_of,
     group_rate,
     power_of,
     rate_ratio,
 )
-from nequip_legato.stability.records import CENSORED, FAILED, Record
 
 
 def run(group, seed, number, *, atoms=64, steps=1000, failed=True, criterion="closest_ratio"):

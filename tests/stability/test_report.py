@@ -12,7 +12,7 @@ from synthetic import simulate
 from nequip_legato.cli import main
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.records import write_record
-from nequip_legato.stability.report import report
+from nequip_legato.stability.report.report import report
 
 SECTIONS = (
     "Size exponent",

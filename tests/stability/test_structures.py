@@ -10,8 +10,8 @@ from ase.io.lammpsdata import read_lammps_data
 from matscipy.neighbours import neighbour_list
 
 from nequip_legato.errors import LegatoError
-from nequip_legato.stability.settings import Settings, Size
-from nequip_legato.stability.structures import read_start, replicated
+from nequip_legato.stability.run.settings import Settings, Size
+from nequip_legato.stability.run.structures import read_start, replicated
 
 CELLS = {
     "cube": np.eye(3) * 5.0,

@@ -10,9 +10,9 @@ from lifelines.statistics import logrank_test
 from lifelines.utils import restricted_mean_survival_time
 from synthetic import simulate
 
-from nequip_legato.stability.bootstrap import _weights, resample, widened, widening
-from nequip_legato.stability.logrank import independent_logrank, seed_permutation
-from nequip_legato.stability.survival import Sample, common_horizon, curve, sample_of
+from nequip_legato.stability.statistics.bootstrap import _weights, resample, widened, widening
+from nequip_legato.stability.statistics.logrank import independent_logrank, seed_permutation
+from nequip_legato.stability.statistics.survival import Sample, common_horizon, curve, sample_of
 
 
 def _sample(times, failed, seeds=None):

@@ -6,9 +6,9 @@ from scipy.stats import binom
 from synthetic import simulate
 
 from nequip_legato.errors import LegatoError
-from nequip_legato.stability import weibull
-from nequip_legato.stability.exponent import difference, size_exponent
-from nequip_legato.stability.survival import sample_of
+from nequip_legato.stability.statistics import weibull
+from nequip_legato.stability.statistics.exponent import difference, size_exponent
+from nequip_legato.stability.statistics.survival import sample_of
 
 REPEATS = 200
 

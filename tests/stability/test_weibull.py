@@ -7,13 +7,13 @@ from pandas import DataFrame
 from synthetic import simulate
 
 from nequip_legato.errors import LegatoError
-from nequip_legato.stability import weibull
-from nequip_legato.stability.goodness import (
+from nequip_legato.stability.statistics import weibull
+from nequip_legato.stability.statistics.goodness import (
     cox_snell,
     lognormal_log_likelihood,
     nelson_aalen,
 )
-from nequip_legato.stability.survival import sample_of
+from nequip_legato.stability.statistics.survival import sample_of
 
 
 def _data(seed=0, **opts):

@@ -29,9 +29,9 @@ import tables
 import trajectories
 from training import DATA, TRAINING_FRAMES, Training, train_all
 
-from nequip_legato.stability.campaign import run_campaign
-from nequip_legato.stability.progress import shown
 from nequip_legato.stability.records import read_records
+from nequip_legato.stability.run.campaign import run_campaign
+from nequip_legato.stability.run.progress import shown
 
 STAGES = ("train", "choose", "develop", "campaign", "large", "trajectories", "collect")
 HERE = Path(__file__).resolve().parent

@@ -16,11 +16,11 @@ import numpy as np
 from matscipy.neighbours import neighbour_list
 from trajectories import RADII
 
-from nequip_legato.deploy.reader import info
+from nequip_legato.deployed.reader import info
 from nequip_legato.files import write_atomically
-from nequip_legato.stability.rates import RateRatio, group_rate, rate_ratio
 from nequip_legato.stability.records import CENSORED, FAILED, Record, read_records
-from nequip_legato.stability.snapshot import FAILURE
+from nequip_legato.stability.run.snapshot import FAILURE
+from nequip_legato.stability.statistics.rates import RateRatio, group_rate, rate_ratio
 from nequip_legato.stability.trace import TRACE
 
 __all__ = ["collect", "keep", "with_traces"]

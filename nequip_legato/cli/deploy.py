@@ -1,0 +1,103 @@
+"""The command ``nequip-deploy``: parses, calls one function, and prints."""
+
+import argparse
+import warnings
+
+from nequip_legato.cli.fence import add_fence_options, fence_settings
+
+__all__ = ["add_build", "add_info"]
+
+
+def add_build(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``build`` to the commands."""
+    build = commands.add_parser(
+        "build",
+        help="make a file for LAMMPS from a checkpoint or package",
+        description="Make a file for pair_style allegro_legato from a trained model, and check it "
+        "against nequip's eager model before it appears under its name.",
+        epilog="Checkpoints and packages are unpickled: open only files that you trust.",
+    )
+    build.add_argument("model", help="nequip checkpoint (.ckpt) or package (.nequip.zip)")
+    build.add_argument(
+        "output", help="OUT.nequip.pth (TorchScript) or OUT.nequip.pt2 (AOTInductor, faster)"
+    )
+    build.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    build.add_argument(
+        "--frames",
+        metavar="FILE",
+        help="the training frames, in any format of ASE (default: the training data that the "
+        "checkpoint names)",
+    )
+    build.add_argument(
+        "--modifiers", nargs="+", default=[], metavar="NAME", help="nequip model modifiers to apply"
+    )
+    build.add_argument(
+        "--model-key",
+        metavar="NAME",
+        help="which model, if the checkpoint holds several",
+    )
+    build.add_argument(
+        "--check-frames",
+        type=int,
+        default=3,
+        metavar="N",
+        help="number of frames to check the file on (default: 3)",
+    )
+    build.add_argument(
+        "--check-limit",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="time after which the check of the finished file counts as hanging (default: 600)",
+    )
+    build.add_argument(
+        "--energy-model",
+        action="store_true",
+        help="add a second model to OUT.nequip.pt2 for energies alone, as for Monte Carlo moves; "
+        "half as long again to compile (TorchScript files give energies alone without)",
+    )
+    add_fence_options(build)
+    build.set_defaults(run=_build)
+
+
+def add_info(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``info`` to the commands."""
+    info = commands.add_parser(
+        "info",
+        help="show what a deployed file says about itself",
+        description="Show atom types, cutoffs, training domain and origin of a deployed file. The "
+        "model is not loaded, so this also works where it could not run.",
+    )
+    info.add_argument("file", help="*.nequip.pth or *.nequip.pt2")
+    info.add_argument("--json", action="store_true", help="print JSON")
+    info.set_defaults(run=_info)
+
+
+def _build(parsed: argparse.Namespace) -> None:
+    # What torch and e3nn deprecate is nothing to the user of this command.
+    warnings.simplefilter("ignore")
+    from nequip_legato.deploy import build
+
+    chosen = {} if parsed.model_key is None else {"model_key": parsed.model_key}
+    done = build(
+        parsed.model,
+        parsed.output,
+        device=parsed.device,
+        frames=parsed.frames,
+        modifiers=parsed.modifiers,
+        check_frames=parsed.check_frames,
+        fence=fence_settings(parsed),
+        check_limit=parsed.check_limit,
+        energy_model=parsed.energy_model,
+        report=lambda line: print(f"nequip-deploy: {line}", flush=True),
+        **chosen,
+    )
+    print(f"nequip-deploy: largest deviations: {done.deviations}")
+    print(f"nequip-deploy: wrote {done.path} ({done.info.size / 1e6:.2f} MB)")
+
+
+def _info(parsed: argparse.Namespace) -> None:
+    from nequip_legato.deploy import info
+
+    found = info(parsed.file)
+    print(found.to_json() if parsed.json else found)

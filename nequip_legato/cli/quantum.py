@@ -1,0 +1,52 @@
+"""The command ``nequip-legato quantum``: parses, calls one function, and prints."""
+
+import argparse
+from pathlib import Path
+
+from nequip_legato.cli.stability import RUN_DESCRIPTION, add_run_options, run_or_show
+
+__all__ = ["add_quantum"]
+
+
+def add_quantum(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add ``quantum run|report`` to the commands."""
+    quantum = commands.add_parser("quantum", help="nuclear quantum effects by path integrals")
+    actions = quantum.add_subparsers(required=True, metavar="ACTION")
+    run = actions.add_parser(
+        "run",
+        help="run a campaign: models x systems x isotopes x temperatures x methods x beads x seeds",
+        description=RUN_DESCRIPTION,
+    )
+    run.add_argument("campaign", type=Path, help="the campaign's YAML file (docs/quantum.md)")
+    add_run_options(run)
+    run.set_defaults(run=_run)
+    report = actions.add_parser(
+        "report",
+        help="kinetic energies, distributions, spectra, isotope effects, convergence with beads",
+        description="Write an HTML page, pictures and tables on the finished runs of a campaign.",
+    )
+    report.add_argument("campaign", type=Path, help="the campaign's folder")
+    report.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="default: report, in the campaign's folder"
+    )
+    report.set_defaults(run=_report)
+
+
+def _run(parsed: argparse.Namespace) -> None:
+    from nequip_legato.quantum.campaign import run_quantum_campaign
+    from nequip_legato.quantum.plan import make_quantum_plan
+    from nequip_legato.quantum.scripts import dry_run
+    from nequip_legato.quantum.settings import load_quantum_settings
+
+    settings = load_quantum_settings(parsed.campaign)
+    run_or_show(
+        parsed, settings, make_quantum_plan, run_quantum_campaign, dry_run, action="quantum"
+    )
+
+
+def _report(parsed: argparse.Namespace) -> None:
+    from nequip_legato.quantum.report import report
+
+    done = report(parsed.campaign, out=parsed.out)
+    print(done.text)
+    print(f"nequip-legato: wrote {done.page}")

@@ -1,0 +1,1 @@
+"""Deployed files, and what they say of themselves; free of torch."""

@@ -1,0 +1,246 @@
+"""Which runs a campaign consists of, and where they lie."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+
+from nequip_legato.deployed.reader import info
+from nequip_legato.errors import LegatoError
+from nequip_legato.stability.records import RECORD_NAME, Record
+from nequip_legato.stability.run import criteria
+from nequip_legato.stability.run.settings import Model, Settings, Size
+from nequip_legato.stability.run.structures import read_start
+
+__all__ = [
+    "Plan",
+    "PlannedRun",
+    "Start",
+    "check_fingerprints",
+    "check_model",
+    "fingerprint_of",
+    "make_plan",
+]
+
+_MOST_ATOMS = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Start:
+    """The equilibrated structure of one size.
+
+    Attributes:
+        size: how it is made.
+        atoms: number of atoms.
+        folder: where it is equilibrated.
+        fingerprint: of all that decides what it looks like.
+    """
+
+    size: Size
+    atoms: int
+    folder: Path
+    fingerprint: str
+
+    @property
+    def data(self) -> Path:
+        """The LAMMPS data file that runs start from."""
+        return self.folder / "start.data"
+
+    @property
+    def mark(self) -> Path:
+        """Exists when ``data`` does, and holds its fingerprint."""
+        return self.folder / "done.json"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One model, one size, one ensemble, one velocity seed.
+
+    Attributes:
+        model: the model.
+        start: the structure it starts from.
+        ensemble: ``nvt``, ``langevin`` or ``nve``.
+        velocity_seed: seed of the initial velocities.
+        steps: step limit.
+        largest_force: threshold in eV/Angstrom; 0 for none.
+        folder: where it runs.
+        fingerprint: of all that decides its result.
+    """
+
+    model: Model
+    start: Start
+    ensemble: str
+    velocity_seed: int
+    steps: int
+    largest_force: float
+    folder: Path
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """Name of the run: its folder within ``runs/``."""
+        return "/".join(self.folder.parts[-3:])
+
+    @property
+    def size(self) -> int:
+        """What a step's cost grows with."""
+        return self.start.atoms
+
+    @property
+    def result(self) -> Path:
+        """Exists when the run has failed or reached its limit."""
+        return self.folder / RECORD_NAME
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All runs of a campaign, those that matter most for a first look first.
+
+    Attributes:
+        settings: the campaign's.
+        starts: one for each size.
+        runs: every velocity seed of every size and model; seed by seed, small sizes first.
+    """
+
+    settings: Settings
+    starts: list[Start]
+    runs: list[PlannedRun]
+
+    @property
+    def cores(self) -> int:
+        """What one run takes."""
+        return self.settings.ranks * self.settings.threads
+
+    @property
+    def folder(self) -> Path:
+        """Where the results lie."""
+        return Path(self.settings.output)
+
+    @cached_property
+    def start_atoms(self) -> Atoms:
+        """The structure that is replicated."""
+        return read_start(self.settings)
+
+    def part(self, number: int, parts: int) -> "Plan":
+        """Every ``parts``-th run, beginning with the ``number``-th (from 1)."""
+        if not 1 <= number <= parts:
+            raise LegatoError(f"part {number} of {parts} does not exist; count from 1")
+        return replace(self, runs=self.runs[number - 1 :: parts])
+
+
+def make_plan(settings: Settings) -> Plan:
+    """The runs that the settings ask for.
+
+    Raises:
+        LegatoError: if the start structure or a model cannot be used.
+    """
+    start_atoms = read_start(settings)
+    digests: dict[str, str] = {}
+
+    def digest(path: str) -> str:
+        if path not in digests:
+            digests[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return digests[path]
+
+    forces = {m.name: check_model(m.file, settings, f"models: {m.name}") for m in settings.models}
+    e = settings.equilibration
+    if e.steps:
+        check_model(e.model, settings, "equilibration: model")
+    structure = fingerprint_of(
+        positions=start_atoms.positions.tolist(),
+        cell=start_atoms.cell.tolist(),
+        types=start_atoms.arrays["type"].tolist(),
+        names=settings.types,
+        masses=settings.masses,
+        temperature=settings.temperature,
+        equilibration=asdict(e) | {"model": digest(e.model)} if e.steps else None,
+    )
+    folder = Path(settings.output)
+    starts = []
+    for size in settings.sizes:
+        copies = size.replicate[0] * size.replicate[1] * size.replicate[2]
+        if copies * len(start_atoms) > _MOST_ATOMS:
+            raise LegatoError(
+                f"sizes: replicate {size.replicate} makes {copies * len(start_atoms):,} atoms, "
+                "more than LAMMPS holds"
+            )
+        name = f"{copies * len(start_atoms)}-{'x'.join(map(str, size.replicate))}"
+        print_of = fingerprint_of(structure=structure, replicate=size.replicate)
+        starts.append(Start(size, copies * len(start_atoms), folder / "starts" / name, print_of))
+    starts.sort(key=lambda s: s.atoms)
+    protocol = fingerprint_of(
+        timestep=settings.timestep,
+        damping=settings.damping,
+        criteria=asdict(settings.criteria),
+    )
+    runs = []
+    for start, model, ensemble in product(starts, settings.models, settings.ensembles):
+        for number in range(start.size.velocity_seeds or settings.velocity_seeds):
+            seed = settings.first_velocity_seed + number
+            steps = start.size.steps or settings.steps
+            fingerprint = fingerprint_of(
+                protocol=protocol,
+                start=start.fingerprint,
+                model=digest(model.file),
+                ensemble=ensemble,
+                seed=seed,
+                steps=steps,
+            )
+            place = folder / "runs" / model.name / start.folder.name / f"{ensemble}-{seed}"
+            force = forces[model.name]
+            runs.append(PlannedRun(model, start, ensemble, seed, steps, force, place, fingerprint))
+    runs.sort(key=lambda r: (r.velocity_seed, r.start.atoms))
+    return Plan(settings, starts, runs)
+
+
+def check_model(path: str, settings: Any, what: str) -> float:
+    """Refuse a model that does not fit ``types`` and ``criteria`` of the settings.
+
+    Returns:
+        The threshold of the largest force in eV/Angstrom; 0 for none.
+    """
+    found = info(Path(path))
+    if not found.usable:
+        raise LegatoError(f"{what}: pair_style allegro_legato cannot run {path}; {found.remark}")
+    missing = [name for name in settings.types if name not in found.type_names]
+    if missing:
+        raise LegatoError(
+            f"{what}: {path} knows no type {' '.join(missing)}; its types are "
+            f"{' '.join(found.type_names)}"
+        )
+    for bond in settings.criteria.bonds:
+        if bond.max >= found.cutoff:
+            raise LegatoError(
+                f"criteria: bonds: max {bond.max:g} is not below the cutoff {found.cutoff:g} "
+                f"Angstrom of {path}"
+            )
+    force = found.largest_force
+    known = force if force == force else None  # not a number: the labels had no forces
+    return criteria.resolved_largest_force(settings.criteria, known)
+
+
+def fingerprint_of(**content: object) -> str:
+    """A short text that differs where the content, which JSON can hold, does."""
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_fingerprints(records: Mapping[str, Record], runs: Sequence[Any]) -> None:
+    """Refuse results that were made with other settings.
+
+    Raises:
+        LegatoError: if a finished run's settings differ from those of the plan.
+    """
+    for run in runs:
+        record = records.get(run.name)
+        if record is not None and record.fingerprint not in ("", run.fingerprint):
+            raise LegatoError(
+                f"{run.folder} was made with another model, start or settings than the campaign "
+                "asks for now; give the campaign another output, or remove that folder"
+            )

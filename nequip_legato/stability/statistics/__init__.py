@@ -1,0 +1,1 @@
+"""Statistics of lives and failures; knows neither LAMMPS nor files."""

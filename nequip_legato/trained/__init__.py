@@ -1,0 +1,1 @@
+"""A trained model, and the frames that it was trained on."""

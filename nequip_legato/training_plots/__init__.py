@@ -1,0 +1,1 @@
+"""Pictures of trainings, from the metrics that nequip-train writes."""
