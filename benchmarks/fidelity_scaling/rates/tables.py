@@ -13,6 +13,7 @@ from typing import Any
 
 import ase.io
 import numpy as np
+import pictures
 from matscipy.neighbours import neighbour_list
 from trajectories import RADII
 
@@ -119,7 +120,7 @@ def with_traces(
 def collect(
     results: Path, settings: Any, read: Callable[[Path], list[Record]] = read_records
 ) -> None:
-    """Write ``tables.md`` and ``summary.json``; what has not been run is left out.
+    """Write ``tables.md``, ``summary.json`` and ``survival.png``; what has not run is left out.
 
     Args:
         results: what `keep` and the trajectories wrote.
@@ -151,6 +152,8 @@ def collect(
             text += [f"### {kind}", _rates(records), _ratios(records, summary, part, kind)]
         if part in ("development", "report"):
             text += ["### By size", _sizes(stopped), "### Seed by seed", _seeds(stopped)]
+        if part == "report":
+            pictures.survival(stopped, results / "survival.png")
     if (results / "models.json").is_file():
         models = json.loads((results / "models.json").read_text())
         text += ["## Errors on the test frames", _errors(models)]

@@ -1,0 +1,47 @@
+"""The study's picture: which share of the runs lives how long."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lifelines import KaplanMeierFitter
+from matplotlib.figure import Figure
+
+from nequip_legato.stability.records import Record
+from nequip_legato.stability.report.pictures import save
+from nequip_legato.stability.report.plots import colors_of
+from nequip_legato.stability.statistics.survival import lived
+
+__all__ = ["survival"]
+
+_SHOWN = {
+    "plain": "plain",
+    "plain_gaps": "the same weights with a fence",
+    "plain_wall": "the same weights with walls alone",
+}
+
+
+def survival(records: Sequence[Record], path: Path) -> None:
+    """Write Kaplan-Meier curves of all sizes together, against atoms times time.
+
+    The bands are pointwise 95 % intervals of independent runs; runs of one training seed are not,
+    so read the ratio's interval in the tables.
+
+    Args:
+        records: of runs of each arm.
+        path: a PNG.
+    """
+    groups = list(dict.fromkeys(record.group for record in records))
+    colors = colors_of(groups)
+    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+    axis = figure.subplots()
+    for group in groups:
+        mine = [record for record in records if record.group == group]
+        fitter = KaplanMeierFitter().fit(
+            [record.atoms * lived(record) for record in mine], [record.failed for record in mine]
+        )
+        name = f"{_SHOWN.get(group, group)}: {sum(r.failed for r in mine)} of {len(mine)} fail"
+        fitter.plot_survival_function(ax=axis, color=colors[group], label=name)
+    axis.set(xlabel="atoms times time (atom·ps)", ylabel="share of runs alive", ylim=(0, 1.02))
+    axis.set_xlim(left=0)
+    axis.legend(loc="lower left", frameon=False)
+    save(figure, path)
