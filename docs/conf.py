@@ -46,7 +46,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|Tensor|Path|Any|Callable|Sequence|Mapping|Iterable|Iterator|ase|np)\b.*"),
     ("py:.*", r"(lightning|numpy|pathlib|collections|typing|datetime|pd|pandas|contextlib)\..*"),
-    ("py:.*", r"Frame|nequip_legato\.(trained\.frames\.Frame|fence\.survey\.Visited|stability\..*)"),
+    (
+        "py:.*",
+        r"Frame|nequip_legato\.(trained\.frames\.Frame|fence\.survey\.Visited|stability\..*)",
+    ),
     ("py:.*", r"dict\[int|(Atoms|Calculator|ModelCheckpoint|Callback|Module|optional|.* -> .*)"),
 ]
 
