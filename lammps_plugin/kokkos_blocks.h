@@ -12,6 +12,7 @@
 #include "kokkos_types.h"
 
 #include "core/fence.h"
+#include "core/virials.h"
 
 #include <cstdint>
 
@@ -31,17 +32,12 @@ struct Tally {
   bigcount n_fenced = 0;           // edges on which the model's fence acts
   double fence_energy = 0.0;       // of them, eV
 
-  // The larger of two numbers; NaN if either is, so that it does not hide.
-  KOKKOS_INLINE_FUNCTION static double larger(double a, double b)
-  {
-    return a > b || a != a ? a : b;
-  }
   KOKKOS_INLINE_FUNCTION void add(const Tally &other)
   {
     energy += other.energy;
     for (int k = 0; k < 6; ++k) virial[k] += other.virial[k];
     if (other.smallest_squared < smallest_squared) smallest_squared = other.smallest_squared;
-    largest_squared = larger(largest_squared, other.largest_squared);
+    largest_squared = legato::larger_or_nan(largest_squared, other.largest_squared);
     n_outside += other.n_outside;
     n_fenced += other.n_fenced;
     fence_energy += other.fence_energy;
@@ -90,7 +86,8 @@ template <class DeviceType> struct Surroundings {
       if (jtype < 0) continue;
       const double dx = x(j, 0) - x0, dy = x(j, 1) - x1, dz = x(j, 2) - x2;
       const double r2 = dx * dx + dy * dy + dz * dz;
-      if (r2 < cutoff_squared(row + jtype)) found(j, jtype, dx, dy, dz, r2, row + jtype);
+      // Positions that are no numbers stay, and show.
+      if (!(r2 >= cutoff_squared(row + jtype))) found(j, jtype, dx, dy, dz, r2, row + jtype);
     }
   }
 };
@@ -215,18 +212,6 @@ template <class DeviceType> struct FillBlock : TallyReduction {
   }
 };
 
-// xx yy zz xy xz yz yx zx zy, the order of LAMMPS' per-atom virials
-KOKKOS_INLINE_FUNCTION constexpr int row_of(const int k)
-{
-  constexpr int rows[9] = {0, 1, 2, 0, 0, 1, 1, 2, 2};
-  return rows[k];
-}
-KOKKOS_INLINE_FUNCTION constexpr int column_of(const int k)
-{
-  constexpr int columns[9] = {0, 1, 2, 1, 2, 2, 0, 0, 1};
-  return columns[k];
-}
-
 template <class View>
 using Scatter = decltype(Kokkos::Experimental::create_scatter_view(std::declval<View &>()));
 
@@ -282,15 +267,16 @@ template <class DeviceType> struct ScatterBlock : TallyReduction {
         f(j, a) -= t[a];
       }
       tally.largest_squared =
-          Tally::larger(tally.largest_squared, t[0] * t[0] + t[1] * t[1] + t[2] * t[2]);
+          legato::larger_or_nan(tally.largest_squared, t[0] * t[0] + t[1] * t[1] + t[2] * t[2]);
       if (!with_virial) continue;
       for (int a = 0; a < 6; ++a) {
-        const double part = -r[row_of(a)] * t[column_of(a)];
+        const double part = -r[legato::virial_row(a)] * t[legato::virial_column(a)];
         own_virial[a] += part;
         if (with_atomic) v(j, a) += 0.5 * part;
       }
       if (with_centroid)
-        for (int a = 0; a < 9; ++a) w(j, a) -= r[row_of(a)] * t[column_of(a)];
+        for (int a = 0; a < 9; ++a)
+          w(j, a) -= r[legato::virial_row(a)] * t[legato::virial_column(a)];
     }
     for (int a = 0; a < 3; ++a) f(i, a) += own_force[a];
     for (int a = 0; a < 6; ++a) tally.virial[a] += own_virial[a];

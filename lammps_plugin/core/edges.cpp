@@ -5,28 +5,12 @@
 
 #include <algorithm>
 #include <limits>
-#include <vector>
 
 namespace legato {
 
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-// What a distance is compared with, per pair of types.
-struct Limits {
-  std::vector<double> cutoff_squared;
-  // An infinite shortest distance (pair never seen in training) makes no statement: ratio inf.
-  std::vector<double> inverse_shortest_squared;
-
-  explicit Limits(const Metadata &metadata) :
-      cutoff_squared(metadata.edge_cutoffs), inverse_shortest_squared(metadata.shortest_distance)
-  {
-    for (auto &value : cutoff_squared) value *= value;
-    for (auto &value : inverse_shortest_squared)
-      value = value < kInfinity ? 1.0 / (value * value) : kInfinity;
-  }
-};
 
 // The centres that the model knows, then one node per type.
 void gather_nodes(const System &system, int num_types, int begin, int end, Block &block)
@@ -77,11 +61,10 @@ void tally_fence(const Block &block, const Metadata &metadata, Closeness &closen
 
 }    // namespace
 
-Closeness gather_block(const System &system, const Metadata &metadata, int begin, int end,
-                       Block &block)
+Closeness gather_block(const System &system, const Metadata &metadata, const PairLimits &limits,
+                       int begin, int end, Block &block)
 {
   const int num_types = metadata.num_types();
-  const Limits limits(metadata);
   gather_nodes(system, num_types, begin, end, block);
   const std::int64_t room = make_room_for_edges(system, block);
 

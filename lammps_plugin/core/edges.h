@@ -4,6 +4,7 @@
 
 #include "block.h"
 #include "metadata.h"
+#include "pair_limits.h"
 #include "system.h"
 
 namespace legato {
@@ -19,7 +20,7 @@ struct Closeness {
 // Fills `block` with the edges of centres[begin, end) that are shorter than their cutoff.
 // Centres that the model does not know are left out. Deployed models are compiled for two edges
 // or more: a block with fewer is padded with edges between type nodes, whose energies nobody reads.
-Closeness gather_block(const System &system, const Metadata &metadata, int begin, int end,
-                       Block &block);
+Closeness gather_block(const System &system, const Metadata &metadata, const PairLimits &limits,
+                       int begin, int end, Block &block);
 
 }    // namespace legato

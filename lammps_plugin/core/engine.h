@@ -2,9 +2,8 @@
 // Energies, forces and virials of a system from a deployed model, block by block.
 #pragma once
 
-#include "block_size.h"
 #include "device.h"
-#include "metadata.h"
+#include "evaluator.h"
 #include "system.h"
 
 #include <memory>
@@ -12,8 +11,6 @@
 #include <string>
 
 namespace legato {
-
-class PackageFiles;
 
 struct EngineOptions {
   int threads = 1;             // blocks evaluated side by side
@@ -29,11 +26,8 @@ class Engine {
   Engine(const std::string &path, const EngineOptions &options);
   ~Engine();
 
-  const Metadata &metadata() const;
+  const Evaluator &evaluator() const;
   const EngineOptions &options() const;
-  const Device &device() const;
-  // How many centres a block has now at most, and whether blocks have not fitted into the memory.
-  const BlockSize &block_size() const;
 
   // Adds energies, forces and virials of the system's centres to `output`.
   //

@@ -55,7 +55,7 @@ py::dict compute(Engine &engine, const Array<double> &positions, const Array<int
   require(offsets.ndim() == 1 && offsets.shape(0) >= 1 && offsets.shape(0) <= n_atoms + 1,
           "offsets must have shape (n_centres + 1,)");
   const auto n_centres = static_cast<int>(offsets.shape(0)) - 1;
-  const int num_types = engine.metadata().num_types();
+  const int num_types = engine.evaluator().metadata().num_types();
   for (py::ssize_t i = 0; i < n_atoms; ++i)
     require(types.at(i) >= -1 && types.at(i) < num_types,
             "types must lie between 0 and " + std::to_string(num_types - 1) + ", or be -1");
@@ -158,11 +158,14 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
            "Processor time inside the model since the start, over all threads.")
       .def_property_readonly("path", [](const Engine &e) { return e.path; })
       .def_property_readonly("device", [](const Engine &e) { return e.device; })
-      .def_property_readonly("type_names", [](const Engine &e) { return e.metadata().type_names; })
+      .def_property_readonly("type_names",
+                             [](const Engine &e) { return e.evaluator().metadata().type_names; })
       .def_property_readonly(
-          "cutoff", [](const Engine &e) { return e.metadata().cutoff; }, "Angstrom")
-      .def_property_readonly("dtype", [](const Engine &e) { return e.metadata().dtype; })
+          "cutoff", [](const Engine &e) { return e.evaluator().metadata().cutoff; }, "Angstrom")
+      .def_property_readonly("dtype",
+                             [](const Engine &e) { return e.evaluator().metadata().dtype; })
       .def_property_readonly("threads", [](const Engine &e) { return e.options().threads; })
-      .def_property_readonly("block", [](const Engine &e) { return e.block_size().limit(); })
+      .def_property_readonly("block",
+                             [](const Engine &e) { return e.evaluator().block_size().limit(); })
       .def_property_readonly("chosen_block", [](const Engine &e) { return e.options().block; });
 }
