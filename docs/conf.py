@@ -50,7 +50,10 @@ nitpick_ignore_regex = [
         "py:.*",
         r"Frame|nequip_legato\.(trained\.frames\.Frame|fence\.survey\.Visited|stability\..*)",
     ),
-    ("py:.*", r"dict\[(int|str)|(Atoms|Calculator|ModelCheckpoint|Callback|Module|optional|.* -> .*)"),
+    (
+        "py:.*",
+        r"dict\[(int|str)|(Atoms|Calculator|ModelCheckpoint|Callback|Module|optional|.* -> .*)",
+    ),
 ]
 
 html_theme = "furo"

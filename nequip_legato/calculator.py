@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ase import Atoms
@@ -45,7 +45,13 @@ class LegatoCalculator(Calculator):
         LegatoError: if the file cannot be used or an atom has no type in the model.
     """
 
-    implemented_properties = ("energy", "free_energy", "energies", "forces", "stress")
+    implemented_properties: Sequence[str] = (  # type: ignore[assignment]
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+    )
 
     def __init__(
         self,
@@ -55,11 +61,11 @@ class LegatoCalculator(Calculator):
         threads: int = 1,
         block: int | None = None,
         device: str = "cpu",
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._model = Path(model).absolute()  # a copy may be opened in another folder
-        self._settings = {"threads": threads, "block": block, "device": device}
+        self._settings: dict[str, Any] = {"threads": threads, "block": block, "device": device}
         self._type_names = dict(type_names or {})
         self._engine: Any = open_engine(model, **self._settings)
         self._process = os.getpid()
@@ -105,7 +111,7 @@ class LegatoCalculator(Calculator):
         differentiated, which makes trial moves of Monte Carlo sampling cheaper.
         """
         super().calculate(atoms, properties, system_changes)
-        atoms = self.atoms
+        atoms = cast(Atoms, self.atoms)  # what the base class has just set
         n = len(atoms)
         types = self._types(atoms.get_chemical_symbols())
         # A cell vector that is missing has no meaning but bins the neighbour search.

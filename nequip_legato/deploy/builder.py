@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata as packages
 from pathlib import Path
+from typing import Any
 
 import torch
 from nequip.train.lightning import _SOLE_MODEL_KEY
@@ -126,7 +127,7 @@ def build(
             frames=None if frames is None else Path(frames),
             r_max=float(cutoffs.max()),
         )
-        report(f"reading {data.count if fence else len(data)} frames from {data.origin}")
+        report(f"reading {data.total if fence else len(data)} frames from {data.origin}")
         if fence is None:
             domain = domain_of(data, num_types=len(cutoffs))
         else:
@@ -216,7 +217,7 @@ def _unwritable(folder: Path, problem: OSError) -> LegatoError:
     )
 
 
-def _model_entries(model: torch.nn.Module) -> dict[str, str]:
+def _model_entries(model: Any) -> dict[str, str]:
     if any(len(name.split()) != 1 for name in model.type_names):
         raise LegatoError("type names with spaces cannot be deployed; train with names without")
     entries = {**model.metadata, **get_latest_global_state(only_metadata_related=True)}

@@ -13,6 +13,7 @@ and an edge is left with the product of its features and a small matrix.
 """
 
 import inspect
+from typing import Any
 
 import torch
 
@@ -26,7 +27,7 @@ class CentreFirst(torch.nn.Module):
         old: the ``Contracter``.
     """
 
-    def __init__(self, old: torch.nn.Module) -> None:
+    def __init__(self, old: Any) -> None:
         super().__init__()
         with torch.no_grad():
             coupling = torch.einsum(old._weight_w3j_einstr, old.weights, old.w3j)
@@ -36,6 +37,7 @@ class CentreFirst(torch.nn.Module):
         if not self.diagonal:
             coupling = coupling.permute(2, 0, 1, 3).flatten(2)  # uijk -> ju(ik)
             coupling = coupling.transpose(0, 1)  # uj(ik)
+        self.coupling: torch.Tensor
         self.register_buffer("coupling", coupling.contiguous())
         self.mul: int = old.mul
         self.dim1: int = old.base_dim1

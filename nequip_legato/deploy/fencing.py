@@ -28,7 +28,7 @@ def survey_domain(frames: Frames, cutoffs: torch.Tensor) -> tuple[Domain, Survey
     Raises:
         LegatoError: if there is only one frame, which says nothing about how distances vary.
     """
-    if frames.count < 2:
+    if frames.total < 2:
         raise LegatoError(
             f"a fence needs the training frames, but there is only one structure ({frames.origin})"
             "; give them with --frames FILE, or deploy without --fence"

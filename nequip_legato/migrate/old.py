@@ -150,7 +150,7 @@ def read_old(path: Path) -> OldConfig:
     return OldConfig(values, name=path.name)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """Safe, with the one Python tag that nequip's own examples use; refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

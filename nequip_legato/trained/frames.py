@@ -49,7 +49,7 @@ class Frame:
 
     def by_positions(self) -> AtomicDataDict.Type:
         """What nequip's own path takes: positions, cell, edges."""
-        data = {
+        data: dict[str, Any] = {
             AtomicDataDict.POSITIONS_KEY: self.positions.clone(),
             AtomicDataDict.ATOM_TYPE_KEY: self.types,
             AtomicDataDict.EDGE_INDEX_KEY: self.edge_index,
@@ -111,7 +111,7 @@ def read_frames(
         LegatoError: if the file cannot be read, is empty, or holds an unknown element.
     """
     try:
-        images = ase.io.read(path, ":")
+        images: list[Atoms] = list(ase.io.read(path, ":"))
     except FileNotFoundError as problem:
         raise LegatoError(f"the file of frames {path} does not exist; check --frames") from problem
     except Exception as problem:  # ASE's readers raise whatever their parsing meets
@@ -146,7 +146,7 @@ class _ImageFrames(Sequence[Frame]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index: int) -> Frame:
+    def __getitem__(self, index: int) -> Frame:  # type: ignore[override]
         atoms = self._images[index]
         types = [self._type_of_symbol[symbol] for symbol in atoms.get_chemical_symbols()]
         with torch_default_dtype(torch.float64):  # which decides what positions are read as
