@@ -202,13 +202,13 @@ legato::System PairAllegroLegato::system(std::vector<int> &types) const
   legato::System system;
   system.n_atoms = static_cast<std::int64_t>(atom->nlocal) + atom->nghost;
   if (system.n_atoms > 0) system.positions = &atom->x[0][0];
-  system.n_centres = list->inum;
+  system.n_centers = list->inum;
   system.types = atom->type;
   system.type_map = loaded_.types.data();
-  system.centres = list->ilist;
-  system.n_neighbours = list->numneigh;
-  system.neighbours = list->firstneigh;
-  system.neighbour_mask = NEIGHMASK;
+  system.centers = list->ilist;
+  system.n_neighbors = list->numneigh;
+  system.neighbors = list->firstneigh;
+  system.neighbor_mask = NEIGHMASK;
   if (const int absent = lists_->absent_bits()) {
     types.assign(atom->type, atom->type + system.n_atoms);
     for (std::int64_t i = 0; i < system.n_atoms; ++i)
@@ -226,10 +226,10 @@ void PairAllegroLegato::compute(int eflag, int vflag)
   const legato::System atoms = system(types);
   if (lists_->due()) {
     lists_->check(this, list, loaded_.types);
-    const auto is_centre = [&](const int i) { return atoms.model_type(i) >= 0; };
+    const auto is_center = [&](const int i) { return atoms.model_type(i) >= 0; };
     int n_atoms = 0;
-    for (int i = 0; i < atom->nlocal; ++i) n_atoms += is_centre(i);
-    lists_->check_centres(std::count_if(list->ilist, list->ilist + list->inum, is_centre), n_atoms);
+    for (int i = 0; i < atom->nlocal; ++i) n_atoms += is_center(i);
+    lists_->check_centers(std::count_if(list->ilist, list->ilist + list->inum, is_center), n_atoms);
   }
 
   legato::Output output;

@@ -36,7 +36,7 @@ class LegatoListCheck;
 // pair_coeff * * MODEL NAME...        one model type name, or NULL, per LAMMPS atom type
 //
 // compute pair gives five values: [1] smallest ratio of a distance to the shortest one of its type
-// pair in training, [2] number of atoms that have a neighbour closer than any in training,
+// pair in training, [2] number of atoms that have a neighbor closer than any in training,
 // [3] largest |dE/dr_ij| of an edge, in force units, [4] number of edges on which the model's fence
 // acts, [5] the fence's part of the energy.
 //
@@ -55,7 +55,7 @@ class PairAllegroLegato : public Pair {
  protected:
   // The keywords of pair_style.
   struct Settings {
-    std::optional<int> block;    // largest number of centres evaluated at once; else automatic
+    std::optional<int> block;    // largest number of centers evaluated at once; else automatic
     int threads;                 // blocks evaluated side by side
     legato::DeviceWish device;
   };

@@ -93,7 +93,7 @@ template <class DeviceType> struct PairAllegroLegatoKokkos<DeviceType>::Batch {
       places(std::move(wanted)), views(places.size()), results(places.size()), filled(places.size())
   {
   }
-  int end() const { return places.back().first_centre + places.back().n_centres; }
+  int end() const { return places.back().first_center + places.back().n_centers; }
 };
 
 template <class DeviceType> struct PairAllegroLegatoKokkos<DeviceType>::Scatters {
@@ -184,7 +184,7 @@ void PairAllegroLegatoKokkos<DeviceType>::set_types(OpenModel &model,
   around.fence_columns = metadata.fence_columns;
 }
 
-template <class DeviceType> int PairAllegroLegatoKokkos<DeviceType>::find_centres()
+template <class DeviceType> int PairAllegroLegatoKokkos<DeviceType>::find_centers()
 {
   auto *klist = static_cast<NeighListKokkos<DeviceType> *>(list);
   around_ = device_model().around;
@@ -192,17 +192,17 @@ template <class DeviceType> int PairAllegroLegatoKokkos<DeviceType>::find_centre
   around_.mask = atomKK->k_mask.template view<DeviceType>();
   around_.x = atomKK->k_x.template view<DeviceType>();
   around_.type = atomKK->k_type.template view<DeviceType>();
-  around_.neighbours = klist->d_neighbors;
-  around_.n_neighbours = klist->d_numneigh;
-  need(centres_, "legato:centres", list->inum);
-  int n_centres = 0;
-  Kokkos::parallel_scan("legato:centres", Policy(0, list->inum),
-                        FindCentres<DeviceType>{around_, klist->d_ilist, centres_}, n_centres);
-  return n_centres;
+  around_.neighbors = klist->d_neighbors;
+  around_.n_neighbors = klist->d_numneigh;
+  need(centers_, "legato:centers", list->inum);
+  int n_centers = 0;
+  Kokkos::parallel_scan("legato:centers", Policy(0, list->inum),
+                        FindCenters<DeviceType>{around_, klist->d_ilist, centers_}, n_centers);
+  return n_centers;
 }
 
 template <class DeviceType>
-void PairAllegroLegatoKokkos<DeviceType>::check_lists(const int n_centres)
+void PairAllegroLegatoKokkos<DeviceType>::check_lists(const int n_centers)
 {
   if (!lists_->due()) return;
   if (lists_->reads_atoms())
@@ -211,41 +211,41 @@ void PairAllegroLegatoKokkos<DeviceType>::check_lists(const int n_centres)
   int n_atoms = 0;
   Kokkos::parallel_reduce("legato:atoms", Policy(0, atom->nlocal), CountAtoms<DeviceType>{around_},
                           n_atoms);
-  lists_->check_centres(n_centres, n_atoms);
+  lists_->check_centers(n_centers, n_atoms);
 }
 
 template <class DeviceType>
-void PairAllegroLegatoKokkos<DeviceType>::count_edges(const int n_centres)
+void PairAllegroLegatoKokkos<DeviceType>::count_edges(const int n_centers)
 {
-  if (static_cast<int>(first_edge_.extent(0)) < n_centres + 1) {
+  if (static_cast<int>(first_edge_.extent(0)) < n_centers + 1) {
     // Kokkos sets it to zero, and the first element stays zero.
-    first_edge_ = decltype(first_edge_)("legato:first_edge", n_centres + n_centres / 5 + 1);
+    first_edge_ = decltype(first_edge_)("legato:first_edge", n_centers + n_centers / 5 + 1);
     host_first_edge_ = Kokkos::create_mirror_view(first_edge_);
   }
-  Kokkos::parallel_for("legato:count", Policy(0, n_centres),
-                       CountEdges<DeviceType>{around_, centres_, first_edge_});
-  Kokkos::parallel_scan("legato:scan", Policy(0, n_centres), SumEdges<DeviceType>{first_edge_});
+  Kokkos::parallel_for("legato:count", Policy(0, n_centers),
+                       CountEdges<DeviceType>{around_, centers_, first_edge_});
+  Kokkos::parallel_scan("legato:scan", Policy(0, n_centers), SumEdges<DeviceType>{first_edge_});
   Kokkos::deep_copy(host_first_edge_, first_edge_);    // waits for the kernels
 }
 
 // The blocks that are evaluated side by side next.
 template <class DeviceType>
-std::vector<Place> PairAllegroLegatoKokkos<DeviceType>::next_places(int begin, const int n_centres,
+std::vector<Place> PairAllegroLegatoKokkos<DeviceType>::next_places(int begin, const int n_centers,
                                                                     const int size) const
 {
   const auto align = [](const bigcount n) { return (n + kAlign - 1) / kAlign * kAlign; };
   std::vector<Place> places;
   bigcount node = 0, edge = 0;
-  while (begin < n_centres && static_cast<int>(places.size()) < settings_.threads) {
+  while (begin < n_centers && static_cast<int>(places.size()) < settings_.threads) {
     Place place;
-    place.first_centre = begin;
-    place.n_centres = std::min(size, n_centres - begin);
-    begin += place.n_centres;
-    place.n_real_edges = host_first_edge_(begin) - host_first_edge_(place.first_centre);
+    place.first_center = begin;
+    place.n_centers = std::min(size, n_centers - begin);
+    begin += place.n_centers;
+    place.n_real_edges = host_first_edge_(begin) - host_first_edge_(place.first_center);
     place.n_edges = std::max<bigcount>(legato::kMinEdges, place.n_real_edges);
     place.node = node;
     place.edge = edge;
-    node += align(place.n_centres + around_.num_types);
+    node += align(place.n_centers + around_.num_types);
     edge += align(place.n_edges);
     places.push_back(place);
   }
@@ -258,10 +258,10 @@ void PairAllegroLegatoKokkos<DeviceType>::reserve(const std::vector<Place> &plac
   const Place &last = places.back();
   const bigcount n_edges = last.edge + last.n_edges;
   try {
-    need(arrays_.atom_types, "legato:atom_types", last.node + last.n_centres + around_.num_types);
+    need(arrays_.atom_types, "legato:atom_types", last.node + last.n_centers + around_.num_types);
     need(arrays_.edge_index, "legato:edge_index", 2 * n_edges);
     need(arrays_.edge_vectors, "legato:edge_vectors", 3 * n_edges);
-    need(arrays_.neighbours, "legato:neighbours", n_edges);
+    need(arrays_.neighbors, "legato:neighbors", n_edges);
   } catch (const std::exception &problem) {    // Kokkos has no exception of its own for it
     throw legato::OutOfMemory(problem.what());
   }
@@ -318,18 +318,18 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::fill(Batch
     const Place &place = batch.places[b];
     FillBlock<DeviceType> fill;
     fill.around = around_;
-    fill.centres = centres_;
+    fill.centers = centers_;
     fill.first_edge = first_edge_;
     fill.block = arrays_;
     fill.place = place;
     fill.padding_distance = 0.5 * evaluator().metadata().cutoff;
     // Waits for the kernel, because its sums go to the host. On a GPU the model is queued on the
     // same stream anyway.
-    Kokkos::parallel_reduce("legato:fill", Policy(0, place.n_centres + around_.num_types), fill,
+    Kokkos::parallel_reduce("legato:fill", Policy(0, place.n_centers + around_.num_types), fill,
                             batch.filled[b]);
     legato::BlockView &view = batch.views[b];
-    view.n_centres = place.n_centres;
-    view.n_nodes = place.n_centres + around_.num_types;
+    view.n_centers = place.n_centers;
+    view.n_nodes = place.n_centers + around_.num_types;
     view.n_edges = place.n_edges;
     view.atom_types = arrays_.atom_types.data() + place.node;
     view.edge_index = arrays_.edge_index.data() + 2 * place.edge;
@@ -361,7 +361,7 @@ void PairAllegroLegatoKokkos<DeviceType>::scatter(const Batch &batch, const Scat
     // On a GPU this is queued behind the model, on the same stream; torch's results are given back
     // afterwards and reused, if at all, by later work of that stream.
     ScatterBlock<DeviceType> scatter;
-    scatter.centres = centres_;
+    scatter.centers = centers_;
     scatter.first_edge = first_edge_;
     scatter.block = arrays_;
     scatter.place = batch.places[b];
@@ -374,7 +374,7 @@ void PairAllegroLegatoKokkos<DeviceType>::scatter(const Batch &batch, const Scat
     scatter.virials = scatters.virials;
     scatter.centroids = scatters.centroids;
     Tally added;
-    Kokkos::parallel_reduce("legato:scatter", Policy(0, batch.places[b].n_centres), scatter, added);
+    Kokkos::parallel_reduce("legato:scatter", Policy(0, batch.places[b].n_centers), scatter, added);
     total.add(batch.filled[b]);
     total.add(added);
   }
@@ -386,9 +386,9 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
   atomKK->sync(execution_space, datamask_read);
   atomKK->modified(execution_space, datamask_modify);
 
-  const int n_centres = find_centres();
-  check_lists(n_centres);
-  if (n_centres > 0) count_edges(n_centres);
+  const int n_centers = find_centers();
+  check_lists(n_centers);
+  if (n_centers > 0) count_edges(n_centers);
   clear_per_atom();
   Scatters into = scatters();    // made once a step
 
@@ -396,10 +396,10 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
   const bool energies_alone = energy_only();
   legato::Evaluator &with = device_model().model;
   const int threads = with.threads();
-  int size = legato::centres_per_block(n_centres, with.limit(), threads);
+  int size = legato::centers_per_block(n_centers, with.limit(), threads);
   with.begin_step();
-  for (int begin = 0; begin < n_centres;) {
-    Batch batch(next_places(begin, n_centres, size));
+  for (int begin = 0; begin < n_centers;) {
+    Batch batch(next_places(begin, n_centers, size));
     try {
       try {
         fill(batch);
@@ -417,7 +417,7 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
   }
   contribute(into);
   add_per_atom();
-  with.end_step(std::min(n_centres, threads * size));
+  with.end_step(std::min(n_centers, threads * size));
   store(total, energies_alone);
 }
 
@@ -440,8 +440,8 @@ template <class DeviceType> double PairAllegroLegatoKokkos<DeviceType>::memory_u
   const auto bytes = [](const auto &view) {
     return static_cast<double>(view.span()) * sizeof(*view.data());
   };
-  return Pair::memory_usage() + bytes(centres_) + bytes(first_edge_) + bytes(arrays_.atom_types) +
-         bytes(arrays_.edge_index) + bytes(arrays_.edge_vectors) + bytes(arrays_.neighbours);
+  return Pair::memory_usage() + bytes(centers_) + bytes(first_edge_) + bytes(arrays_.atom_types) +
+         bytes(arrays_.edge_index) + bytes(arrays_.edge_vectors) + bytes(arrays_.neighbors);
 }
 
 namespace LAMMPS_NS {

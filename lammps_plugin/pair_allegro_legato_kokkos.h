@@ -26,7 +26,7 @@ struct BlockViewResult;
 
 namespace LAMMPS_NS {
 
-// The same input lines as PairAllegroLegato. Positions, neighbours and forces stay on the device:
+// The same input lines as PairAllegroLegato. Positions, neighbors and forces stay on the device:
 // Kokkos kernels make the blocks, the model reads their memory, kernels scatter its results.
 template <class DeviceType> class PairAllegroLegatoKokkos : public PairAllegroLegato {
  public:
@@ -49,7 +49,7 @@ template <class DeviceType> class PairAllegroLegatoKokkos : public PairAllegroLe
   struct DeviceModel;
 
   LegatoKernels::Surroundings<DeviceType> around_;
-  Kokkos::View<int *, DeviceType> centres_;
+  Kokkos::View<int *, DeviceType> centers_;
   Kokkos::View<LegatoKernels::bigcount *, DeviceType> first_edge_;
   decltype(Kokkos::create_mirror_view(first_edge_)) host_first_edge_;
   LegatoKernels::BlockArrays<DeviceType> arrays_;
@@ -64,10 +64,10 @@ template <class DeviceType> class PairAllegroLegatoKokkos : public PairAllegroLe
   const char *newton_remedy() const override;
 
   DeviceModel &device_model() const;
-  void check_lists(int n_centres);
-  int find_centres();
-  void count_edges(int n_centres);
-  std::vector<Place> next_places(int begin, int n_centres, int size) const;
+  void check_lists(int n_centers);
+  int find_centers();
+  void count_edges(int n_centers);
+  std::vector<Place> next_places(int begin, int n_centers, int size) const;
   void reserve(const std::vector<Place> &places);
   void clear_per_atom();
   void add_per_atom();

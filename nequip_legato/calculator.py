@@ -114,9 +114,9 @@ class LegatoCalculator(Calculator):
         atoms = cast(Atoms, self.atoms)  # what the base class has just set
         n = len(atoms)
         types = self._types(atoms.get_chemical_symbols())
-        # A cell vector that is missing has no meaning but bins the neighbour search.
+        # A cell vector that is missing has no meaning but bins the neighbor search.
         cell = atoms.cell.complete()
-        centre, neighbour, shift = neighbour_list(
+        center, neighbor, shift = neighbour_list(
             "ijS",
             cutoff=self.engine.cutoff,
             positions=atoms.positions,
@@ -125,13 +125,13 @@ class LegatoCalculator(Calculator):
         )
         # As in LAMMPS, an atom's periodic images are atoms of their own.
         images, image = np.unique(
-            np.column_stack([neighbour, shift]).reshape(-1, 4), axis=0, return_inverse=True
+            np.column_stack([neighbor, shift]).reshape(-1, 4), axis=0, return_inverse=True
         )
         image = image.reshape(-1)
         owner = np.concatenate([np.arange(n), images[:, 0]])
         displaced = atoms.positions[images[:, 0]] + images[:, 1:] @ cell.array
-        order = np.argsort(centre, kind="stable")
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(centre, minlength=n))])
+        order = np.argsort(center, kind="stable")
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(center, minlength=n))])
         result = self._compute(
             np.concatenate([atoms.positions, displaced]),
             types[owner],

@@ -493,7 +493,7 @@ def test_npz_that_must_be_converted(folder, kind, capsys):
     check_data(done, frames)
 
 
-def test_npz_that_is_labelled_in_part(folder):
+def test_npz_that_is_labeled_in_part(folder):
     """What is no number in the npz file is none in the new data, neither zero nor left out."""
     frames, arrays = npz_arrays()
     stress = np.random.default_rng(1).normal(size=(len(frames), 3, 3))

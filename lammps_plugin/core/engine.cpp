@@ -51,10 +51,10 @@ class Turnstile {
 
 void add_energies(const Block &block, const BlockResult &result, Output &output)
 {
-  for (std::int64_t centre = 0; centre < block.n_centres; ++centre) {
-    const double energy = output.energy_unit * result.atomic_energy[centre];
+  for (std::int64_t center = 0; center < block.n_centers; ++center) {
+    const double energy = output.energy_unit * result.atomic_energy[center];
     output.energy += energy;
-    if (output.atomic_energy) output.atomic_energy[block.atoms[centre]] += energy;
+    if (output.atomic_energy) output.atomic_energy[block.atoms[center]] += energy;
   }
 }
 
@@ -62,21 +62,21 @@ void add_forces(const Block &block, const BlockResult &result, Output &output)
 {
   const double unit = output.energy_unit;
   double largest_squared = 0.0;
-  const std::int64_t *centres = block.edge_index.data();
+  const std::int64_t *centers = block.edge_index.data();
   for (std::int64_t edge = 0; edge < block.n_real_edges;) {
-    const std::int64_t centre = centres[edge];
-    double sum[3] = {0.0, 0.0, 0.0};    // edges of a centre follow each other
-    for (; edge < block.n_real_edges && centres[edge] == centre; ++edge) {
+    const std::int64_t center = centers[edge];
+    double sum[3] = {0.0, 0.0, 0.0};    // edges of a center follow each other
+    for (; edge < block.n_real_edges && centers[edge] == center; ++edge) {
       const double *dE_dr = result.edge_forces + 3 * edge;
       const double t[3] = {unit * dE_dr[0], unit * dE_dr[1], unit * dE_dr[2]};
-      double *fj = output.forces + 3 * static_cast<std::size_t>(block.neighbours[edge]);
+      double *fj = output.forces + 3 * static_cast<std::size_t>(block.neighbors[edge]);
       for (int k = 0; k < 3; ++k) {
         sum[k] += t[k];
         fj[k] -= t[k];
       }
       largest_squared = larger_or_nan(largest_squared, t[0] * t[0] + t[1] * t[1] + t[2] * t[2]);
     }
-    double *fi = output.forces + 3 * static_cast<std::size_t>(block.atoms[centre]);
+    double *fi = output.forces + 3 * static_cast<std::size_t>(block.atoms[center]);
     for (int k = 0; k < 3; ++k) fi[k] += sum[k];
   }
   output.largest_edge_force = larger_or_nan(output.largest_edge_force, std::sqrt(largest_squared));
@@ -87,7 +87,7 @@ void add_virials(const Block &block, const BlockResult &result, Output &output)
   double virial[6] = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
   for (std::int64_t edge = 0; edge < block.n_real_edges; ++edge) {
     const std::size_t i = block.atoms[block.edge_index[edge]];
-    const std::size_t j = block.neighbours[edge];
+    const std::size_t j = block.neighbors[edge];
     const double *r = &block.edge_vectors[3 * edge];
     double t[3];
     for (int k = 0; k < 3; ++k) t[k] = output.energy_unit * result.edge_forces[3 * edge + k];
@@ -153,9 +153,9 @@ struct Engine::Parts {
             processes_per_gpu(options.process, n_gpus)};
   }
 
-  // Evaluates the worker's block, made of `n_centres` of the list. False if it did not fit into the
+  // Evaluates the worker's block, made of `n_centers` of the list. False if it did not fit into the
   // memory: the limit is lower then, and nothing has been added to any result.
-  bool evaluate(int worker, int n_centres, bool with_forces)
+  bool evaluate(int worker, int n_centers, bool with_forces)
   {
     Block &block = blocks[worker];
     BlockResult &result = results[worker];
@@ -165,7 +165,7 @@ struct Engine::Parts {
       else
         evaluator.model().evaluate_energy(block, result);
     } catch (const OutOfMemory &problem) {
-      evaluator.does_not_fit(n_centres, problem.what());
+      evaluator.does_not_fit(n_centers, problem.what());
       return false;
     }
     seconds[worker] += result.model_seconds;
@@ -201,7 +201,7 @@ void Engine::compute(const System &system, Output &output)
   output.n_outside = output.n_fenced = 0;
   output.fence_energy = 0.0;
   output.largest_edge_force = 0.0;
-  if (system.n_centres == 0) return;
+  if (system.n_centers == 0) return;
   const bool with_forces = output.forces != nullptr;
   if (!with_forces && (output.virial || output.atomic_virial || output.centroid_virial))
     throw Error("virials cannot be had without forces; ask for both");
@@ -209,8 +209,8 @@ void Engine::compute(const System &system, Output &output)
   Parts &parts = *parts_;
   Evaluator &evaluator = parts.evaluator;
   const int threads = evaluator.threads();
-  const int size = centres_per_block(system.n_centres, evaluator.limit(), threads);
-  const int n_blocks = (system.n_centres - 1) / size + 1;
+  const int size = centers_per_block(system.n_centers, evaluator.limit(), threads);
+  const int n_blocks = (system.n_centers - 1) / size + 1;
   double smallest_squared = std::numeric_limits<double>::infinity();
   std::atomic<int> next_block{0};
   Turnstile turnstile;
@@ -222,21 +222,21 @@ void Engine::compute(const System &system, Output &output)
     for (int b = next_block++; b < n_blocks; b = next_block++) {
       try {
         bool entered = false;
-        const int end = std::min((b + 1) * size, system.n_centres);
+        const int end = std::min((b + 1) * size, system.n_centers);
         for (int begin = b * size; begin < end;) {
           // less than the block if one of this step did not fit into the memory
-          const int n_centres = std::min(end - begin, evaluator.limit());
+          const int n_centers = std::min(end - begin, evaluator.limit());
           const Closeness closeness = gather_block(system, evaluator.metadata(), evaluator.limits(),
-                                                   begin, begin + n_centres, block);
-          if (block.n_centres > 0 && !parts.evaluate(worker, n_centres, with_forces)) continue;
+                                                   begin, begin + n_centers, block);
+          if (block.n_centers > 0 && !parts.evaluate(worker, n_centers, with_forces)) continue;
           if (!entered && !turnstile.enter(b)) return;
           entered = true;
-          if (block.n_centres > 0) add_block(block, result, output);
+          if (block.n_centers > 0) add_block(block, result, output);
           smallest_squared = std::min(smallest_squared, closeness.smallest_ratio_squared);
           output.n_outside += closeness.n_outside;
           output.n_fenced += closeness.n_fenced;
           output.fence_energy += output.energy_unit * closeness.fence_energy;
-          begin += n_centres;
+          begin += n_centers;
         }
         turnstile.leave();
       } catch (...) {
@@ -245,7 +245,7 @@ void Engine::compute(const System &system, Output &output)
       }
     }
   });
-  evaluator.end_step(std::min(system.n_centres, threads * size));
+  evaluator.end_step(std::min(system.n_centers, threads * size));
   output.smallest_distance_ratio = std::sqrt(smallest_squared);
 }
 

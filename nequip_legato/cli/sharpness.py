@@ -36,7 +36,7 @@ def add_sharpness(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--frames",
         type=Path,
         metavar="FILE",
-        help="labelled frames (default: frames.extxyz in the results, made from the training data)",
+        help="labeled frames (default: frames.extxyz in the results, made from the training data)",
     )
     sharpness.add_argument(
         "--n-frames",

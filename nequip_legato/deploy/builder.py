@@ -23,7 +23,7 @@ from nequip_legato.deploy.check import (
     isolated_atoms,
     reference_of,
 )
-from nequip_legato.deploy.contraction import contract_centres_first
+from nequip_legato.deploy.contraction import contract_centers_first
 from nequip_legato.deploy.domain import Domain, domain_of
 from nequip_legato.deploy.fencing import put_up_fence, survey_domain
 from nequip_legato.deploy.finished import CHECK_LIMIT, FinishedFile, check_finished, find_engine
@@ -148,7 +148,7 @@ def build(
             )
             for note in Fence.from_json(entries["legato_fence"]).notes:
                 report(f"note: {note}")
-        model = contract_centres_first(model)
+        model = contract_centers_first(model)
         remedy = _remedy(kind, modifiers)
         if kind == "TorchScript":
             report("scripting")

@@ -35,7 +35,7 @@ def copies_of(structure: Arrays, count: int) -> Arrays:
 
     Args:
         structure: ``positions`` (n, 3) in Angstrom, ``types`` (n,), ``edge_index`` (2, E), and
-            ``displacements`` (E, 3) in Angstrom, of the neighbour's image from the neighbour.
+            ``displacements`` (E, 3) in Angstrom, of the neighbor's image from the neighbor.
         count: number of copies.
     """
     n = len(structure["types"])
@@ -55,23 +55,23 @@ def engine_evaluator(module: Any, request: dict, block: int | None) -> tuple[Eva
 
     def evaluate(structure: Arrays, with_forces: bool) -> Arrays:
         n = len(structure["types"])
-        centre, neighbour = structure["edge_index"]
-        order = np.argsort(centre, kind="stable")
-        neighbour = neighbour[order]
+        center, neighbor = structure["edge_index"]
+        order = np.argsort(center, kind="stable")
+        neighbor = neighbor[order]
         # as in LAMMPS, images are atoms of their own: here one for each edge
-        images = structure["positions"][neighbour] + structure["displacements"][order]
+        images = structure["positions"][neighbor] + structure["displacements"][order]
         result = engine.compute(
             np.concatenate([structure["positions"], images]),
-            np.concatenate([structure["types"], structure["types"][neighbour]]),
-            np.concatenate([[0], np.cumsum(np.bincount(centre, minlength=n))]),
-            n + np.arange(len(neighbour)),
+            np.concatenate([structure["types"], structure["types"][neighbor]]),
+            np.concatenate([[0], np.cumsum(np.bincount(center, minlength=n))]),
+            n + np.arange(len(neighbor)),
             with_forces=with_forces,
             with_atomic_virials=False,
         )
         found = {"energies": result["atomic_energy"][:n]}
         if with_forces:
             forces = result["forces"][:n].copy()
-            np.add.at(forces, neighbour, result["forces"][n:])
+            np.add.at(forces, neighbor, result["forces"][n:])
             found |= {"forces": forces, "virial": result["virial"]}
         return found
 

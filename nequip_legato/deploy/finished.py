@@ -32,7 +32,7 @@ CHECK_LIMIT = 600.0
 LARGEST_BLOCKS = {"cpu": 128, "cuda": 32768}
 """Atoms of the largest block that the engine chooses, as in lammps_plugin/core/block_size.h."""
 
-# Uneven on purpose: single centres, and a size that divides nothing. None: the engine chooses.
+# Uneven on purpose: single centers, and a size that divides nothing. None: the engine chooses.
 _SMALL_BLOCKS = (1, 7)
 _FEW_ATOMS = 512  # small blocks of more would take long and show nothing new
 _ARRAYS = ("positions", "types", "edge_index", "displacements", "cutoffs")

@@ -33,7 +33,7 @@ __all__ = [
 
 PACKAGE_SUFFIX = ".nequip.zip"
 
-# Modules through which an atom's features depend on those of its neighbours.
+# Modules through which an atom's features depend on those of its neighbors.
 _MESSAGE_PASSING = ("ConvNetLayer", "InteractionBlock", "TensorProductScatter")
 
 

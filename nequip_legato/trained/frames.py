@@ -19,14 +19,14 @@ __all__ = ["Frame", "frame_from_data", "read_frames"]
 
 @dataclass(frozen=True)
 class Frame:
-    """One structure of ``n`` atoms with ``E`` edges (centre i, neighbour j), both directions.
+    """One structure of ``n`` atoms with ``E`` edges (center i, neighbor j), both directions.
 
     Attributes:
         positions: (n, 3), Angstrom.
         cell: (3, 3), Angstrom, rows are vectors; None where there is none.
         types: (n,) model type of each atom.
-        edge_index: (2, E) centres, then neighbours.
-        shifts: (E, 3) how many cells the neighbour's image is away; None without a cell.
+        edge_index: (2, E) centers, then neighbors.
+        shifts: (E, 3) how many cells the neighbor's image is away; None without a cell.
         forces: (n, 3) labels in eV/A, None where the data have none.
     """
 

@@ -159,7 +159,7 @@ def _draw(runs: Sequence[TrainingRun], out: Path) -> None:
 
 
 def _style(number: int) -> dict[str, Any]:
-    """Ten colours, then the same ones with other lines."""
+    """Ten colors, then the same ones with other lines."""
     return {"color": f"C{number % 10}", "linestyle": ["-", "--", ":", "-."][number // 10 % 4]}
 
 
