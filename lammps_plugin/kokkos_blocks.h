@@ -86,7 +86,7 @@ template <class DeviceType> struct Surroundings {
       if (jtype < 0) continue;
       const double dx = x(j, 0) - x0, dy = x(j, 1) - x1, dz = x(j, 2) - x2;
       const double r2 = dx * dx + dy * dy + dz * dz;
-      // Positions that are no numbers stay, and show.
+      // Positions that are not finite stay, and show.
       if (!(r2 >= cutoff_squared(row + jtype))) found(j, jtype, dx, dy, dz, r2, row + jtype);
     }
   }

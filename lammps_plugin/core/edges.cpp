@@ -91,7 +91,7 @@ Closeness gather_block(const System &system, const Metadata &metadata, const Pai
       const double dx = xj[0] - xi[0], dy = xj[1] - xi[1], dz = xj[2] - xi[2];
       const double r2 = dx * dx + dy * dy + dz * dz;
       // Every candidate is written down, and stays if the next one is written behind it: a branch
-      // would be guessed wrong for every third. Positions that are no numbers stay, and show.
+      // would be guessed wrong for every third. Positions that are not finite stay, and show.
       neighbors[n_edges] = j;
       nodes[n_edges] = block.n_centers + type;
       vectors[3 * n_edges] = dx;

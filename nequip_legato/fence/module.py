@@ -15,7 +15,7 @@ class FencedEnergy(torch.nn.Module):
 
     It stands where nequip's ``ForceStressOutput`` has its model of the energy, so that all
     derivatives include the fence. The energy of an edge belongs to its center, as in Allegro. Where
-    the fence does not act, zeros are added, which changes no number.
+    the fence does not act, zeros are added, which changes nothing.
 
     Args:
         func: takes and gives nequip's dictionaries, of one structure.

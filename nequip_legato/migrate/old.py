@@ -157,9 +157,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.YAMLError(
-                    f"'{key.value}' stands there twice (line {key.start_mark.line + 1})"
-                )
+                raise yaml.YAMLError(f"'{key.value}' occurs twice (line {key.start_mark.line + 1})")
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 

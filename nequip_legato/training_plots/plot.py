@@ -47,8 +47,8 @@ class TrainingRun:
 
     Attributes:
         name: the name of its folder.
-        values: a row an epoch (the index, from 0), a column a quantity under its logged name. What
-            is logged at steps is averaged over the steps of the epoch.
+        values: one row for each epoch (the index, from 0), one column for each quantity under its
+            logged name. What is logged at steps is averaged over the steps of the epoch.
         skipped: steps that SAM skipped because a gradient was not finite.
     """
 
