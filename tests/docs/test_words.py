@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TEXT = set([".py", ".md", ".cpp", ".h", ".in", ".cmake", ".sh", ".yaml", ".yml", ".toml", ".html", ".txt"])
+TEXT = (".py", ".md", ".cpp", ".h", ".in", ".cmake", ".sh")
+TEXT += (".yaml", ".yml", ".toml", ".html", ".txt")
 NOT_OURS = ("/results/", "CHANGELOG.md", "LICENSE")
 BRITISH = re.compile(
     r"[a-z_]*(?:centre|neighbour|colour|behaviour|favour|labelled|labelling|normalis|initialis|"
