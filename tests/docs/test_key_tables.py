@@ -30,7 +30,7 @@ def test_keys_of_dataclasses():
     assert rows["criteria"] == ("Criteria", "see below")
     meanings = {name: meaning for name, _, _, meaning in keys_of(Criteria)}
     # over several lines of the docstring
-    assert meanings["largest_force"].endswith("training data, 0 for none.")
+    assert meanings["largest_force"].endswith("``off`` for no limit (here 0).")
 
 
 @dataclass
