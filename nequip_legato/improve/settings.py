@@ -102,8 +102,8 @@ class Training:
         learning_rate: first learning rate, as a part of the original training's; it falls along a
             cosine to a twentieth of that.
         robust: components of forces that are further off than this count linearly in the loss
-            (Huber), eV/Angstrom; ``auto`` for four times the model's error on the test frames (here
-            None), ``off`` for the loss as it was (here 0).
+            (Huber), eV/Angstrom; ``auto`` for four times the model's error on the test frames,
+            ``off`` for the loss as it was.
         copies: how often an added frame is seen in an epoch.
         threads: of ``nequip-train``.
         overrides: changes of the configuration, as a mapping of mappings.
@@ -150,7 +150,7 @@ class ImproveSettings:
         jobs: labels at the same time.
         rounds: at most so many.
         target: failures per 1,000 atom ps; the loop ends when the upper end of the interval is
-            below; ``off`` for none (here 0).
+            below; ``off`` for none.
         observe: what is looked at while exploring.
         choose: which structures are labelled.
         checks: which labels are set aside.

@@ -106,8 +106,7 @@ class Geometry:
         center: type name, e.g. ``N``.
         ligand: type name of the atoms bonded to it, e.g. ``H``.
         max: longest bond in the start structure, Angstrom; it decides who is bonded.
-        rdf: up to this distance radial distribution functions are measured, Angstrom, or ``off``
-            (here 0).
+        rdf: up to this distance radial distribution functions are measured, Angstrom, or ``off``.
     """
 
     center: str = ""

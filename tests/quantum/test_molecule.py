@@ -121,4 +121,4 @@ def test_the_examples_campaigns_are_real(tmp_path):
             system["structure"] = str(EXAMPLE / system["structure"])
         copy = tmp_path / path.name
         copy.write_text(yaml.safe_dump(content))
-        assert load_quantum_settings(copy).types == ["H", "N"]
+        assert load_quantum_settings(copy).types == ("H", "N")

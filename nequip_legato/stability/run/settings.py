@@ -101,9 +101,9 @@ class Criteria:
     Attributes:
         temperature_window: K around the target temperature (the paper's: 100), or ``off``.
         largest_force: eV/Angstrom on an atom; ``auto`` for five times the largest force in the
-            model's training data (here None), ``off`` for no limit (here 0).
+            model's training data, ``off`` for no limit.
         closest_ratio: smallest distance of a pair relative to the shortest distance of such a pair
-            in training, or ``off`` (here 0).
+            in training, or ``off``.
         bonds: bonds that must stay.
         every: steps between checks of temperature, energy and forces.
         contacts_every: steps between checks of pairs and bonds.
