@@ -7,6 +7,7 @@ Names, types and defaults come from the dataclass or from the signature, meaning
 import dataclasses
 import inspect
 import re
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
@@ -55,8 +56,11 @@ def _fields(kind: type) -> list[tuple[str, str, str]]:
         default = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
+        words = field.metadata.get("words", {})  # what YAML files may say instead of a number
+        word = next((word for word, value in words.items() if value == default), None)
         missing = default is dataclasses.MISSING
-        found.append((field.name, _type(field.type), "" if missing else _value(default)))
+        shown = "" if missing else word or _value(default)
+        found.append((field.name, _type(field.type, words), shown))
     return found
 
 
@@ -70,9 +74,12 @@ def _parameters(kind: type) -> list[tuple[str, str, str]]:
     return found
 
 
-def _type(annotation: Any) -> str:
+def _type(annotation: Any, words: Iterable[str] = ()) -> str:
+    """As YAML has it: a tuple is a list there."""
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    return re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])", "", text)
+    text = re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])", "", text)
+    text = re.sub(r"\btuple\[(\w+), \.\.\.\]", r"list[\1]", text)
+    return " | ".join([text.removesuffix(" | None"), *words]) if words else text
 
 
 def _value(value: Any) -> str:

@@ -55,8 +55,8 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
 def _run(parsed: argparse.Namespace) -> None:
     from nequip_legato.stability.run.campaign import run_campaign
     from nequip_legato.stability.run.plan import make_plan
+    from nequip_legato.stability.run.resolve import load_settings
     from nequip_legato.stability.run.scripts import dry_run
-    from nequip_legato.stability.run.settings import load_settings
 
     settings = load_settings(parsed.campaign)
     run_or_show(parsed, settings, make_plan, run_campaign, dry_run, action="stability")

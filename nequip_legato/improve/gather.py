@@ -204,7 +204,7 @@ def committee_deviations(atoms: Atoms, calculators: Sequence[object]) -> np.ndar
 
 
 def _watching(settings: Settings, bonds: list[Bonds]) -> Settings:
-    return replace(settings, criteria=Criteria(bonds=bonds))
+    return replace(settings, criteria=Criteria(bonds=tuple(bonds)))
 
 
 def _episodes(

@@ -133,7 +133,7 @@ def largest_force(settings: ImproveSettings) -> float:
 
 def bonds_of(round_: Round) -> list[Bonds]:
     """Bonds that should stay, by the criteria in which the life is measured."""
-    return round_.campaign_unmade("life").criteria.bonds
+    return list(round_.campaign_unmade("life").criteria.bonds)
 
 
 def new_frames(round_: Round) -> list[Atoms]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,9 @@ from typing import Any
 from nequip_legato.deployed.reader import SUFFIXES
 from nequip_legato.errors import LegatoError
 from nequip_legato.fence.settings import FenceSettings
-from nequip_legato.stability.run.settings import (
-    Settings,
-    existing,
-    need,
-    read_settings,
-    settings_of,
-)
+from nequip_legato.stability.run.resolve import settings_of
+from nequip_legato.stability.run.schema import AUTO, OFF, existing, need, read_settings, worded
+from nequip_legato.stability.run.settings import Settings
 
 __all__ = [
     "FILES",
@@ -28,8 +24,10 @@ __all__ = [
     "Observe",
     "Training",
     "campaign_of",
+    "check",
     "load_improve_settings",
     "merged",
+    "resolved",
 ]
 
 FILES = "files"
@@ -41,7 +39,7 @@ _SEEDS_A_ROUND = 10_000
 _EXPLORING = {"closest_ratio": 0.6, "bonds": []}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Observe:
     """What is looked at while exploring.
 
@@ -56,46 +54,46 @@ class Observe:
 
     every: int = 5
     states_every: int = 100
-    committee: list[str] = field(default_factory=list)
+    committee: tuple[str, ...] = ()
     per_run: int = 20
     lowest_ratio: float = 0.6
 
 
-@dataclass
+@dataclass(frozen=True)
 class Choose:
     """Which structures are labelled.
 
     Attributes:
         number: at most so many a round.
         whole: cells of up to so many atoms are labelled whole; of larger ones a ball is cut out.
-        radius: of the ball, Angstrom; None for 1.5 cutoffs of the model.
+        radius: of the ball, Angstrom; ``auto`` for 1.5 cutoffs of the model.
         vacuum: around the ball, Angstrom.
     """
 
     number: int = 20
     whole: int = 200
-    radius: float | None = None
+    radius: float | None = worded(None, {AUTO: None}, old={None: AUTO})
     vacuum: float = 10.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class Checks:
     """Which labels are set aside.
 
     Attributes:
-        largest_force: eV/Angstrom; None for three times the largest in the training data.
+        largest_force: eV/Angstrom; ``auto`` for three times the largest in the training data.
         reference: compare the calculator with the label of one test frame first.
-        energy_tolerance: of that comparison, eV an atom.
+        per_atom_energy_tolerance: of that comparison, eV.
         force_tolerance: of that comparison, eV/Angstrom on any component.
     """
 
-    largest_force: float | None = None
+    largest_force: float | None = worded(None, {AUTO: None}, old={None: AUTO})
     reference: bool = True
-    energy_tolerance: float = 0.002
+    per_atom_energy_tolerance: float = 0.002
     force_tolerance: float = 0.02
 
 
-@dataclass
+@dataclass(frozen=True)
 class Training:
     """How a round is trained, from the weights of the model before.
 
@@ -104,8 +102,8 @@ class Training:
         learning_rate: first learning rate, as a part of the original training's; it falls along a
             cosine to a twentieth of that.
         robust: components of forces that are further off than this count linearly in the loss
-            (Huber), eV/Angstrom; None for four times the model's error on the test frames, 0 for
-            the loss as it was.
+            (Huber), eV/Angstrom; ``auto`` for four times the model's error on the test frames,
+            ``off`` for the loss as it was.
         copies: how often an added frame is seen in an epoch.
         threads: of ``nequip-train``.
         overrides: changes of the configuration, as a mapping of mappings.
@@ -113,13 +111,13 @@ class Training:
 
     epochs: int = 2
     learning_rate: float = 0.2
-    robust: float | None = None
+    robust: float | None = worded(None, {AUTO: None, OFF: 0.0}, old={None: AUTO, 0: OFF})
     copies: int = 1
     threads: int = 1
     overrides: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Fencing:
     """The fence of the models.
 
@@ -137,7 +135,7 @@ class Fencing:
     stiffness: float = 100.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class ImproveSettings:
     """A loop.
 
@@ -152,7 +150,7 @@ class ImproveSettings:
         jobs: labels at the same time.
         rounds: at most so many.
         target: failures per 1,000 atom ps; the loop ends when the upper end of the interval is
-            below. 0 for none.
+            below; ``off`` for none.
         observe: what is looked at while exploring.
         choose: which structures are labelled.
         checks: which labels are set aside.
@@ -164,14 +162,14 @@ class ImproveSettings:
         path: of the YAML file; set when it is read.
     """
 
-    checkpoint: str = MISSING  # type: ignore[assignment]
-    campaign: dict[str, Any] = MISSING  # type: ignore[assignment]
-    labels: Any = MISSING  # type: ignore[assignment]
+    checkpoint: str
+    campaign: dict[str, Any]
+    labels: Any
     explore: dict[str, Any] = field(default_factory=dict)
     life: dict[str, Any] = field(default_factory=dict)
     jobs: int = 1
     rounds: int = 2
-    target: float = 0.0
+    target: float = worded(0.0, {OFF: 0.0}, old={None: OFF, 0: OFF})
     observe: Observe = field(default_factory=Observe)
     choose: Choose = field(default_factory=Choose)
     checks: Checks = field(default_factory=Checks)
@@ -184,19 +182,17 @@ class ImproveSettings:
 
 
 def load_improve_settings(path: Path) -> ImproveSettings:
-    """Read and check the YAML file of a loop; paths in the result are absolute.
+    """Read, check and resolve the YAML file of a loop.
 
     Raises:
         LegatoError: if the file is missing, is no YAML, has unknown keys or impossible values.
     """
     if not path.is_file():
         raise LegatoError(f"{path} does not exist; give the YAML file of a loop ({_DOCS})")
-    settings: ImproveSettings = read_settings(path, ImproveSettings, docs=_DOCS)
+    given = read_settings(path, ImproveSettings, docs=_DOCS)
     try:
-        need(not settings.path, "path is no setting; remove it")
-        settings.path = str(path.absolute())
-        _check(settings)
-        _resolve(settings, path.absolute().parent)
+        check(given)
+        settings = resolved(given, path)
     except LegatoError as problem:
         raise LegatoError(f"{path}: {problem}") from None
     for part in ("explore", "life"):  # also whether files are there
@@ -225,7 +221,7 @@ def campaign_of(
     given = merged(deepcopy(settings.campaign), {})
     if part == "explore":
         seeds = {"first_velocity_seed": _SEEDS_A_ROUND * number + 1}
-        given = merged(given, seeds | {"criteria": dict(_EXPLORING), "restart_every": 0})
+        given = merged(given, seeds | {"criteria": dict(_EXPLORING), "restart_every": OFF})
     given = merged(given, getattr(settings, part))
     wrong = sorted(set(given) & set(_OURS))
     need(not wrong, f"{part}, campaign: {' '.join(wrong)} is set by the loop; remove it")
@@ -248,7 +244,13 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _check(s: ImproveSettings) -> None:
+def check(s: ImproveSettings) -> None:
+    """Refuse impossible values; files are not looked for.
+
+    Raises:
+        LegatoError: if there is one.
+    """
+    need(not s.path, "path is no setting; remove it")
     if isinstance(s.labels, Mapping):
         need(
             isinstance(s.labels.get("_target_"), str),
@@ -266,7 +268,7 @@ def _check(s: ImproveSettings) -> None:
     need(c.radius is None or 0 < c.radius < inf, "choose: radius must be positive")
     need(0 < c.vacuum < inf, "choose: vacuum must be positive")
     need(k.largest_force is None or k.largest_force > 0, "checks: largest_force must be positive")
-    for key in ("energy_tolerance", "force_tolerance"):
+    for key in ("per_atom_energy_tolerance", "force_tolerance"):
         need(getattr(k, key) > 0, f"checks: {key} must be positive")
     for key in ("epochs", "copies", "threads"):
         need(getattr(t, key) >= 1, f"training: {key} must be at least 1")
@@ -280,11 +282,24 @@ def _check(s: ImproveSettings) -> None:
     need(s.file in FILE_NAMES, f"file is {' or '.join(FILE_NAMES)}, not '{s.file}'")
 
 
-def _resolve(s: ImproveSettings, base: Path) -> None:
-    s.checkpoint = str(existing(base / s.checkpoint, "checkpoint"))
-    s.output = str(base / (s.output or Path(s.path).stem))
-    if s.test_frames:
-        s.test_frames = str(existing(base / s.test_frames, "test_frames"))
-    s.observe.committee = [
-        str(existing(base / file, "observe: committee")) for file in s.observe.committee
-    ]
+def resolved(settings: ImproveSettings, path: Path) -> ImproveSettings:
+    """A copy with absolute paths, and its own.
+
+    Args:
+        settings: the loop's.
+        path: its YAML file, to which paths are relative.
+
+    Raises:
+        LegatoError: if a file does not exist.
+    """
+    base = path.absolute().parent
+    test_frames, observe = settings.test_frames, settings.observe
+    committee = (existing(base / file, "observe: committee") for file in observe.committee)
+    return replace(
+        settings,
+        checkpoint=str(existing(base / settings.checkpoint, "checkpoint")),
+        output=str(base / (settings.output or path.stem)),
+        test_frames=test_frames and str(existing(base / test_frames, "test_frames")),
+        observe=replace(observe, committee=tuple(map(str, committee))),
+        path=str(path.absolute()),
+    )

@@ -152,7 +152,7 @@ def choose_structures(
         Path(campaign.output),
         records,
         campaign,
-        known=Known.of(model, campaign.types),
+        known=Known.of(model, list(campaign.types)),
         observe=settings.observe,
         bonds=bonds,
         committee=committee,
@@ -289,7 +289,7 @@ def _check_reference(
     off = []
     if energy is not None and label.energy is not None:
         value = abs(float(energy.reshape(-1)[0]) - label.energy) / len(frame)
-        off.append((value, checks.energy_tolerance, "eV an atom"))
+        off.append((value, checks.per_atom_energy_tolerance, "eV an atom"))
     if forces is not None:
         value = float(np.abs(forces.numpy() - np.array(label.forces)).max())
         off.append((value, checks.force_tolerance, "eV/Angstrom"))

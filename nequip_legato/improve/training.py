@@ -141,7 +141,7 @@ def robust_loss(
         if delta and not simple:
             raise LegatoError(
                 f"the loss of the training is {name}, which is not made robust here; set "
-                "training: {robust: 0} to keep it, or give one by training: overrides"
+                "training: {robust: off} to keep it, or give one by training: overrides"
             )
         return {**loss, "ignore_nan": ignored} if simple and ignored else dict(loss)
     coeffs = loss.get("coeffs") or {"total_energy": 1.0, "forces": 1.0, _STRESS: 1.0}

@@ -116,7 +116,7 @@ def _fixes(run: QuantumRun) -> list[str]:
 
 
 def _dynamics(s: Settings, run: QuantumRun, seed: int, *, measured: bool) -> list[str]:
-    damping = s.damping / 1000
+    damping = s.damping_fs / 1000
     temperature = f"{run.temperature!r} {run.temperature!r}"
     if run.method == CLASSICAL:
         zero = "yes" if s.fix_center_of_mass else "no"

@@ -85,12 +85,12 @@ def server_input(
         "fixcom": s.fix_center_of_mass,
         "splitting": s.integrator,
         "timestep": repr(s.timestep),
-        "tau": repr(_FREE if free else s.damping),
+        "tau": repr(_FREE if free else s.damping_fs),
         "scale": repr(s.trpmd_scale if free else s.pile_scale),
         "drift": "",
     }
     if run.method == PIGLET:
-        piglet = read_piglet(s.piglet).at(run.temperature, s.damping)
+        piglet = read_piglet(s.piglet).at(run.temperature, s.damping_fs)
         content |= {
             "shape": str(piglet.drift.shape).replace(" ", ""),
             "drift": _numbers(piglet.drift * ATOMIC_TIME),
@@ -140,9 +140,9 @@ def client_input(settings: Settings, run: QuantumRun, *, model: str, data: str, 
         data: start structure.
         host: what stands for the socket in ``fix ipi``.
     """
-    stability = run.as_stability(settings)
     # each evaluation is another bead
-    stability.criteria = replace(settings.criteria, every=1, contacts_every=1)
+    criteria_of_each = replace(settings.criteria, every=1, contacts_every=1)
+    stability = replace(run.as_stability(settings), criteria=criteria_of_each)
     if run.model.commands:
         potential = run.model.commands.strip()
     else:

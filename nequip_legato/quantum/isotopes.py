@@ -1,6 +1,6 @@
 """Isotopes: which mass, and so which LAMMPS type, every atom has."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,8 +93,8 @@ def mass_of(isotope: object, *, where: str) -> float:
 
 def assign(
     types: np.ndarray,
-    names: list[str],
-    symbols: list[str],
+    names: Sequence[str],
+    symbols: Sequence[str],
     isotopes: Mapping[str, Mapping[str, float]],
     *,
     seed: int,

@@ -1,7 +1,7 @@
 """Which runs a quantum campaign consists of, and where they lie."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -81,11 +81,11 @@ class QuantumRun:
     def as_stability(self, settings: Settings) -> StabilitySettings:
         """The settings of a stability campaign with the same criteria and LAMMPS types."""
         return StabilitySettings(
-            models=[],
+            models=(),
             structure=self.system.structure,
-            types=[s.model_type for s in self.species],
-            symbols=[s.symbol for s in self.species],
-            masses=[s.mass for s in self.species],
+            types=tuple(s.model_type for s in self.species),
+            symbols=tuple(s.symbol for s in self.species),
+            masses=tuple(s.mass for s in self.species),
             temperature=self.temperature,
             timestep=settings.timestep,
             criteria=settings.criteria,
@@ -150,7 +150,7 @@ def make_quantum_plan(settings: Settings) -> QuantumPlan:
     protocol = {
         "types": s.types,
         "timestep": s.timestep,
-        "damping": s.damping,
+        "damping": s.damping_fs,
         "scales": [s.pile_scale, s.trpmd_scale],
         "integrator": s.integrator,
         "piglet": Path(s.piglet).read_text(errors="replace") if s.piglet else "",
@@ -198,16 +198,16 @@ def _kinds(s: Settings) -> Iterator[tuple[str, int]]:
         if method == PIGLET:
             piglet = read_piglet(s.piglet)
             for temperature in s.temperatures:
-                piglet.at(temperature, s.damping)  # or it is told that they are not good enough
+                piglet.at(temperature, s.damping_fs)  # or it is told that they are not good enough
             yield method, piglet.beads
             continue
         for beads in [1] if method == CLASSICAL else s.beads:
             yield method, beads
 
 
-def _structure(system: System, symbols: list[str]) -> Atoms:
+def _structure(system: System, symbols: Sequence[str]) -> Atoms:
     atoms = read_atoms(system.structure, symbols)
-    if not atoms.pbc.any() and system.replicate == [1, 1, 1]:
+    if not atoms.pbc.any() and system.replicate == (1, 1, 1):
         atoms.center(vacuum=system.vacuum)
         atoms.pbc = True
     if not (atoms.pbc.all() and atoms.cell.rank == 3):

@@ -1,14 +1,23 @@
 """What a quantum campaign is: its YAML file, checked."""
 
 import shlex
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.isotopes import read_isotopes, standard_mass
-from nequip_legato.stability.run.settings import Criteria, existing, need, read_settings
+from nequip_legato.stability.run.schema import (
+    AUTO,
+    OFF,
+    existing,
+    need,
+    read_settings,
+    structure_path,
+    worded,
+)
+from nequip_legato.stability.run.settings import Criteria, check_criteria
 
 __all__ = [
     "CLASSICAL",
@@ -22,7 +31,9 @@ __all__ = [
     "Potential",
     "Settings",
     "System",
+    "check",
     "load_quantum_settings",
+    "resolved",
 ]
 
 CLASSICAL, PIMD, TRPMD, PIGLET = "classical", "pimd", "trpmd", "piglet"
@@ -32,7 +43,7 @@ _LARGEST_INTEGER = 2**31 - 1
 _LARGEST_SEED = 900_000_000
 
 
-@dataclass
+@dataclass(frozen=True)
 class Potential:
     """A deployed model, or any other potential of LAMMPS.
 
@@ -45,14 +56,14 @@ class Potential:
         training_seed: which of the group's training runs. Default: its name.
     """
 
-    name: str = MISSING  # type: ignore[assignment]
+    name: str
     file: str = ""
     commands: str = ""
     group: str = ""
     training_seed: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class System:
     """A structure.
 
@@ -64,13 +75,13 @@ class System:
         vacuum: Angstrom around a structure without a cell.
     """
 
-    name: str = MISSING  # type: ignore[assignment]
-    structure: str = MISSING  # type: ignore[assignment]
-    replicate: list[int] = field(default_factory=lambda: [1, 1, 1])
+    name: str
+    structure: str
+    replicate: tuple[int, ...] = (1, 1, 1)
     vacuum: float = 8.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class Isotopes:
     """A set of isotopes.
 
@@ -82,12 +93,12 @@ class Isotopes:
         seed: of the choice of atoms in a partial substitution.
     """
 
-    name: str = MISSING  # type: ignore[assignment]
+    name: str
     masses: dict[str, Any] = field(default_factory=dict)
     seed: int = 1
 
 
-@dataclass
+@dataclass(frozen=True)
 class Geometry:
     """Molecules whose bonds and angles are measured.
 
@@ -95,16 +106,16 @@ class Geometry:
         center: type name, e.g. ``N``.
         ligand: type name of the atoms bonded to it, e.g. ``H``.
         max: longest bond in the start structure, Angstrom; it decides who is bonded.
-        rdf: up to this distance radial distribution functions are measured, Angstrom; 0 for none.
+        rdf: up to this distance radial distribution functions are measured, Angstrom, or ``off``.
     """
 
     center: str = ""
     ligand: str = ""
     max: float = 1.4
-    rdf: float = 6.0
+    rdf: float = worded(6.0, {OFF: 0.0}, old={None: OFF, 0: OFF})
 
 
-@dataclass
+@dataclass(frozen=True)
 class Settings:
     """Models x systems x isotopes x temperatures x methods x beads x velocity seeds.
 
@@ -128,8 +139,8 @@ class Settings:
         timestep: fs.
         steps: measured steps.
         equilibration_steps: steps before that, with all modes thermostatted.
-        damping: relaxation time of the centroid's Langevin thermostat in fs, of classical dynamics
-            as of PIMD. It broadens lines by 5300 / damping cm^-1.
+        damping_fs: relaxation time of the centroid's Langevin thermostat, fs, of classical dynamics
+            as of PIMD. It broadens lines by 5300 / damping_fs cm^-1.
         pile_scale: friction of the internal modes of PIMD over twice their frequency.
         trpmd_scale: the same of TRPMD; one half is best for spectra.
         integrator: ``baoab`` or ``obabo``.
@@ -142,24 +153,24 @@ class Settings:
             other masses it is divided by the root of their ratio.
         criteria: when a bead has failed; as in stability campaigns, but without window of
             temperature.
-        restart_every: steps between restart files.
+        restart_every: steps between restart files, or ``off``.
         launcher: how LAMMPS is started; ``{ranks}`` stands for the number of ranks. Empty for the
             ``lmp`` of this Python environment, with ``mpiexec -n RANKS``.
-        ranks: MPI ranks of a run, a multiple of the number of beads; 0 for one a bead. With i-PI,
-            those of the one LAMMPS; 0 for one.
+        ranks: MPI ranks of a run, a multiple of the number of beads; ``auto`` for one a bead. With
+            i-PI, those of the one LAMMPS; ``auto`` for one.
         threads: threads of a rank.
-        workers: runs at the same time; 0 for as many as the cores allow.
+        workers: runs at the same time; ``auto`` for as many as the cores allow.
         output: folder of the results; default: the YAML file's name without suffix.
     """
 
-    models: list[Potential] = MISSING  # type: ignore[assignment]
-    systems: list[System] = MISSING  # type: ignore[assignment]
-    types: list[str] = MISSING  # type: ignore[assignment]
-    symbols: list[str] = field(default_factory=list)
-    isotopes: list[Isotopes] = field(default_factory=lambda: [Isotopes(name="natural")])
-    temperatures: list[float] = field(default_factory=lambda: [200.0])
-    methods: list[str] = field(default_factory=lambda: [CLASSICAL, PIMD])
-    beads: list[int] = field(default_factory=lambda: [32])
+    models: tuple[Potential, ...]
+    systems: tuple[System, ...]
+    types: tuple[str, ...]
+    symbols: tuple[str, ...] = ()
+    isotopes: tuple[Isotopes, ...] = (Isotopes(name="natural"),)
+    temperatures: tuple[float, ...] = (200.0,)
+    methods: tuple[str, ...] = (CLASSICAL, PIMD)
+    beads: tuple[int, ...] = (32,)
     engine: str = LAMMPS
     piglet: str = ""
     velocity_seeds: int = 1
@@ -167,7 +178,7 @@ class Settings:
     timestep: float = 0.25
     steps: int = 200_000
     equilibration_steps: int = 20_000
-    damping: float = 500.0
+    damping_fs: float = 500.0
     pile_scale: float = 1.0
     trpmd_scale: float = 0.5
     integrator: str = "baoab"
@@ -177,11 +188,11 @@ class Settings:
     geometry: Geometry = field(default_factory=Geometry)
     stretch_above: float = 2500.0
     criteria: Criteria = field(default_factory=lambda: Criteria(temperature_window=None))
-    restart_every: int = 10_000
+    restart_every: int | None = worded(10_000, {OFF: None}, old={None: OFF, 0: OFF})
     launcher: str = ""
-    ranks: int = 0
+    ranks: int | None = worded(None, {AUTO: None}, old={None: AUTO, 0: AUTO})
     threads: int = 1
-    workers: int = 0
+    workers: int | None = worded(None, {AUTO: None}, old={None: AUTO, 0: AUTO})
     output: str = ""
 
     def engine_of(self, method: str) -> str:
@@ -196,23 +207,27 @@ class Settings:
 
 
 def load_quantum_settings(path: Path) -> Settings:
-    """Read and check a quantum campaign's YAML file; paths in the result are absolute.
+    """Read, check and resolve a quantum campaign's YAML file.
 
     Raises:
         LegatoError: if the file is missing, is no YAML, has unknown keys or impossible values.
     """
     if not path.is_file():
         raise LegatoError(f"{path} does not exist; give a campaign's YAML file")
-    settings: Any = read_settings(path, Settings, docs="docs/quantum.md")
+    settings = read_settings(path, Settings, docs="docs/quantum.md")
     try:
-        _check(settings)
+        check(settings)
     except LegatoError as problem:
         raise LegatoError(f"{path}: {problem}") from None
-    _resolve(settings, path)
-    return settings
+    return resolved(settings, path)
 
 
-def _check(s: Settings) -> None:
+def check(s: Settings) -> None:
+    """Refuse impossible values; files are not looked for.
+
+    Raises:
+        LegatoError: if there is one.
+    """
     for key in ("models", "systems", "isotopes"):
         entries = getattr(s, key)
         need(bool(entries), f"{key} is empty; name at least one")
@@ -232,9 +247,8 @@ def _check(s: Settings) -> None:
         entries = getattr(s, key)
         need(bool(entries), f"{key} is empty; give at least one")
         need(len(set(entries)) == len(entries), f"{key}: two of them are the same")
-    s.symbols = s.symbols or list(s.types)
-    need(len(s.symbols) == len(s.types), "symbols needs as many entries as types")
-    for symbol in s.symbols:
+    need(len(s.symbols) in (0, len(s.types)), "symbols needs as many entries as types")
+    for symbol in s.symbols or s.types:
         standard_mass(symbol)
     for method in s.methods:
         need(method in METHODS, f"methods: '{method}' is none of {' '.join(METHODS)}")
@@ -259,12 +273,13 @@ def _check(s: Settings) -> None:
                 f"ranks: {s.ranks} is not a multiple of {beads} beads; every bead needs as many "
                 "ranks as the others",
             )
-    for key in ("timestep", "damping", "trpmd_scale", "pile_scale", "stretch_above"):
+    for key in ("timestep", "damping_fs", "trpmd_scale", "pile_scale", "stretch_above"):
         need(0 < getattr(s, key) < inf, f"{key} must be positive and finite")
     for key in ("steps", "sample_every", "velocity_every", "velocity_seeds"):
         need(0 < getattr(s, key) <= _LARGEST_INTEGER, f"{key} must be at least 1")
-    for key in ("equilibration_steps", "restart_every", "ranks", "workers"):
-        need(getattr(s, key) >= 0, f"{key} must not be negative")
+    need(s.equilibration_steps >= 0, "equilibration_steps must not be negative")
+    for key in ("restart_every", "ranks", "workers"):
+        need(getattr(s, key) is None or getattr(s, key) > 0, f"{key} must not be negative or zero")
     total = s.equilibration_steps + s.steps
     most = total * max(s.beads) if IPI in engines else total
     need(most <= _LARGEST_INTEGER, f"LAMMPS counts steps up to {_LARGEST_INTEGER}")
@@ -279,7 +294,7 @@ def _check(s: Settings) -> None:
     )
     for system in s.systems:
         good = len(system.replicate) == 3 and all(n >= 1 for n in system.replicate)
-        need(good, f"systems: replicate needs three positive numbers, not {system.replicate}")
+        need(good, f"systems: replicate needs three positive numbers, not {list(system.replicate)}")
         need(0 < system.vacuum < inf, "systems: vacuum must be positive")
     for entry in s.isotopes:
         for name, given in entry.masses.items():
@@ -291,18 +306,7 @@ def _check(s: Settings) -> None:
         need(name in s.types, f"geometry names '{name}', which is not among types")
     need(bool(g.center) == bool(g.ligand), "geometry needs both center and ligand")
     need(g.max > 0 and g.rdf >= 0, "geometry: max must be positive, and rdf not negative")
-    c = s.criteria
-    need(c.every >= 1 and c.contacts_every >= 1, "criteria: every and contacts_every must be >= 1")
-    for key in ("temperature_window", "largest_force", "closest_ratio"):
-        good = 0 <= (getattr(c, key) or 0) < inf
-        need(good, f"criteria: {key} must be finite and not negative")
-    for bond in c.bonds:
-        for name in (bond.center, bond.neighbor):
-            need(name in s.types, f"criteria: bonds name '{name}', which is not among types")
-        need(
-            bond.count >= 0 and 0 <= bond.min < bond.max,
-            "criteria: bonds need count >= 0 and 0 <= min < max",
-        )
+    check_criteria(s.criteria, s.types)
     try:
         shlex.split(s.launcher.format(ranks=1))
     except (ValueError, KeyError, IndexError) as problem:
@@ -317,20 +321,35 @@ def _check(s: Settings) -> None:
     )
 
 
-def _resolve(s: Settings, path: Path) -> None:
+def resolved(settings: Settings, path: Path) -> Settings:
+    """A copy with absolute paths and the symbols of all types.
+
+    Args:
+        settings: the campaign's.
+        path: its YAML file, to which paths are relative.
+
+    Raises:
+        LegatoError: if a file does not exist.
+    """
     base = path.absolute().parent
-    s.output = str(base / (s.output or path.stem))
-    for system in s.systems:
-        name, at, index = system.structure.rpartition("@")
-        what = f"systems: {system.name}"
-        if at and not (base / system.structure).exists():
-            system.structure = f"{existing(base / name, what)}@{index}"
-        else:
-            system.structure = str(existing(base / system.structure, what))
-    if s.piglet:
-        s.piglet = str(existing(base / s.piglet, "piglet"))
-    for model in s.models:
-        if model.file:
-            model.file = str(existing(base / model.file, f"models: {model.name}"))
-        model.group = model.group or model.name
-        model.training_seed = model.training_seed or model.name
+    models = tuple(
+        replace(
+            model,
+            file=model.file and str(existing(base / model.file, f"models: {model.name}")),
+            group=model.group or model.name,
+            training_seed=model.training_seed or model.name,
+        )
+        for model in settings.models
+    )
+    systems = tuple(
+        replace(system, structure=structure_path(base, system.structure, f"systems: {system.name}"))
+        for system in settings.systems
+    )
+    return replace(
+        settings,
+        models=models,
+        systems=systems,
+        symbols=settings.symbols or settings.types,
+        piglet=settings.piglet and str(existing(base / settings.piglet, "piglet")),
+        output=str(base / (settings.output or path.stem)),
+    )

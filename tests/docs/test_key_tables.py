@@ -28,9 +28,13 @@ def test_keys_of_dataclasses():
     assert rows["models"] == ("list[Model]", "")
     assert rows["ensembles"] == ("list[str]", "[nvt]")
     assert rows["criteria"] == ("Criteria", "see below")
+    assert rows["workers"] == ("int | auto", "auto")
+    assert rows["restart_every"] == ("int | off", "10000")
+    rows = {name: (kind, default) for name, kind, default, _ in keys_of(Criteria)}
+    assert rows["largest_force"] == ("float | auto | off", "auto")
     meanings = {name: meaning for name, _, _, meaning in keys_of(Criteria)}
     # over several lines of the docstring
-    assert meanings["largest_force"].endswith("training data, 0 for none.")
+    assert meanings["largest_force"].endswith("training data, ``off`` for no limit.")
 
 
 @dataclass

@@ -99,8 +99,8 @@ def loop_settings(checkpoint: Path, **changes: Any) -> dict[str, Any]:
             "steps": 40,
             "equilibration": {"steps": 0},
             "criteria": {
-                "temperature_window": 0.0,
-                "largest_force": 0.0,
+                "temperature_window": "off",
+                "largest_force": "off",
                 "closest_ratio": 0.8,
                 "bonds": [{"center": "N", "neighbor": "H", "count": 3, "min": 0.7, "max": 1.3}],
             },

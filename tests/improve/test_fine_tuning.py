@@ -79,7 +79,7 @@ def test_losses_that_are_kept_or_refused():
     assert robust_loss(PLAIN, delta=0.0, partial_stress=True)["ignore_nan"] == {"stress": True}
     other = {"_target_": "my.Loss"}
     assert robust_loss(other, delta=0.0) == other
-    with pytest.raises(LegatoError, match=r"the loss of the training is Loss.*robust: 0"):
+    with pytest.raises(LegatoError, match=r"the loss of the training is Loss.*robust: off"):
         robust_loss(other, delta=0.1)
 
 

@@ -126,7 +126,7 @@ def test_what_the_user_asks_of_exploring_comes_last(loop):
     files = {"model": settings.checkpoint, "start": settings.checkpoint}
     criteria = campaign_of(settings, "explore", number=1, **files).criteria
     assert (criteria.closest_ratio, criteria.bonds[0].max) == (0.7, 2.0)
-    assert criteria.temperature_window == 0.0  # of the campaign
+    assert criteria.temperature_window is None  # of the campaign
 
 
 def test_dry_run_says_what_it_would_do_and_does_nothing(tmp_path, checkpoint, capsys):

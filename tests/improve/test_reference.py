@@ -35,7 +35,7 @@ def by_emt(atoms, *, energy: float = 0.0, force: float = 0.0):
 
 @pytest.fixture
 def loop(tmp_path):
-    checks = Checks(largest_force=1000.0, energy_tolerance=0.002, force_tolerance=0.02)
+    checks = Checks(largest_force=1000.0, per_atom_energy_tolerance=0.002, force_tolerance=0.02)
     settings = ImproveSettings(
         checkpoint="", campaign={}, labels=CALCULATOR, checks=checks, output=str(tmp_path)
     )

@@ -56,11 +56,11 @@ def test_kinetic_energies_and_radii_of_springs(tmp_path):
         temperatures=[150.0, 500.0],
         isotopes=[{"name": "half", "masses": {"H": {"H": 0.5, "D": 0.5}}}],
         timestep=0.5,
-        damping=5.0,
+        damping_fs=5.0,
         equilibration_steps=120,
         steps=400,
         sample_every=2,
-        geometry={"rdf": 0.0},
+        geometry={"rdf": "off"},
     )
     run(path)
     cells = report(path.with_suffix("")).cells
@@ -101,12 +101,12 @@ def test_spectra_peak_where_springs_vibrate(tmp_path):
         temperatures=[300.0],
         isotopes=[{"name": "half", "masses": {"H": {"H": 0.5, "D": 0.5}}}],
         timestep=1.0,
-        damping=5000.0,
+        damping_fs=5000.0,
         equilibration_steps=20,
         steps=600,
         sample_every=50,
         velocity_every=4,
-        geometry={"rdf": 0.0},
+        geometry={"rdf": "off"},
     )
     run(path)
     cells = report(path.with_suffix("")).cells

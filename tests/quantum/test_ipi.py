@@ -26,9 +26,9 @@ LOGGED = COMMANDS + 'fix order all print 1 "$(step) $(pe)" file order.txt\n'
 QUICK = {
     "engine": "i-pi",
     "timestep": 0.5,
-    "damping": 10.0,
+    "damping_fs": 10.0,
     "sample_every": 2,
-    "geometry": {"rdf": 0.0},
+    "geometry": {"rdf": "off"},
     "isotopes": [{"name": "half", "masses": {"H": {"H": 0.5, "D": 0.5}}}],
 }
 

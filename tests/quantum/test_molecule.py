@@ -89,11 +89,11 @@ def test_the_molecule_is_nearly_harmonic(tmp_path, example):
         engine="i-pi",
         temperatures=[220.0],
         timestep=0.5,
-        damping=50.0,
+        damping_fs=50.0,
         equilibration_steps=100,
         steps=500,
         fix_center_of_mass=True,
-        geometry={"rdf": 0.0},
+        geometry={"rdf": "off"},
     )
     ase.io.write(tmp_path / "nh3.xyz", atoms, format="extxyz")
     run(path)
@@ -121,4 +121,4 @@ def test_the_examples_campaigns_are_real(tmp_path):
             system["structure"] = str(EXAMPLE / system["structure"])
         copy = tmp_path / path.name
         copy.write_text(yaml.safe_dump(content))
-        assert load_quantum_settings(copy).types == ["H", "N"]
+        assert load_quantum_settings(copy).types == ("H", "N")

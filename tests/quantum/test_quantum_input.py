@@ -31,7 +31,7 @@ def write(folder: Path, **changes) -> Path:
         "equilibration_steps": 10,
         "fix_center_of_mass": False,
         "sample_every": 5,
-        "restart_every": 0,
+        "restart_every": "off",
     }
     path = folder / "campaign.yaml"
     path.write_text(yaml.safe_dump(content | changes))

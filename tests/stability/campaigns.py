@@ -76,7 +76,7 @@ def base_settings(models: dict[str, Path]) -> dict[str, Any]:
         "timestep": 0.5,
         "steps": 20,
         "equilibration": {"steps": 0},
-        "criteria": {"temperature_window": 0.0, "largest_force": 0.0, "closest_ratio": 0.0},
+        "criteria": {"temperature_window": "off", "largest_force": "off", "closest_ratio": "off"},
         "trace_every": 5,
         "workers": 1,
     }

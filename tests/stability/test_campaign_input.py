@@ -21,7 +21,7 @@ from campaigns import (
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.run.campaign import run_campaign
 from nequip_legato.stability.run.plan import make_plan
-from nequip_legato.stability.run.settings import load_settings
+from nequip_legato.stability.run.resolve import load_settings
 
 INF, NAN = float("inf"), float("nan")
 HUGE = 10**12
@@ -101,7 +101,7 @@ def bonds(**changes) -> dict:
         ("temperature", INF, "temperature must be positive and finite"),
         ("timestep", 0, "timestep must be positive"),
         ("timestep", NAN, "timestep must be positive"),
-        ("damping", INF, "damping must be positive and finite"),
+        ("damping_steps", INF, "damping_steps must be positive and finite"),
         ("steps", 0, "steps must be positive"),
         ("steps", HUGE, "steps must be at most"),
         ("steps", 2.5, "'2.5' of type 'float'"),
@@ -175,7 +175,7 @@ def test_changed_settings_over_an_existing_campaign(campaign, tmp_path):
     for change in (
         {"steps": 3},
         {"timestep": 0.4},
-        {"damping": 50.0},
+        {"damping_steps": 50.0},
         {"criteria": {"temperature_window": 400.0}},
         {"temperature": 310.0},
         {"masses": [2.0, 14.0]},
@@ -185,8 +185,14 @@ def test_changed_settings_over_an_existing_campaign(campaign, tmp_path):
             run_campaign(campaign)
         change_settings(
             campaign,
-            **{"steps": 2, "timestep": 0.5, "damping": 100.0, "temperature": 300.0, "masses": None},
-            criteria={"temperature_window": 0.0, "largest_force": 0.0, "closest_ratio": 0.0},
+            **{
+                "steps": 2,
+                "timestep": 0.5,
+                "damping_steps": 100.0,
+                "temperature": 300.0,
+                "masses": None,
+            },
+            criteria={"temperature_window": "off", "largest_force": "off", "closest_ratio": "off"},
         )
     assert contents(campaign.with_suffix("") / "runs") == before
     run_campaign(campaign)  # and the old ones are good again

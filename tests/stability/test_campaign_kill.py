@@ -26,15 +26,15 @@ from campaigns import (
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.run.campaign import run_campaign
 from nequip_legato.stability.run.plan import make_plan
-from nequip_legato.stability.run.settings import load_settings
+from nequip_legato.stability.run.resolve import load_settings
 
 RUNS = 3
 # Some of these runs fail, some are censored.
 SETTINGS = {
     "steps": 60,
     "velocity_seeds": RUNS,
-    "criteria": {"temperature_window": 70.0, "largest_force": 0.0, "closest_ratio": 0.0},
-    "restart_every": 0,
+    "criteria": {"temperature_window": 70.0, "largest_force": "off", "closest_ratio": "off"},
+    "restart_every": "off",
 }
 
 
@@ -87,7 +87,7 @@ def in_dynamics(campaign: Path, name: str):
 def test_killed_runner(number, tmp_path, model):
     """LAMMPS ends with it, the run counts as neither failed nor censored, and is done again."""
     campaign, starts = counted(tmp_path, model, steps=100_000, velocity_seeds=1, criteria={
-        "temperature_window": 0.0, "largest_force": 0.0, "closest_ratio": 0.0})  # fmt: skip
+        "temperature_window": "off", "largest_force": "off", "closest_ratio": "off"})  # fmt: skip
     process = launch("run", campaign, output=tmp_path / "output.txt")
     wait_for(in_dynamics(campaign, "a/64-1x1x1/nvt-1"))
     status = kill(process, number)
@@ -107,7 +107,7 @@ def test_killed_lammps(ranks, tmp_path, model):
     change_settings(
         campaign,
         launcher=None if ranks > 1 else str(tmp_path / "counted-lmp"),
-        criteria={"temperature_window": 0.0, "largest_force": 0.0, "closest_ratio": 0.0},
+        criteria={"temperature_window": "off", "largest_force": "off", "closest_ratio": "off"},
         workers=1,
     )
     process = launch("run", campaign, output=tmp_path / "output.txt")
@@ -187,7 +187,7 @@ def test_killed_at_random_points(seed, tmp_path, model, uninterrupted):
 @pytest.mark.slow
 def test_run_that_goes_on_from_its_restart_file(tmp_path, model):
     """Killed twice on its way: the steps before are not repeated, and the trace is whole."""
-    off = {"temperature_window": 0.0, "largest_force": 0.0, "closest_ratio": 0.0}
+    off = {"temperature_window": "off", "largest_force": "off", "closest_ratio": "off"}
     settings = {"steps": 400, "velocity_seeds": 1, "criteria": off, "restart_every": 50}
     whole = write_campaign(tmp_path / "whole", {"a": model}, **settings)
     run_campaign(whole)
@@ -234,7 +234,7 @@ def test_several_processes_share_a_campaign(tmp_path, model, uninterrupted):
 
 def test_process_that_outlives_its_campaign(tmp_path, model):
     """LAMMPS that no signal reaches: nobody starts a second one beside it."""
-    off = {"temperature_window": 0.0, "largest_force": 0.0, "closest_ratio": 0.0}
+    off = {"temperature_window": "off", "largest_force": "off", "closest_ratio": "off"}
     campaign, starts = counted(tmp_path, model, steps=2, velocity_seeds=1, criteria=off)
     stubborn = counting_launcher(tmp_path, starts, before='trap "" TERM; touch here; sleep 5')
     change_settings(campaign, launcher=str(stubborn))
@@ -350,7 +350,7 @@ def test_restart_file_that_a_dying_node_left(content, tmp_path, model, uninterru
 
 
 def test_langevin_goes_on_with_other_random_numbers(tmp_path, model):
-    off = {"temperature_window": 0.0, "largest_force": 0.0, "closest_ratio": 0.0}
+    off = {"temperature_window": "off", "largest_force": "off", "closest_ratio": "off"}
     campaign, _ = counted(
         tmp_path,
         model,

@@ -13,7 +13,7 @@ from measured import measure
 from nequip_legato.stability.records import Record
 from nequip_legato.stability.run.campaign import run_campaign
 from nequip_legato.stability.run.plan import PlannedRun, make_plan
-from nequip_legato.stability.run.settings import load_settings
+from nequip_legato.stability.run.resolve import load_settings
 
 RUNS = 10_000
 

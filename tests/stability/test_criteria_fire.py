@@ -25,7 +25,7 @@ from nequip_legato.deployed.reader import info
 from nequip_legato.stability.run.campaign import run_campaign
 
 STEPS = 60
-OFF = {"temperature_window": 0.0, "largest_force": 0.0, "closest_ratio": 0.0}
+OFF = {"temperature_window": "off", "largest_force": "off", "closest_ratio": "off"}
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_temperature_low(tmp_path, model):
     assert_same_state(kept, reference.frames[step])
 
 
-@pytest.mark.parametrize("restart_every", [0, 10])
+@pytest.mark.parametrize("restart_every", ["off", 10])
 def test_largest_force(restart_every, tmp_path, model, reference):
     limit, step = crossing(reference.largest_force)
     record, kept = failing_run(
@@ -259,7 +259,9 @@ def test_first_criterion_counts(tmp_path, model, reference):
 
 def test_default_force_limit_comes_from_the_training_data(tmp_path, model):
     campaign = write_campaign(tmp_path, {"a": model})
-    change_settings(campaign, criteria=OFF | {"largest_force": None, "closest_ratio": 0.1}, steps=3)
+    change_settings(
+        campaign, criteria=OFF | {"largest_force": "auto", "closest_ratio": 0.1}, steps=3
+    )
     run_campaign(campaign)
     text = (run_folder(campaign, "a/64-1x1x1/nvt-1") / "in.lammps").read_text()
     (line,) = [line for line in text.splitlines() if "stop_largest_force" in line]

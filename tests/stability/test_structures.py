@@ -10,6 +10,7 @@ from ase.io.lammpsdata import read_lammps_data
 from matscipy.neighbours import neighbour_list
 
 from nequip_legato.errors import LegatoError
+from nequip_legato.stability.run.resolve import with_species
 from nequip_legato.stability.run.settings import Settings, Size
 from nequip_legato.stability.run.structures import read_start, replicated
 
@@ -21,7 +22,7 @@ CELLS = {
 
 def settings(path: Path, **more: object) -> Settings:
     given = {"types": ["H", "N"], "symbols": ["H", "N"]} | more
-    return Settings(models=[], structure=str(path), **given)
+    return with_species(Settings(models=[], structure=str(path), **given))
 
 
 def molecule(cell: np.ndarray) -> Atoms:

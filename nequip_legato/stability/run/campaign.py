@@ -19,7 +19,8 @@ from nequip_legato.files import write_atomically
 from nequip_legato.stability.records import Record, read_record, read_records
 from nequip_legato.stability.run.execute import KilledError, Processes, equilibrate, execute
 from nequip_legato.stability.run.plan import Start, check_fingerprints, make_plan
-from nequip_legato.stability.run.settings import Settings, load_settings
+from nequip_legato.stability.run.resolve import load_settings
+from nequip_legato.stability.run.settings import Settings
 
 __all__ = ["Kind", "Status", "run_campaign", "run_plan", "workers_of"]
 
@@ -164,9 +165,9 @@ def run_plan(
     return work.status
 
 
-def workers_of(asked: int, cores: int) -> int:
-    """How many runs at the same time, of so many cores each."""
-    if asked < 0:
+def workers_of(asked: int | None, cores: int) -> int:
+    """How many runs at the same time, of so many cores each; None as many as the cores allow."""
+    if asked is not None and asked < 0:
         raise LegatoError("workers must not be negative; 0 takes as many as the cores allow")
     return asked or max(1, len(sched_getaffinity(0)) // cores)
 

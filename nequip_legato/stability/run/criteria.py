@@ -5,6 +5,7 @@ pair``), so that no LAMMPS has to be rebuilt.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nequip_legato.stability.run.settings import Bonds, Criteria, Settings
@@ -165,7 +166,7 @@ def _bond_commands(number: int, bond: Bonds, settings: Settings, *, hard: bool) 
     return [*bond_counts(bond, settings.types, tag), halt]
 
 
-def bond_counts(bond: Bonds, type_names: list[str], tag: str) -> list[str]:
+def bond_counts(bond: Bonds, type_names: Sequence[str], tag: str) -> list[str]:
     """LAMMPS commands for a variable that counts the atoms with wrong bonds.
 
     Args:

@@ -63,7 +63,7 @@ read_data {data}
 {pair_commands(settings, model)}
 velocity all create {temperature!r} {e.seed} mom yes rot no dist gaussian
 timestep {e.timestep / 1000!r}
-fix thermostat all langevin {temperature!r} {temperature!r} {e.damping / 1000!r} {e.seed}
+fix thermostat all langevin {temperature!r} {temperature!r} {e.damping_fs / 1000!r} {e.seed}
 fix integrate all nve
 {criteria.commands(settings, largest_force=0.0, temperature=False)}
 thermo_style custom step temp pe etotal press v_force v_ratio
@@ -171,7 +171,7 @@ def ensemble_commands(
 ) -> str:
     """LAMMPS commands that integrate the equations of motion, with the thermostat if any."""
     target = f"{settings.temperature!r} {settings.temperature!r}"
-    damping = settings.damping * settings.timestep / 1000
+    damping = settings.damping_steps * settings.timestep / 1000
     if ensemble == "nvt":
         return f"fix integrate all nvt temp {target} {damping!r}"
     lines = ["fix integrate all nve"]
@@ -188,7 +188,7 @@ def _snapshot_every(settings: Settings) -> int:
 
 def _run(settings: Settings, steps: int) -> str:
     every = settings.restart_every
-    if every == 0 or every >= steps:
+    if every is None or every >= steps:
         return f"run {steps} upto"
     # Written beside and then renamed: there is always one whole restart file.
     return (

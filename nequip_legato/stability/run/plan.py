@@ -167,8 +167,8 @@ def make_plan(settings: Settings) -> Plan:
         copies = size.replicate[0] * size.replicate[1] * size.replicate[2]
         if copies * len(start_atoms) > _MOST_ATOMS:
             raise LegatoError(
-                f"sizes: replicate {size.replicate} makes {copies * len(start_atoms):,} atoms, "
-                "more than LAMMPS holds"
+                f"sizes: replicate {list(size.replicate)} makes {copies * len(start_atoms):,} "
+                "atoms, more than LAMMPS holds"
             )
         name = f"{copies * len(start_atoms)}-{'x'.join(map(str, size.replicate))}"
         print_of = fingerprint_of(structure=structure, replicate=size.replicate)
@@ -176,7 +176,7 @@ def make_plan(settings: Settings) -> Plan:
     starts.sort(key=lambda s: s.atoms)
     protocol = fingerprint_of(
         timestep=settings.timestep,
-        damping=settings.damping,
+        damping=settings.damping_steps,
         criteria=asdict(settings.criteria),
     )
     runs = []

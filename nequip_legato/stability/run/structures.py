@@ -1,11 +1,12 @@
 """Start structures: read, replicated, and written for LAMMPS."""
 
+from collections.abc import Sequence
 from io import StringIO
 
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_masses, atomic_numbers
+from ase.data import atomic_numbers
 from ase.io.lammpsdata import read_lammps_data
 
 from nequip_legato.errors import LegatoError
@@ -29,7 +30,7 @@ def read_start(settings: Settings) -> Atoms:
     return atoms
 
 
-def read_atoms(path: str, symbols: list[str]) -> Atoms:
+def read_atoms(path: str, symbols: Sequence[str]) -> Atoms:
     """A structure with LAMMPS types in ``arrays["type"]``, and nothing else.
 
     Args:
@@ -39,11 +40,6 @@ def read_atoms(path: str, symbols: list[str]) -> Atoms:
     Raises:
         LegatoError: if it cannot be read, or holds elements that are not among ``symbols``.
     """
-    unknown = [s for s in symbols if s not in atomic_numbers]
-    if unknown:
-        raise LegatoError(
-            f"symbols: {' '.join(unknown)} is no chemical element; give the element of each type"
-        )
     try:
         if path.endswith((".data", ".lmp")):
             z_of_type = {n: atomic_numbers[s] for n, s in enumerate(symbols, 1)}
@@ -67,7 +63,7 @@ def read_atoms(path: str, symbols: list[str]) -> Atoms:
     return bare
 
 
-def _types(atoms: Atoms, symbols: list[str]) -> np.ndarray:
+def _types(atoms: Atoms, symbols: Sequence[str]) -> np.ndarray:
     """LAMMPS types: those of the file where they fit the symbols, as for H and D in data files."""
     found = atoms.get_chemical_symbols()
     given = np.asarray(atoms.arrays.get("type", []))
@@ -88,12 +84,8 @@ def replicated(start: Atoms, size: Size, settings: Settings) -> str:
     """
     atoms = start.repeat(tuple(size.replicate))
     header, _, body = _with_types(atoms, settings).partition("Atoms")
-    masses = "\n".join(f"{n} {m:.8g}" for n, m in enumerate(_masses(settings), 1))
+    masses = "\n".join(f"{n} {m:.8g}" for n, m in enumerate(settings.masses, 1))
     return f"{header}Masses\n\n{masses}\n\nAtoms{body}"
-
-
-def _masses(settings: Settings) -> list[float]:
-    return settings.masses or [float(atomic_masses[atomic_numbers[s]]) for s in settings.symbols]
 
 
 def _placeholders(settings: Settings) -> list[str]:

@@ -1,0 +1,106 @@
+"""From a campaign's YAML file to settings that nothing has to be added to."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ase.data import atomic_masses, atomic_numbers
+
+from nequip_legato.errors import LegatoError, ValueLegatoError
+from nequip_legato.stability.run.schema import (
+    existing,
+    need,
+    read_settings,
+    structure_path,
+    typed,
+)
+from nequip_legato.stability.run.settings import Settings, check
+
+__all__ = ["load_settings", "resolved", "settings_of", "with_species"]
+
+
+def load_settings(path: Path) -> Settings:
+    """Read, check and resolve a campaign's YAML file.
+
+    Raises:
+        LegatoError: if the file is missing, is no YAML, has unknown keys or impossible values.
+    """
+    if not path.is_file():
+        raise LegatoError(f"{path} does not exist; give a campaign's YAML file")
+    return _complete(read_settings(path, Settings, docs="docs/stability.md"), path)
+
+
+def settings_of(given: Mapping[str, Any], path: Path) -> Settings:
+    """The same for a campaign that is a part of another YAML file.
+
+    Args:
+        given: its settings.
+        path: that file, to which paths are relative.
+
+    Raises:
+        LegatoError: if there are unknown keys or impossible values.
+    """
+    return _complete(typed(dict(given), Settings, path), path)
+
+
+def _complete(settings: Settings, path: Path) -> Settings:
+    try:
+        check(settings)
+    except ValueLegatoError as problem:
+        raise ValueLegatoError(f"{path}: {problem}") from None
+    return resolved(settings, path)
+
+
+def resolved(settings: Settings, path: Path) -> Settings:
+    """A copy with absolute paths, in which nothing is left to be filled in.
+
+    Args:
+        settings: the campaign's.
+        path: its YAML file, to which paths are relative.
+
+    Raises:
+        LegatoError: if a file does not exist, or if a symbol is no chemical element.
+    """
+    base = path.absolute().parent
+    models = tuple(
+        replace(
+            model,
+            file=str(existing(base / _native(model.file), f"models: {model.name}")),
+            group=model.group or model.name,
+            training_seed=model.training_seed or model.name,
+        )
+        for model in settings.models
+    )
+    files = {model.name: model.file for model in models}
+    chosen = settings.equilibration.model or models[0].name
+    file = files.get(chosen) or str(existing(base / _native(chosen), "equilibration: model"))
+    return replace(
+        with_species(settings),
+        models=models,
+        structure=structure_path(base, _native(settings.structure), "structure"),
+        equilibration=replace(settings.equilibration, model=file),
+        output=str(base / (_native(settings.output) or path.stem)),
+    )
+
+
+def with_species(settings: Settings) -> Settings:
+    """A copy with the symbols and masses of all types.
+
+    Raises:
+        ValueLegatoError: if a symbol is no chemical element.
+    """
+    symbols = settings.symbols or settings.types
+    unknown = [symbol for symbol in symbols if symbol not in atomic_numbers]
+    need(
+        not unknown,
+        f"symbols: {' '.join(unknown)} is no chemical element; give the element of each type",
+    )
+    masses = settings.masses or tuple(float(atomic_masses[atomic_numbers[s]]) for s in symbols)
+    return replace(settings, symbols=symbols, masses=masses)
+
+
+def _native(path: str) -> str:
+    """A path of the YAML file, which is UTF-8, as Python calls it in this locale."""
+    return os.fsdecode(path.encode(errors="surrogateescape"))

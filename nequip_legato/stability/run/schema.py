@@ -1,0 +1,210 @@
+"""YAML files as frozen dataclasses: types, words such as ``off``, unknown keys.
+
+A schema is a frozen dataclass, whose docstring documents its keys. Sequences are tuples.
+"""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nequip_legato.errors import LegatoError, ValueLegatoError
+
+__all__ = ["AUTO", "OFF", "existing", "need", "read_settings", "structure_path", "typed", "worded"]
+
+AUTO, OFF = "auto", "off"
+
+Schema = TypeVar("Schema")
+
+
+def worded(default: Any, words: Mapping[str, Any], *, old: Mapping[Any, str] | None = None) -> Any:
+    """A field that takes a number or one of a few words.
+
+    Args:
+        default: its value if it is not given.
+        words: word of the YAML file -> the field's value.
+        old: ``None`` or 0 -> the word to be written instead of it.
+    """
+    return field(default=default, metadata={"words": dict(words), "old": dict(old or {})})
+
+
+def need(condition: bool, problem: str) -> None:
+    """Raise a `ValueLegatoError` unless the condition holds."""
+    if not condition:
+        raise ValueLegatoError(problem)
+
+
+def existing(path: Path, what: str) -> Path:
+    """The path of a file that exists; a `LegatoError` that names ``what`` if it does not."""
+    if not path.is_file():
+        raise LegatoError(f"{what}: the file {path} does not exist")
+    return path
+
+
+def structure_path(base: Path, given: str, what: str) -> str:
+    """``file`` or ``file@index`` as an absolute path; a `LegatoError` if there is no such file."""
+    name, at, index = given.rpartition("@")
+    if at and not (base / given).exists():
+        return f"{existing(base / name, what)}@{index}"
+    return str(existing(base / given, what))
+
+
+def read_settings(path: Path, kind: type[Schema], *, docs: str) -> Schema:
+    """A YAML file as an object of a schema.
+
+    Args:
+        path: the file, which exists.
+        kind: the schema.
+        docs: the page that describes it.
+
+    Raises:
+        LegatoError: if it is no YAML, has unknown keys or values of another type.
+    """
+    try:
+        given = OmegaConf.load(path)
+        if not isinstance(OmegaConf.to_container(given), Mapping):
+            raise LegatoError(f"{path} is not a mapping of settings; see {docs}")
+    except OmegaConfBaseException as problem:
+        raise LegatoError(f"{path}: {_first_line(problem)}{_where(problem)}") from problem
+    except Exception as problem:
+        if isinstance(problem, LegatoError):
+            raise
+        raise LegatoError(f"{path} is not a YAML file ({_first_line(problem)})") from problem
+    return typed(given, kind, path)
+
+
+def typed(given: Any, kind: type[Schema], path: Path) -> Schema:
+    """Settings, as they were read, as an object of a schema.
+
+    Args:
+        given: a mapping.
+        kind: the schema.
+        path: the file that they come from, for messages.
+
+    Raises:
+        LegatoError: if there are unknown keys or values of another type.
+    """
+    try:
+        plain = OmegaConf.to_container(OmegaConf.create(given))
+        numbers = _without_words(plain, kind, "")
+        merged = OmegaConf.merge(OmegaConf.structured(_mutable(cast(Any, kind))), numbers)
+        found = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as problem:
+        raise LegatoError(f"{path}: {_first_line(problem)}{_where(problem)}") from problem
+    except ValueLegatoError as problem:
+        raise ValueLegatoError(f"{path}: {problem}") from None
+    return _frozen(found, kind)
+
+
+def _first_line(problem: Exception) -> str:
+    text = str(problem).replace("'???'", "missing")
+    return (text.splitlines() or [type(problem).__name__])[0]
+
+
+def _where(problem: OmegaConfBaseException) -> str:
+    key = getattr(problem, "full_key", None)
+    place = f" (key '{key}')" if key else ""
+    kind = getattr(problem, "object_type", None)
+    if not (_is_schema(kind) and "not in" in str(problem)):
+        return place
+    known = [one.name for one in fields(cast(Any, kind))]
+    near = get_close_matches(str(problem.key), known, n=1)
+    guess = f"; did you mean '{near[0]}'? Known" if near else "; known"
+    return f"{place}{guess} are: {' '.join(known)}"
+
+
+def _without_words(given: Any, kind: Any, place: str) -> Any:
+    """The same with the words of each `worded` field replaced by what they stand for."""
+    inner = _item(kind)
+    if _is_schema(inner) and isinstance(given, list):
+        return [_without_words(entry, inner, f"{place}[{n}]") for n, entry in enumerate(given)]
+    if not (_is_schema(kind) and isinstance(given, dict)):
+        return given
+    result, hints = dict(given), get_type_hints(kind)
+    for one in fields(kind):
+        if one.name in given:
+            name = f"{place}.{one.name}" if place else one.name
+            change = _number if "words" in one.metadata else _without_words
+            hint = one if "words" in one.metadata else hints[one.name]
+            result[one.name] = change(given[one.name], hint, name)
+    return result
+
+
+def _number(given: Any, one: "Field[Any]", name: str) -> Any:
+    words, old = one.metadata["words"], one.metadata["old"]
+    if isinstance(given, bool):  # YAML 1.1 reads a bare off as false, and on as true
+        given = "on" if given else OFF
+    value = given
+    if isinstance(given, str) and "${" not in given:
+        word = given.strip().lower()
+        if word in words:
+            return words[word]
+        try:
+            value = float(word)
+        except ValueError:
+            listed = " nor ".join(words)
+            raise ValueLegatoError(f"{name}: '{given}' is neither a number nor {listed}") from None
+    if (value is None or isinstance(value, int | float)) and value in old:
+        shown = "null" if value is None else given
+        raise ValueLegatoError(f"{name}: write {old[value]} instead of {shown}")
+    return given
+
+
+def _is_schema(kind: Any) -> bool:
+    return is_dataclass(kind)
+
+
+def _item(kind: Any) -> Any:
+    """X of ``tuple[X, ...]``; None for other types."""
+    return get_args(kind)[0] if get_origin(kind) is tuple else None
+
+
+@cache
+def _mutable(kind: Any) -> type:
+    """The same keys for OmegaConf, which lets nobody write into what it makes of frozen classes."""
+    hints = get_type_hints(kind)
+    same = []
+    for one in fields(kind):
+        hint, item = hints[one.name], _item(hints[one.name])
+        if item is not None:
+            entry: Any = _mutable(item) if _is_schema(item) else item
+            hint = list[entry]
+        elif _is_schema(hint):
+            hint = _mutable(hint)
+        same.append((one.name, hint, _thawed_default(one)))
+    return make_dataclass(kind.__name__, same)
+
+
+def _thawed_default(one: "Field[Any]") -> Any:
+    made = one.default_factory
+    if made is not MISSING:
+        return field(default_factory=lambda: _thawed(made()))
+    if one.default is not MISSING:
+        return field(default_factory=lambda: _thawed(one.default))
+    return field()
+
+
+def _thawed(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_thawed(entry) for entry in value]
+    if not _is_schema(value):
+        return value
+    content = {one.name: _thawed(getattr(value, one.name)) for one in fields(value)}
+    kind: Any = type(value)
+    return _mutable(kind)(**content)
+
+
+def _frozen(value: Any, kind: Any) -> Any:
+    item = _item(kind)
+    if item is not None:
+        return tuple(_frozen(entry, item) for entry in value)
+    if not _is_schema(kind):
+        return value
+    hints = get_type_hints(kind)
+    content = {name: _frozen(getattr(value, name), hint) for name, hint in hints.items()}
+    return kind(**content)
