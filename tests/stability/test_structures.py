@@ -97,7 +97,7 @@ def test_two_lammps_types_of_one_element_keep_their_masses(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"symbols": ["H", "Xq"]}, "no chemical element"),
+        ({"symbols": ["H", "Xq"]}, "not a chemical element"),
         ({"types": ["H"], "symbols": ["H"]}, "holds N"),
     ],
 )
