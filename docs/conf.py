@@ -46,8 +46,14 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|Tensor|Path|Any|Callable|Sequence|Mapping|Iterable|Iterator|ase|np)\b.*"),
     ("py:.*", r"(lightning|numpy|pathlib|collections|typing|datetime|pd|pandas|contextlib)\..*"),
-    ("py:.*", r"Frame|nequip_legato\.(trained\.frames\.Frame|fence\.survey\.Visited|stability\..*)"),
-    ("py:.*", r"dict\[int|(Atoms|Calculator|ModelCheckpoint|Callback|Module|optional|.* -> .*)"),
+    (
+        "py:.*",
+        r"Frame|nequip_legato\.(trained\.frames\.Frame|fence\.survey\.Visited|stability\..*)",
+    ),
+    (
+        "py:.*",
+        r"dict\[(int|str)|(Atoms|Calculator|ModelCheckpoint|Callback|Module|optional|.* -> .*)",
+    ),
 ]
 
 html_theme = "furo"

@@ -28,7 +28,7 @@ template <class DeviceType> struct LegatoKokkosTypes {
   using Masks =
       std::decay_t<decltype(std::declval<AtomKokkos &>().k_mask.template view<DeviceType>())>;
   using List = NeighListKokkos<DeviceType>;
-  using Neighbours = std::decay_t<decltype(std::declval<List &>().d_neighbors)>;
+  using Neighbors = std::decay_t<decltype(std::declval<List &>().d_neighbors)>;
   using Integers = std::decay_t<decltype(std::declval<List &>().d_numneigh)>;
 };
 

@@ -46,16 +46,13 @@ template <class AnyPair> bool drops_forces(const AnyPair &pair)
 }    // namespace
 
 // The core's engine, which copies what it needs from LAMMPS' arrays in the computer's memory.
-struct PairAllegroLegato::EngineEvaluator : Evaluator {
+struct PairAllegroLegato::EngineModel : OpenModel {
   legato::Engine engine;
 
-  EngineEvaluator(const std::string &path, const legato::EngineOptions &options) :
-      engine(path, options)
+  EngineModel(const std::string &path, const legato::EngineOptions &options) : engine(path, options)
   {
   }
-  const legato::Metadata &metadata() const override { return engine.metadata(); }
-  const legato::Device &device() const override { return engine.device(); }
-  const legato::BlockSize &block_size() const override { return engine.block_size(); }
+  const legato::Evaluator &evaluator() const override { return engine.evaluator(); }
 };
 
 PairAllegroLegato::PairAllegroLegato(LAMMPS *lmp) :
@@ -87,13 +84,13 @@ int PairAllegroLegato::default_threads() const
   return comm->nthreads;
 }
 
-std::unique_ptr<PairAllegroLegato::Evaluator>
+std::unique_ptr<PairAllegroLegato::OpenModel>
 PairAllegroLegato::open_model(const std::string &path, const Settings &settings,
                               const std::shared_ptr<legato::PackageFiles> &files) const
 {
   const legato::EngineOptions options{settings.threads, settings.block, settings.device,
                                       node_process(), files};
-  return std::make_unique<EngineEvaluator>(path, options);
+  return std::make_unique<EngineModel>(path, options);
 }
 
 // The ranks of a node share its GPUs. Partitions of a run with several replicas have a communicator
@@ -120,7 +117,7 @@ const char *PairAllegroLegato::newton_remedy() const
 // One warning for all ranks, on the next step on which the energy is wanted.
 void PairAllegroLegato::warn_of_smaller_blocks()
 {
-  const auto &size = loaded_.evaluator->block_size();
+  const auto &size = evaluator().block_size();
   int mine = size.n_failures();
   int all = 0;
   MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_SUM, world);
@@ -134,7 +131,7 @@ void PairAllegroLegato::warn_of_smaller_blocks()
                    "Pair style allegro_legato: a block of atoms did not fit into the memory of the "
                    "{}; it was evaluated in parts, and the run goes on with blocks of up to {} "
                    "atoms ('block {}' avoids this warning)",
-                   loaded_.evaluator->device().is_cpu() ? "CPU" : "GPU", smallest, smallest);
+                   evaluator().device().is_cpu() ? "CPU" : "GPU", smallest, smallest);
 }
 
 void PairAllegroLegato::init_style()
@@ -165,7 +162,7 @@ void PairAllegroLegato::warn_of_exchanged_atoms() const
   constexpr double kBoltzmann = 8.617333262e-5;    // eV/K
   constexpr double kLargest = 700.0;               // exp of it can still be held
   constexpr double kCold = 100.0;                  // K
-  const auto &metadata = loaded_.evaluator->metadata();
+  const auto &metadata = evaluator().metadata();
   for (int i = 1; i <= atom->ntypes; ++i) {
     if (loaded_.types[i] < 0 || metadata.isolated_energy.empty()) continue;
     const double energy = metadata.isolated_energy[loaded_.types[i]];
@@ -188,7 +185,7 @@ void PairAllegroLegato::request_list()
 double PairAllegroLegato::init_one(int i, int j)
 {
   if (setflag[i][j] == 0) error->all(FLERR, "All pair coeffs are not set");
-  const auto &metadata = loaded_.evaluator->metadata();
+  const auto &metadata = evaluator().metadata();
   const int a = loaded_.types[i], b = loaded_.types[j], n = metadata.num_types();
   return MAX(metadata.edge_cutoffs[a * n + b], metadata.edge_cutoffs[b * n + a]);
 }
@@ -205,13 +202,13 @@ legato::System PairAllegroLegato::system(std::vector<int> &types) const
   legato::System system;
   system.n_atoms = static_cast<std::int64_t>(atom->nlocal) + atom->nghost;
   if (system.n_atoms > 0) system.positions = &atom->x[0][0];
-  system.n_centres = list->inum;
+  system.n_centers = list->inum;
   system.types = atom->type;
   system.type_map = loaded_.types.data();
-  system.centres = list->ilist;
-  system.n_neighbours = list->numneigh;
-  system.neighbours = list->firstneigh;
-  system.neighbour_mask = NEIGHMASK;
+  system.centers = list->ilist;
+  system.n_neighbors = list->numneigh;
+  system.neighbors = list->firstneigh;
+  system.neighbor_mask = NEIGHMASK;
   if (const int absent = lists_->absent_bits()) {
     types.assign(atom->type, atom->type + system.n_atoms);
     for (std::int64_t i = 0; i < system.n_atoms; ++i)
@@ -229,10 +226,10 @@ void PairAllegroLegato::compute(int eflag, int vflag)
   const legato::System atoms = system(types);
   if (lists_->due()) {
     lists_->check(this, list, loaded_.types);
-    const auto is_centre = [&](const int i) { return atoms.model_type(i) >= 0; };
+    const auto is_center = [&](const int i) { return atoms.model_type(i) >= 0; };
     int n_atoms = 0;
-    for (int i = 0; i < atom->nlocal; ++i) n_atoms += is_centre(i);
-    lists_->check_centres(std::count_if(list->ilist, list->ilist + list->inum, is_centre), n_atoms);
+    for (int i = 0; i < atom->nlocal; ++i) n_atoms += is_center(i);
+    lists_->check_centers(std::count_if(list->ilist, list->ilist + list->inum, is_center), n_atoms);
   }
 
   legato::Output output;
@@ -244,7 +241,7 @@ void PairAllegroLegato::compute(int eflag, int vflag)
   if (cvflag_atom) output.centroid_virial = &cvatom[0][0];
 
   try {
-    static_cast<EngineEvaluator &>(*loaded_.evaluator).engine.compute(atoms, output);
+    static_cast<EngineModel &>(*loaded_.model).engine.compute(atoms, output);
   } catch (const std::exception &problem) {
     error->one(FLERR, "Pair style allegro_legato: {}", problem.what());
   }

@@ -20,9 +20,8 @@ PairStyle(allegro_legato,PairAllegroLegato);
 #include <vector>
 
 namespace legato {
-class BlockSize;
-struct Device;
 enum class DeviceWish;
+class Evaluator;
 struct Metadata;
 struct NodeProcess;
 class PackageFiles;
@@ -37,7 +36,7 @@ class LegatoListCheck;
 // pair_coeff * * MODEL NAME...        one model type name, or NULL, per LAMMPS atom type
 //
 // compute pair gives five values: [1] smallest ratio of a distance to the shortest one of its type
-// pair in training, [2] number of atoms that have a neighbour closer than any in training,
+// pair in training, [2] number of atoms that have a neighbor closer than any in training,
 // [3] largest |dE/dr_ij| of an edge, in force units, [4] number of edges on which the model's fence
 // acts, [5] the fence's part of the energy.
 //
@@ -56,26 +55,24 @@ class PairAllegroLegato : public Pair {
  protected:
   // The keywords of pair_style.
   struct Settings {
-    std::optional<int> block;    // largest number of centres evaluated at once; else automatic
+    std::optional<int> block;    // largest number of centers evaluated at once; else automatic
     int threads;                 // blocks evaluated side by side
     legato::DeviceWish device;
   };
-  // A model in memory, with what evaluates it. The Kokkos style has its own kind.
-  struct Evaluator {
-    virtual ~Evaluator() = default;
-    virtual const legato::Metadata &metadata() const = 0;
-    virtual const legato::Device &device() const = 0;
-    virtual const legato::BlockSize &block_size() const = 0;
+  // A model in memory, with what a style needs to run it. The Kokkos style has its own kind.
+  struct OpenModel {
+    virtual ~OpenModel() = default;
+    virtual const legato::Evaluator &evaluator() const = 0;
   };
   // All that pair_coeff makes. Replaced as a whole, once a new one is complete.
   struct Loaded {
     std::string name, path;            // of the file: as given, and from the root
     std::vector<std::string> names;    // for each LAMMPS type
     std::vector<int> types;            // LAMMPS type -> model type, or -1 for NULL; [0] is -1
-    std::unique_ptr<Evaluator> evaluator;
+    std::unique_ptr<OpenModel> model;
   };
 
-  struct EngineEvaluator;
+  struct EngineModel;
 
   Settings settings_;
   Loaded loaded_;
@@ -84,10 +81,10 @@ class PairAllegroLegato : public Pair {
 
   // What a style on another device replaces.
   virtual int default_threads() const;
-  virtual std::unique_ptr<Evaluator>
+  virtual std::unique_ptr<OpenModel>
   open_model(const std::string &path, const Settings &,
              const std::shared_ptr<legato::PackageFiles> &files) const;
-  virtual void set_types(Evaluator &, const std::vector<int> &) const {}
+  virtual void set_types(OpenModel &, const std::vector<int> &) const {}
   virtual void request_list();
   virtual const char *newton_remedy() const;
 
@@ -100,6 +97,7 @@ class PairAllegroLegato : public Pair {
   void stop_if_any_failed(std::string message) const;
   bool energy_only() const;
   legato::System system(std::vector<int> &types) const;
+  const legato::Evaluator &evaluator() const { return loaded_.model->evaluator(); }
   legato::NodeProcess node_process() const;
   void warn_of_smaller_blocks();
   void warn_of_exchanged_atoms() const;

@@ -8,7 +8,7 @@
 #include "core/block_size.h"
 #include "core/device.h"
 #include "core/error.h"
-#include "core/metadata.h"
+#include "core/evaluator.h"
 #include "pair_allegro_legato_node.h"
 
 #include "atom.h"
@@ -96,7 +96,7 @@ legato::DeviceWish PairAllegroLegato::parsed_device(const char *name) const
 void PairAllegroLegato::settings(int narg, char **arg)
 {
   const Settings wanted = parsed_settings(narg, arg);
-  if (!loaded_.evaluator) {
+  if (!loaded_.model) {
     settings_ = wanted;
     return;
   }
@@ -122,9 +122,9 @@ PairAllegroLegato::Loaded PairAllegroLegato::load(Loaded wanted, const Settings 
   const auto files = files_for_node(world, wanted.path);
   std::string message;
   try {
-    wanted.evaluator = open_model(wanted.path, settings, files);
-    wanted.types = types_by_name(wanted.evaluator->metadata(), wanted.names);
-    set_types(*wanted.evaluator, wanted.types);
+    wanted.model = open_model(wanted.path, settings, files);
+    wanted.types = types_by_name(wanted.model->evaluator().metadata(), wanted.names);
+    set_types(*wanted.model, wanted.types);
     wanted.path = std::filesystem::absolute(wanted.path).string();    // the folder may change
   } catch (const std::exception &problem) {
     message = problem.what();
@@ -149,8 +149,8 @@ void PairAllegroLegato::use(Loaded loaded, const Settings &settings)
     for (int j = i; j <= atom->ntypes; ++j) setflag[i][j] = types[i] >= 0 && types[j] >= 0;
 
   if (comm->me != 0) return;
-  const auto &metadata = loaded_.evaluator->metadata();
-  const auto &size = loaded_.evaluator->block_size();
+  const auto &metadata = evaluator().metadata();
+  const auto &size = evaluator().block_size();
   utils::logmesg(
       lmp,
       "Pair style allegro_legato: model {} ({}, cutoff {} A, types {}), blocks of {}, {} thread(s) "
@@ -158,7 +158,7 @@ void PairAllegroLegato::use(Loaded loaded, const Settings &settings)
       loaded_.name, metadata.dtype, metadata.cutoff, metadata.joined_type_names(),
       size.to_measure() ? "as many atoms as the memory allows"
                         : fmt::format("up to {} atoms", size.limit()),
-      settings_.threads, loaded_.evaluator->device().is_cpu() ? "CPU" : "GPU");
+      settings_.threads, evaluator().device().is_cpu() ? "CPU" : "GPU");
 }
 
 // Error of all ranks with the message of the first that has one; nothing if every message is empty.

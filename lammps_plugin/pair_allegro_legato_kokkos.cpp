@@ -11,11 +11,8 @@
 #include "core/block_size.h"
 #include "core/block_view.h"
 #include "core/device.h"
-#include "core/device_memory.h"
 #include "core/error.h"
-#include "core/metadata.h"
-#include "core/model.h"
-#include "core/worker_pool.h"
+#include "core/evaluator.h"
 
 #include "atom_kokkos.h"
 #include "atom_masks.h"
@@ -28,8 +25,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <type_traits>
+#include <utility>
 
 using namespace LAMMPS_NS;
 using namespace LegatoKernels;
@@ -74,25 +71,36 @@ Kokkos::View<T *, DeviceType> uploaded(const std::string &name, const std::vecto
 }    // namespace
 
 // A model on Kokkos' device, with what it is told about LAMMPS' atoms there.
-template <class DeviceType>
-struct PairAllegroLegatoKokkos<DeviceType>::DeviceEvaluator : Evaluator {
-  legato::BlockSize size;
-  legato::DeviceMemory memory;
+template <class DeviceType> struct PairAllegroLegatoKokkos<DeviceType>::DeviceModel : OpenModel {
+  legato::Evaluator model;
   LegatoKernels::Surroundings<DeviceType> around;    // without LAMMPS' own arrays
-  std::unique_ptr<legato::Model> model;
-  legato::WorkerPool pool;    // torch never runs on LAMMPS' own thread; ends before the rest goes
 
-  DeviceEvaluator(const std::string &path, const Settings &settings, const legato::Device &device,
-                  const int sharers, legato::PackageFiles *files) :
-      size(settings.block, !device.is_cpu()), memory(device, sharers),
-      pool(settings.threads, legato::use_single_thread)
+  DeviceModel(const std::string &path, const legato::EvaluatorOptions &options,
+              const legato::Placement &placement) :
+      model(path, options, [&placement] { return placement; })
   {
-    legato::WorkerPool{1, legato::restore_thread_count};    // a thread that starts, and ends
-    pool.run_one([&] { model = legato::Model::load(path, settings.threads, device, files); });
   }
-  const legato::Metadata &metadata() const override { return model->metadata(); }
-  const legato::Device &device() const override { return model->device(); }
-  const legato::BlockSize &block_size() const override { return size; }
+  const legato::Evaluator &evaluator() const override { return model; }
+};
+
+template <class DeviceType> struct PairAllegroLegatoKokkos<DeviceType>::Batch {
+  std::vector<Place> places;
+  std::vector<legato::BlockView> views;
+  std::vector<legato::BlockViewResult> results;
+  std::vector<Tally> filled;
+
+  explicit Batch(std::vector<Place> wanted) :
+      places(std::move(wanted)), views(places.size()), results(places.size()), filled(places.size())
+  {
+  }
+  int end() const { return places.back().first_center + places.back().n_centers; }
+};
+
+template <class DeviceType> struct PairAllegroLegatoKokkos<DeviceType>::Scatters {
+  typename LegatoKokkosTypes<DeviceType>::Forces array;
+  LegatoKernels::Scatter<decltype(array)> forces;
+  LegatoKernels::Scatter<decltype(PerAtom<DeviceType>::virial)> virials;
+  LegatoKernels::Scatter<decltype(PerAtom<DeviceType>::centroid)> centroids;
 };
 
 template <class DeviceType>
@@ -120,7 +128,7 @@ template <class DeviceType> int PairAllegroLegatoKokkos<DeviceType>::default_thr
 }
 
 template <class DeviceType>
-std::unique_ptr<PairAllegroLegato::Evaluator> PairAllegroLegatoKokkos<DeviceType>::open_model(
+std::unique_ptr<PairAllegroLegato::OpenModel> PairAllegroLegatoKokkos<DeviceType>::open_model(
     const std::string &path, const Settings &settings,
     const std::shared_ptr<legato::PackageFiles> &files) const
 {
@@ -135,14 +143,16 @@ std::unique_ptr<PairAllegroLegato::Evaluator> PairAllegroLegatoKokkos<DeviceType
                         "run a LAMMPS with Kokkos for GPUs with '-k on g 1', or use pair style "
                         "allegro_legato after 'suffix off'");
   legato::check_block_and_threads(settings.block, settings.threads);
-  return std::make_unique<DeviceEvaluator>(path, settings, device, sharers, files.get());
+  return std::make_unique<DeviceModel>(
+      path, legato::EvaluatorOptions{settings.threads, settings.block, files},
+      legato::Placement{device, sharers});
 }
 
 template <class DeviceType>
-typename PairAllegroLegatoKokkos<DeviceType>::DeviceEvaluator &
-PairAllegroLegatoKokkos<DeviceType>::evaluator() const
+typename PairAllegroLegatoKokkos<DeviceType>::DeviceModel &
+PairAllegroLegatoKokkos<DeviceType>::device_model() const
 {
-  return static_cast<DeviceEvaluator &>(*loaded_.evaluator);
+  return static_cast<DeviceModel &>(*loaded_.model);
 }
 
 template <class DeviceType> const char *PairAllegroLegatoKokkos<DeviceType>::newton_remedy() const
@@ -159,43 +169,40 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::request_li
 }
 
 template <class DeviceType>
-void PairAllegroLegatoKokkos<DeviceType>::set_types(Evaluator &evaluator,
+void PairAllegroLegatoKokkos<DeviceType>::set_types(OpenModel &model,
                                                     const std::vector<int> &types) const
 {
-  auto &around = static_cast<DeviceEvaluator &>(evaluator).around;
-  const auto &metadata = evaluator.metadata();
-  std::vector<double> cutoffs = metadata.edge_cutoffs, shortest = metadata.shortest_distance;
-  for (auto &value : cutoffs) value *= value;
-  // An infinite shortest distance (pair never seen in training) makes no statement: ratio inf.
-  const double infinity = std::numeric_limits<double>::infinity();
-  for (auto &value : shortest) value = value < infinity ? 1.0 / (value * value) : infinity;
+  auto &around = static_cast<DeviceModel &>(model).around;
+  const auto &metadata = model.evaluator().metadata();
+  const auto &limits = model.evaluator().limits();
   around.model_type_of = uploaded<DeviceType>("legato:model_type", types);
-  around.cutoff_squared = uploaded<DeviceType>("legato:cutoff", cutoffs);
-  around.inverse_shortest_squared = uploaded<DeviceType>("legato:shortest", shortest);
+  around.cutoff_squared = uploaded<DeviceType>("legato:cutoff", limits.cutoff_squared);
+  around.inverse_shortest_squared =
+      uploaded<DeviceType>("legato:shortest", limits.inverse_shortest_squared);
   around.num_types = metadata.num_types();
   around.fence_table = uploaded<DeviceType>("legato:fence", metadata.fence_table);
   around.fence_columns = metadata.fence_columns;
 }
 
-template <class DeviceType> int PairAllegroLegatoKokkos<DeviceType>::find_centres()
+template <class DeviceType> int PairAllegroLegatoKokkos<DeviceType>::find_centers()
 {
   auto *klist = static_cast<NeighListKokkos<DeviceType> *>(list);
-  around_ = evaluator().around;
+  around_ = device_model().around;
   around_.absent_bits = lists_->absent_bits();
   around_.mask = atomKK->k_mask.template view<DeviceType>();
   around_.x = atomKK->k_x.template view<DeviceType>();
   around_.type = atomKK->k_type.template view<DeviceType>();
-  around_.neighbours = klist->d_neighbors;
-  around_.n_neighbours = klist->d_numneigh;
-  need(centres_, "legato:centres", list->inum);
-  int n_centres = 0;
-  Kokkos::parallel_scan("legato:centres", Policy(0, list->inum),
-                        FindCentres<DeviceType>{around_, klist->d_ilist, centres_}, n_centres);
-  return n_centres;
+  around_.neighbors = klist->d_neighbors;
+  around_.n_neighbors = klist->d_numneigh;
+  need(centers_, "legato:centers", list->inum);
+  int n_centers = 0;
+  Kokkos::parallel_scan("legato:centers", Policy(0, list->inum),
+                        FindCenters<DeviceType>{around_, klist->d_ilist, centers_}, n_centers);
+  return n_centers;
 }
 
 template <class DeviceType>
-void PairAllegroLegatoKokkos<DeviceType>::check_lists(const int n_centres)
+void PairAllegroLegatoKokkos<DeviceType>::check_lists(const int n_centers)
 {
   if (!lists_->due()) return;
   if (lists_->reads_atoms())
@@ -204,41 +211,41 @@ void PairAllegroLegatoKokkos<DeviceType>::check_lists(const int n_centres)
   int n_atoms = 0;
   Kokkos::parallel_reduce("legato:atoms", Policy(0, atom->nlocal), CountAtoms<DeviceType>{around_},
                           n_atoms);
-  lists_->check_centres(n_centres, n_atoms);
+  lists_->check_centers(n_centers, n_atoms);
 }
 
 template <class DeviceType>
-void PairAllegroLegatoKokkos<DeviceType>::count_edges(const int n_centres)
+void PairAllegroLegatoKokkos<DeviceType>::count_edges(const int n_centers)
 {
-  if (static_cast<int>(first_edge_.extent(0)) < n_centres + 1) {
+  if (static_cast<int>(first_edge_.extent(0)) < n_centers + 1) {
     // Kokkos sets it to zero, and the first element stays zero.
-    first_edge_ = decltype(first_edge_)("legato:first_edge", n_centres + n_centres / 5 + 1);
+    first_edge_ = decltype(first_edge_)("legato:first_edge", n_centers + n_centers / 5 + 1);
     host_first_edge_ = Kokkos::create_mirror_view(first_edge_);
   }
-  Kokkos::parallel_for("legato:count", Policy(0, n_centres),
-                       CountEdges<DeviceType>{around_, centres_, first_edge_});
-  Kokkos::parallel_scan("legato:scan", Policy(0, n_centres), SumEdges<DeviceType>{first_edge_});
+  Kokkos::parallel_for("legato:count", Policy(0, n_centers),
+                       CountEdges<DeviceType>{around_, centers_, first_edge_});
+  Kokkos::parallel_scan("legato:scan", Policy(0, n_centers), SumEdges<DeviceType>{first_edge_});
   Kokkos::deep_copy(host_first_edge_, first_edge_);    // waits for the kernels
 }
 
 // The blocks that are evaluated side by side next.
 template <class DeviceType>
-std::vector<Place> PairAllegroLegatoKokkos<DeviceType>::next_places(int begin, const int n_centres,
+std::vector<Place> PairAllegroLegatoKokkos<DeviceType>::next_places(int begin, const int n_centers,
                                                                     const int size) const
 {
   const auto align = [](const bigcount n) { return (n + kAlign - 1) / kAlign * kAlign; };
   std::vector<Place> places;
   bigcount node = 0, edge = 0;
-  while (begin < n_centres && static_cast<int>(places.size()) < settings_.threads) {
+  while (begin < n_centers && static_cast<int>(places.size()) < settings_.threads) {
     Place place;
-    place.first_centre = begin;
-    place.n_centres = std::min(size, n_centres - begin);
-    begin += place.n_centres;
-    place.n_real_edges = host_first_edge_(begin) - host_first_edge_(place.first_centre);
+    place.first_center = begin;
+    place.n_centers = std::min(size, n_centers - begin);
+    begin += place.n_centers;
+    place.n_real_edges = host_first_edge_(begin) - host_first_edge_(place.first_center);
     place.n_edges = std::max<bigcount>(legato::kMinEdges, place.n_real_edges);
     place.node = node;
     place.edge = edge;
-    node += align(place.n_centres + around_.num_types);
+    node += align(place.n_centers + around_.num_types);
     edge += align(place.n_edges);
     places.push_back(place);
   }
@@ -251,10 +258,10 @@ void PairAllegroLegatoKokkos<DeviceType>::reserve(const std::vector<Place> &plac
   const Place &last = places.back();
   const bigcount n_edges = last.edge + last.n_edges;
   try {
-    need(arrays_.atom_types, "legato:atom_types", last.node + last.n_centres + around_.num_types);
+    need(arrays_.atom_types, "legato:atom_types", last.node + last.n_centers + around_.num_types);
     need(arrays_.edge_index, "legato:edge_index", 2 * n_edges);
     need(arrays_.edge_vectors, "legato:edge_vectors", 3 * n_edges);
-    need(arrays_.neighbours, "legato:neighbours", n_edges);
+    need(arrays_.neighbors, "legato:neighbors", n_edges);
   } catch (const std::exception &problem) {    // Kokkos has no exception of its own for it
     throw legato::OutOfMemory(problem.what());
   }
@@ -287,31 +294,90 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::add_per_at
   per_atom_ = PerAtom<DeviceType>();
 }
 
-// Blocks of `size` did not fit; returns the size to go on with.
 template <class DeviceType>
-int PairAllegroLegatoKokkos<DeviceType>::smaller_block(const int size, const char *reason)
+typename PairAllegroLegatoKokkos<DeviceType>::Scatters
+PairAllegroLegatoKokkos<DeviceType>::scatters()
 {
-  DeviceEvaluator &with = evaluator();
-  try {
-    with.size.does_not_fit(size, reason);
-  } catch (const legato::Error &problem) {
-    error->one(FLERR, "Pair style allegro_legato: {}", problem.what());
-  }
-  with.memory.give_back_cache();
-  return with.size.limit();
+  using Kokkos::Experimental::create_scatter_view;
+  auto forces = atomKK->k_f.template view<DeviceType>();
+  return {forces, create_scatter_view(forces), create_scatter_view(per_atom_.virial),
+          create_scatter_view(per_atom_.centroid)};
 }
 
-// All blocks of a step, of `size` or fewer centres, are over.
-template <class DeviceType>
-void PairAllegroLegatoKokkos<DeviceType>::end_step(const int n_centres, const int size)
+template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::contribute(Scatters &scatters)
 {
-  if (kIsHost<DeviceType>) return;
-  DeviceEvaluator &with = evaluator();
-  const int threads = settings_.threads;
-  if (with.size.to_measure())
-    with.size.measured(with.memory.peak(), std::min(n_centres, threads * size),
-                       with.memory.available(), threads);
-  with.memory.trim();
+  Kokkos::Experimental::contribute(scatters.array, scatters.forces);
+  Kokkos::Experimental::contribute(per_atom_.virial, scatters.virials);
+  Kokkos::Experimental::contribute(per_atom_.centroid, scatters.centroids);
+}
+
+template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::fill(Batch &batch)
+{
+  reserve(batch.places);
+  for (std::size_t b = 0; b < batch.places.size(); ++b) {
+    const Place &place = batch.places[b];
+    FillBlock<DeviceType> fill;
+    fill.around = around_;
+    fill.centers = centers_;
+    fill.first_edge = first_edge_;
+    fill.block = arrays_;
+    fill.place = place;
+    fill.padding_distance = 0.5 * evaluator().metadata().cutoff;
+    // Waits for the kernel, because its sums go to the host. On a GPU the model is queued on the
+    // same stream anyway.
+    Kokkos::parallel_reduce("legato:fill", Policy(0, place.n_centers + around_.num_types), fill,
+                            batch.filled[b]);
+    legato::BlockView &view = batch.views[b];
+    view.n_centers = place.n_centers;
+    view.n_nodes = place.n_centers + around_.num_types;
+    view.n_edges = place.n_edges;
+    view.atom_types = arrays_.atom_types.data() + place.node;
+    view.edge_index = arrays_.edge_index.data() + 2 * place.edge;
+    view.edge_vectors = arrays_.edge_vectors.data() + 3 * place.edge;
+  }
+  // torch reads what the kernels wrote: on the host from other threads, so the kernels must be
+  // over. (With a reduction they are; this does not hang on it.)
+  if constexpr (kIsHost<DeviceType>) DeviceType().fence("legato: blocks before the model");
+}
+
+template <class DeviceType>
+void PairAllegroLegatoKokkos<DeviceType>::evaluate(Batch &batch, const bool energies_alone)
+{
+  legato::Evaluator &with = device_model().model;
+  with.run([&](const int worker) {
+    if (worker >= static_cast<int>(batch.views.size())) return;
+    if (energies_alone)
+      with.model().evaluate_view_energy(batch.views[worker], batch.results[worker]);
+    else
+      with.model().evaluate_view(batch.views[worker], batch.results[worker]);
+  });
+}
+
+template <class DeviceType>
+void PairAllegroLegatoKokkos<DeviceType>::scatter(const Batch &batch, const Scatters &scatters,
+                                                  Tally &total) const
+{
+  for (std::size_t b = 0; b < batch.places.size(); ++b) {
+    // On a GPU this is queued behind the model, on the same stream; torch's results are given back
+    // afterwards and reused, if at all, by later work of that stream.
+    ScatterBlock<DeviceType> scatter;
+    scatter.centers = centers_;
+    scatter.first_edge = first_edge_;
+    scatter.block = arrays_;
+    scatter.place = batch.places[b];
+    scatter.atomic_energy = batch.results[b].atomic_energy;
+    scatter.edge_forces = batch.results[b].edge_forces;
+    scatter.unit = energy_unit_;
+    scatter.with_virial = vflag_either;
+    scatter.per_atom = per_atom_;
+    scatter.forces = scatters.forces;
+    scatter.virials = scatters.virials;
+    scatter.centroids = scatters.centroids;
+    Tally added;
+    Kokkos::parallel_reduce("legato:scatter", Policy(0, batch.places[b].n_centers), scatter, added);
+    total.add(batch.filled[b]);
+    total.add(added);
+  }
 }
 
 template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(int eflag, int vflag)
@@ -320,106 +386,53 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
   atomKK->sync(execution_space, datamask_read);
   atomKK->modified(execution_space, datamask_modify);
 
-  const int n_centres = find_centres();
-  check_lists(n_centres);
-  if (n_centres > 0) count_edges(n_centres);
+  const int n_centers = find_centers();
+  check_lists(n_centers);
+  if (n_centers > 0) count_edges(n_centers);
   clear_per_atom();
-  auto forces = atomKK->k_f.template view<DeviceType>();
-  // On OpenMP a copy of the array for each thread, else atomic additions; made once a step.
-  auto force_scatter = Kokkos::Experimental::create_scatter_view(forces);
-  auto virial_scatter = Kokkos::Experimental::create_scatter_view(per_atom_.virial);
-  auto centroid_scatter = Kokkos::Experimental::create_scatter_view(per_atom_.centroid);
+  Scatters into = scatters();    // made once a step
 
   Tally total;
   const bool energies_alone = energy_only();
-  DeviceEvaluator &with = evaluator();
-  int size = legato::centres_per_block(n_centres, with.size.limit(), settings_.threads);
-  if (with.size.to_measure()) with.memory.begin_measuring();
-  for (int begin = 0; begin < n_centres;) {
-    const std::vector<Place> places = next_places(begin, n_centres, size);
-    std::vector<legato::BlockView> views(places.size());
-    std::vector<legato::BlockViewResult> results(places.size());
-    std::vector<Tally> filled(places.size());
+  legato::Evaluator &with = device_model().model;
+  const int threads = with.threads();
+  int size = legato::centers_per_block(n_centers, with.limit(), threads);
+  with.begin_step();
+  for (int begin = 0; begin < n_centers;) {
+    Batch batch(next_places(begin, n_centers, size));
     try {
-      reserve(places);
-      for (std::size_t b = 0; b < places.size(); ++b) {
-        const Place &place = places[b];
-        FillBlock<DeviceType> fill;
-        fill.around = around_;
-        fill.centres = centres_;
-        fill.first_edge = first_edge_;
-        fill.block = arrays_;
-        fill.place = place;
-        fill.padding_distance = 0.5 * with.metadata().cutoff;
-        // Waits for the kernel, because its sums go to the host. On a GPU the model is queued on
-        // the same stream anyway.
-        Kokkos::parallel_reduce("legato:fill", Policy(0, place.n_centres + around_.num_types), fill,
-                                filled[b]);
-        views[b].n_centres = place.n_centres;
-        views[b].n_nodes = place.n_centres + around_.num_types;
-        views[b].n_edges = place.n_edges;
-        views[b].atom_types = arrays_.atom_types.data() + place.node;
-        views[b].edge_index = arrays_.edge_index.data() + 2 * place.edge;
-        views[b].edge_vectors = arrays_.edge_vectors.data() + 3 * place.edge;
+      try {
+        fill(batch);
+        evaluate(batch, energies_alone);
+      } catch (const legato::OutOfMemory &problem) {
+        with.does_not_fit(size, problem.what());
+        size = with.limit();
+        continue;    // nothing of these blocks has been added yet
       }
-      // torch reads what the kernels wrote: on the host from other threads, so the kernels must be
-      // over. (With a reduction they are; this does not hang on it.)
-      if constexpr (kIsHost<DeviceType>) DeviceType().fence("legato: blocks before the model");
-      with.pool.run([&](const int worker) {
-        if (worker >= static_cast<int>(views.size())) return;
-        if (energies_alone)
-          with.model->evaluate_view_energy(views[worker], results[worker]);
-        else
-          with.model->evaluate_view(views[worker], results[worker]);
-      });
-    } catch (const legato::OutOfMemory &problem) {
-      size = smaller_block(size, problem.what());
-      continue;    // nothing of these blocks has been added yet
     } catch (const std::exception &problem) {
       error->one(FLERR, "Pair style allegro_legato: {}", problem.what());
     }
-
-    for (std::size_t b = 0; b < places.size(); ++b) {
-      // On a GPU this is queued behind the model, on the same stream; torch's results are given
-      // back afterwards and reused, if at all, by later work of that stream.
-      ScatterBlock<DeviceType> scatter;
-      scatter.centres = centres_;
-      scatter.first_edge = first_edge_;
-      scatter.block = arrays_;
-      scatter.place = places[b];
-      scatter.atomic_energy = results[b].atomic_energy;
-      scatter.edge_forces = results[b].edge_forces;
-      scatter.unit = energy_unit_;
-      scatter.with_virial = vflag_either;
-      scatter.per_atom = per_atom_;
-      scatter.forces = force_scatter;
-      scatter.virials = virial_scatter;
-      scatter.centroids = centroid_scatter;
-      Tally added;
-      Kokkos::parallel_reduce("legato:scatter", Policy(0, places[b].n_centres), scatter, added);
-      total.add(filled[b]);
-      total.add(added);
-      begin += places[b].n_centres;
-    }
+    scatter(batch, into, total);
+    begin = batch.end();
   }
-
-  Kokkos::Experimental::contribute(forces, force_scatter);
-  Kokkos::Experimental::contribute(per_atom_.virial, virial_scatter);
-  Kokkos::Experimental::contribute(per_atom_.centroid, centroid_scatter);
+  contribute(into);
   add_per_atom();
-  end_step(n_centres, size);
+  with.end_step(std::min(n_centers, threads * size));
+  store(total, energies_alone);
+}
 
-  if (eflag_global) {
-    eng_vdwl += total.energy;
-    warn_of_smaller_blocks();
-    if (!energies_alone) {
-      store_domain(std::sqrt(total.smallest_squared), static_cast<double>(total.n_outside),
-                   std::sqrt(total.largest_squared));
-      store_fence(static_cast<double>(total.n_fenced), energy_unit_ * total.fence_energy);
-    }
-  }
+template <class DeviceType>
+void PairAllegroLegatoKokkos<DeviceType>::store(const Tally &total, const bool energies_alone)
+{
   if (vflag_global)
     for (int k = 0; k < 6; ++k) virial[k] += total.virial[k];
+  if (!eflag_global) return;
+  eng_vdwl += total.energy;
+  warn_of_smaller_blocks();
+  if (energies_alone) return;
+  store_domain(std::sqrt(total.smallest_squared), static_cast<double>(total.n_outside),
+               std::sqrt(total.largest_squared));
+  store_fence(static_cast<double>(total.n_fenced), energy_unit_ * total.fence_energy);
 }
 
 template <class DeviceType> double PairAllegroLegatoKokkos<DeviceType>::memory_usage()
@@ -427,8 +440,8 @@ template <class DeviceType> double PairAllegroLegatoKokkos<DeviceType>::memory_u
   const auto bytes = [](const auto &view) {
     return static_cast<double>(view.span()) * sizeof(*view.data());
   };
-  return Pair::memory_usage() + bytes(centres_) + bytes(first_edge_) + bytes(arrays_.atom_types) +
-         bytes(arrays_.edge_index) + bytes(arrays_.edge_vectors) + bytes(arrays_.neighbours);
+  return Pair::memory_usage() + bytes(centers_) + bytes(first_edge_) + bytes(arrays_.atom_types) +
+         bytes(arrays_.edge_index) + bytes(arrays_.edge_vectors) + bytes(arrays_.neighbors);
 }
 
 namespace LAMMPS_NS {

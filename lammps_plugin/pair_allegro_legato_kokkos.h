@@ -26,7 +26,7 @@ struct BlockViewResult;
 
 namespace LAMMPS_NS {
 
-// The same input lines as PairAllegroLegato. Positions, neighbours and forces stay on the device:
+// The same input lines as PairAllegroLegato. Positions, neighbors and forces stay on the device:
 // Kokkos kernels make the blocks, the model reads their memory, kernels scatter its results.
 template <class DeviceType> class PairAllegroLegatoKokkos : public PairAllegroLegato {
  public:
@@ -41,34 +41,42 @@ template <class DeviceType> class PairAllegroLegatoKokkos : public PairAllegroLe
  protected:
   using Policy = Kokkos::RangePolicy<DeviceType>;
   using Place = LegatoKernels::Place;
+  // The blocks that are evaluated side by side, one a thread.
+  struct Batch;
+  // Where results are added: on OpenMP a copy of each array for each thread, else atomically.
+  struct Scatters;
 
-  struct DeviceEvaluator;
+  struct DeviceModel;
 
   LegatoKernels::Surroundings<DeviceType> around_;
-  Kokkos::View<int *, DeviceType> centres_;
+  Kokkos::View<int *, DeviceType> centers_;
   Kokkos::View<LegatoKernels::bigcount *, DeviceType> first_edge_;
   decltype(Kokkos::create_mirror_view(first_edge_)) host_first_edge_;
   LegatoKernels::BlockArrays<DeviceType> arrays_;
   LegatoKernels::PerAtom<DeviceType> per_atom_;
 
   int default_threads() const override;
-  std::unique_ptr<Evaluator>
+  std::unique_ptr<OpenModel>
   open_model(const std::string &path, const Settings &,
              const std::shared_ptr<legato::PackageFiles> &files) const override;
-  void set_types(Evaluator &, const std::vector<int> &) const override;
+  void set_types(OpenModel &, const std::vector<int> &) const override;
   void request_list() override;
   const char *newton_remedy() const override;
 
-  DeviceEvaluator &evaluator() const;
-  void check_lists(int n_centres);
-  int find_centres();
-  void count_edges(int n_centres);
-  std::vector<Place> next_places(int begin, int n_centres, int size) const;
+  DeviceModel &device_model() const;
+  void check_lists(int n_centers);
+  int find_centers();
+  void count_edges(int n_centers);
+  std::vector<Place> next_places(int begin, int n_centers, int size) const;
   void reserve(const std::vector<Place> &places);
   void clear_per_atom();
   void add_per_atom();
-  int smaller_block(int size, const char *reason);
-  void end_step(int n_centres, int size);
+  Scatters scatters();
+  void contribute(Scatters &);
+  void fill(Batch &);
+  void evaluate(Batch &, bool energies_alone);
+  void scatter(const Batch &, const Scatters &, LegatoKernels::Tally &) const;
+  void store(const LegatoKernels::Tally &, bool energies_alone);
 };
 
 }    // namespace LAMMPS_NS

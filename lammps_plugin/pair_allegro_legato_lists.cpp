@@ -201,9 +201,9 @@ void LegatoListCheck::tell_of_absent(const std::vector<int> &types) const
   }
 }
 
-void LegatoListCheck::check_centres(const int n_centres, const int n_atoms)
+void LegatoListCheck::check_centers(const int n_centers, const int n_atoms)
 {
-  bigint mine = n_atoms - n_centres, all = 0;
+  bigint mine = n_atoms - n_centers, all = 0;
   MPI_Allreduce(&mine, &all, 1, MPI_LMP_BIGINT, MPI_SUM, world);
   if (all != 0)
     error->all(

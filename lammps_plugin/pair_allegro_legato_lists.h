@@ -38,8 +38,8 @@ class LegatoListCheck : protected Pointers {
   // Stops all ranks with an error if the list of a pair style lacks pairs of its types.
   // `types`: LAMMPS type -> model type, negative for those that it leaves to other styles.
   void check(const class Pair *pair, const class NeighList *list, const std::vector<int> &types);
-  // The same if this rank's list has fewer centres than the rank has atoms of the model.
-  void check_centres(int n_centres, int n_atoms);
+  // The same if this rank's list has fewer centers than the rank has atoms of the model.
+  void check_centers(int n_centers, int n_atoms);
 
  private:
   bool started_ = true;

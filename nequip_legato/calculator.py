@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ase import Atoms
@@ -45,7 +45,13 @@ class LegatoCalculator(Calculator):
         LegatoError: if the file cannot be used or an atom has no type in the model.
     """
 
-    implemented_properties = ("energy", "free_energy", "energies", "forces", "stress")
+    implemented_properties: Sequence[str] = (  # type: ignore[assignment]
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+    )
 
     def __init__(
         self,
@@ -55,11 +61,11 @@ class LegatoCalculator(Calculator):
         threads: int = 1,
         block: int | None = None,
         device: str = "cpu",
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._model = Path(model).absolute()  # a copy may be opened in another folder
-        self._settings = {"threads": threads, "block": block, "device": device}
+        self._settings: dict[str, Any] = {"threads": threads, "block": block, "device": device}
         self._type_names = dict(type_names or {})
         self._engine: Any = open_engine(model, **self._settings)
         self._process = os.getpid()
@@ -105,12 +111,12 @@ class LegatoCalculator(Calculator):
         differentiated, which makes trial moves of Monte Carlo sampling cheaper.
         """
         super().calculate(atoms, properties, system_changes)
-        atoms = self.atoms
+        atoms = cast(Atoms, self.atoms)  # what the base class has just set
         n = len(atoms)
         types = self._types(atoms.get_chemical_symbols())
-        # A cell vector that is missing has no meaning but bins the neighbour search.
+        # A cell vector that is missing has no meaning but bins the neighbor search.
         cell = atoms.cell.complete()
-        centre, neighbour, shift = neighbour_list(
+        center, neighbor, shift = neighbour_list(
             "ijS",
             cutoff=self.engine.cutoff,
             positions=atoms.positions,
@@ -119,13 +125,13 @@ class LegatoCalculator(Calculator):
         )
         # As in LAMMPS, an atom's periodic images are atoms of their own.
         images, image = np.unique(
-            np.column_stack([neighbour, shift]).reshape(-1, 4), axis=0, return_inverse=True
+            np.column_stack([neighbor, shift]).reshape(-1, 4), axis=0, return_inverse=True
         )
         image = image.reshape(-1)
         owner = np.concatenate([np.arange(n), images[:, 0]])
         displaced = atoms.positions[images[:, 0]] + images[:, 1:] @ cell.array
-        order = np.argsort(centre, kind="stable")
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(centre, minlength=n))])
+        order = np.argsort(center, kind="stable")
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(center, minlength=n))])
         result = self._compute(
             np.concatenate([atoms.positions, displaced]),
             types[owner],

@@ -37,10 +37,10 @@ _SCALAR_EMBEDDING = {
 
 
 def ammonia_frames(count: int = 10) -> list[Atoms]:
-    """Labelled periodic frames of liquid ammonia (64 atoms each), far apart from one another.
+    """Labeled periodic frames of liquid ammonia (64 atoms each), far apart from one another.
 
     They come from the example's training data; without those, from a rattled lattice of molecules
-    labelled with ASE's EMT, whose forces have no meaning but belong to its energies.
+    labeled with ASE's EMT, whose forces have no meaning but belong to its energies.
     """
     if _SHIPPED.is_file():
         frames = ase.io.read(_SHIPPED, ":")

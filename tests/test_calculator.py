@@ -89,8 +89,8 @@ def test_no_atoms(deployed):
     assert result["forces"].shape == (0, 3)
 
 
-def test_invisible_atoms_and_fewer_centres(engine):
-    """Type -1 is not seen; atoms beyond the centres give no energy of their own."""
+def test_invisible_atoms_and_fewer_centers(engine):
+    """Type -1 is not seen; atoms beyond the centers give no energy of their own."""
     positions = np.array([[0, 0, 0], [1.1, 0.2, 0], [0.3, 1.0, 0.4]])
     everything = engine.compute(
         positions, np.array([1, 0, -1]), np.array([0, 2, 4, 6]), np.array([1, 2, 0, 2, 0, 1])
@@ -124,6 +124,6 @@ def test_not_a_number_does_not_hide(engine):
     ],
 )
 def test_binding_checks_its_input(arguments, part, engine):
-    positions, types, offsets, neighbours = arguments
+    positions, types, offsets, neighbors = arguments
     with pytest.raises(load_binding().EngineError, match=part):
-        engine.compute(positions, np.array(types), np.array(offsets), np.array(neighbours))
+        engine.compute(positions, np.array(types), np.array(offsets), np.array(neighbors))

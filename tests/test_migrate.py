@@ -493,8 +493,8 @@ def test_npz_that_must_be_converted(folder, kind, capsys):
     check_data(done, frames)
 
 
-def test_npz_that_is_labelled_in_part(folder):
-    """What is no number in the npz file is none in the new data, neither zero nor left out."""
+def test_npz_that_is_labeled_in_part(folder):
+    """NaN in the npz file is NaN in the new data, neither zero nor left out."""
     frames, arrays = npz_arrays()
     stress = np.random.default_rng(1).normal(size=(len(frames), 3, 3))
     stress += stress.transpose(0, 2, 1)

@@ -199,7 +199,7 @@ def compare_batches(data, splits):
 
 
 @pytest.mark.parametrize(("name", "index"), [("train", 0), ("test", -1)])
-def test_relabelling_gives_the_stored_labels(splits, tblite, name, index):
+def test_relabeling_gives_the_stored_labels(splits, tblite, name, index):
     stored = splits[name][index]
     again = nh3_labels.label(stored)
     assert again.get_potential_energy() == pytest.approx(stored.get_potential_energy(), abs=1e-5)
@@ -259,9 +259,9 @@ def test_finite_differences_agree_with_labels(dimer, tblite):
 
 @pytest.mark.parametrize("wrong", ["forces", "stress"])
 def test_check_finds_a_wrong_sign(dimer, tblite, tmp_path, wrong):
-    labelled = nh3_labels.label(dimer)
+    labeled = nh3_labels.label(dimer)
     path = tmp_path / "frames.extxyz"
-    ase.io.write(path, with_labels(labelled, **{wrong: -labelled.calc.results[wrong]}))
+    ase.io.write(path, with_labels(labeled, **{wrong: -labeled.calc.results[wrong]}))
     done = run_script("check", "--data", path, "--frames", "1")
     assert done.returncode == 1
     assert f"frame 0: {wrong} deviate by" in done.stderr
@@ -314,14 +314,14 @@ def test_a_proton_that_changed_its_molecule_is_broken(dimer):
 
 
 def test_molecules_that_stick_together_are_broken(dimer):
-    labelled = with_labels(dimer, forces=np.zeros((8, 3)))
-    assert not nh3_labels.is_broken(labelled)
-    labelled.positions[4:] += labelled.get_distance(0, 4, vector=True) * (
-        2.1 / labelled.get_distance(0, 4) - 1
+    labeled = with_labels(dimer, forces=np.zeros((8, 3)))
+    assert not nh3_labels.is_broken(labeled)
+    labeled.positions[4:] += labeled.get_distance(0, 4, vector=True) * (
+        2.1 / labeled.get_distance(0, 4) - 1
     )
-    labelled.calc.atoms.positions[:] = labelled.positions
-    assert labelled.get_distance(0, 4) == pytest.approx(2.1)
-    assert nh3_labels.is_broken(labelled)
+    labeled.calc.atoms.positions[:] = labeled.positions
+    assert labeled.get_distance(0, 4) == pytest.approx(2.1)
+    assert nh3_labels.is_broken(labeled)
 
 
 def test_model_errors_are_per_temperature(frames):

@@ -169,7 +169,7 @@ def test_equal_folder_names_get_their_parents(runs, tmp_path):
     assert names == ["plain", f"{runs[1].parent.name}/sam", "other/sam"]
 
 
-def test_more_runs_than_colours(runs, tmp_path):
+def test_more_runs_than_colors(runs, tmp_path):
     folders = []
     for number in range(23):
         folders.append(tmp_path / f"run-{number}")

@@ -193,10 +193,10 @@ def ammonia_block(repeat: int, cutoff: float, device: str):
     atoms = read(START, **style).repeat(repeat)
     atoms.pbc = True
     types = torch.as_tensor((atoms.numbers == 7).astype(np.int64))
-    centre, neighbour, vectors = neighbour_list("ijD", atoms=atoms, cutoff=cutoff)
+    center, neighbor, vectors = neighbour_list("ijD", atoms=atoms, cutoff=cutoff)
     n = len(atoms)
-    neighbour = torch.as_tensor(neighbour.astype(np.int64))
-    edge_index = torch.stack([torch.as_tensor(centre.astype(np.int64)), n + types[neighbour]])
+    neighbor = torch.as_tensor(neighbor.astype(np.int64))
+    edge_index = torch.stack([torch.as_tensor(center.astype(np.int64)), n + types[neighbor]])
     nodes = torch.cat([types, torch.arange(2)])
     inputs = [torch.zeros(n + 2, 3, dtype=torch.float64), edge_index, nodes]
     return [tensor.to(device) for tensor in (*inputs, torch.as_tensor(vectors))]

@@ -1,16 +1,16 @@
 #!/usr/bin/env python
-"""Makes the ammonia data set: liquid NH3 at 200 to 800 K, labelled with GFN1-xTB.
+"""Makes the ammonia data set: liquid NH3 at 200 to 800 K, labeled with GFN1-xTB.
 
-Labelling a frame of 64 atoms takes half a second, so molecular dynamics with GFN1-xTB itself would
+Labeling a frame of 64 atoms takes half a second, so molecular dynamics with GFN1-xTB itself would
 reach only a few correlated frames. Three steps give frames that are far apart instead:
 
 1. ``classical``: dynamics with a flexible classical force field in LAMMPS, one run a temperature;
-   some of its frames are labelled.
+   some of its frames are labeled.
 2. ``learn``: a small Allegro model is trained on those with ``nequip-train`` and deployed. Where it
    knows no better it invents bonds between molecules; so it runs a short dynamics, those frames
-   are labelled too, and a model is trained on all of them.
+   are labeled too, and a model is trained on all of them.
 3. ``sample``: dynamics with the last model in LAMMPS, so that the frames follow GFN1-xTB's own
-   distribution closely. They are labelled, the model's forces are compared with the labels, and
+   distribution closely. They are labeled, the model's forces are compared with the labels, and
    broken frames are thrown away.
 
 Configurational averages of classical dynamics do not depend on the masses, so hydrogen weighs 10 u
@@ -50,7 +50,7 @@ from tqdm import tqdm
 HERE = Path(__file__).parent
 TEMPERATURES = (200, 300, 400, 500, 600, 800)  # K
 VOLUME = 41.7  # A^3 a molecule, liquid ammonia near its boiling point
-N_CLASSICAL = 25  # labelled frames a temperature in step 1
+N_CLASSICAL = 25  # labeled frames a temperature in step 1
 N_EXPLORED = 16  # frames a temperature and round in step 2
 ROUNDS = 1  # of exploring in step 2
 N_SAMPLED = 115  # frames a temperature in step 3
@@ -221,7 +221,7 @@ run {1000 * n_frames}
 
 
 def classical_runs(work: Path) -> dict[int, list[Atoms]]:
-    """The frames of step 1, unlabelled, by temperature."""
+    """The frames of step 1, unlabeled, by temperature."""
     runs = {}
     for k, temperature in enumerate(tqdm(TEMPERATURES, desc="classical dynamics")):
         runs[temperature] = classical_run(
@@ -235,14 +235,14 @@ def classical_runs(work: Path) -> dict[int, list[Atoms]]:
 
 
 def classical(work: Path, jobs: int) -> list[Atoms]:
-    """Step 1: labelled frames of the classical force field."""
+    """Step 1: labeled frames of the classical force field."""
     frames = []
     for temperature, run in classical_runs(work).items():
         for frame in run:
             frame.info.update(temperature=temperature, source="classical")
         frames += run
-    labelled = label_all(work / "labels_classical", frames, jobs, "labels, classical")
-    return [frame for frame in labelled if not is_broken(frame)]
+    labeled = label_all(work / "labels_classical", frames, jobs, "labels, classical")
+    return [frame for frame in labeled if not is_broken(frame)]
 
 
 # === step 2: a model ===
@@ -320,7 +320,7 @@ def model_runs(
     temperatures: tuple[int, ...] = TEMPERATURES,
     trajectory: int = 0,
 ) -> list[Atoms]:
-    """Labelled frames of a model's dynamics, in order of temperature and time.
+    """Labeled frames of a model's dynamics, in order of temperature and time.
 
     Trajectories of one temperature differ in start and seed; frames of the second are counted from
     1000. Raises DataError if LAMMPS fails. Broken frames are still there.
@@ -340,10 +340,10 @@ def model_runs(
         for i, frame in enumerate(run):
             frame.info.update(temperature=temperature, source=name, frame=1000 * trajectory + i)
         frames += run
-    labelled = label_all(work / f"labels_{run_name}", frames, jobs, f"{name}, labels")
-    errors = model_errors(labelled).items()
+    labeled = label_all(work / f"labels_{run_name}", frames, jobs, f"{name}, labels")
+    errors = model_errors(labeled).items()
     print(f"{name}, rms force errors: " + ", ".join(f"{t} K {e:.3f} eV/A" for t, e in errors))
-    return labelled
+    return labeled
 
 
 def model_errors(frames: list[Atoms]) -> dict[int, float]:
@@ -372,7 +372,7 @@ def learn(work: Path, jobs: int) -> Path:
 
 
 def sample(work: Path, model: Path, jobs: int) -> list[Atoms]:
-    """Step 3: labelled frames; DataError where the model's forces are too far from the labels."""
+    """Step 3: labeled frames; DataError where the model's forces are too far from the labels."""
     frames = model_runs(work, "sample", model, N_SAMPLED, jobs)
     more = {"temperatures": MORE_AT, "trajectory": 1}
     frames += model_runs(work, "sample", model, N_MORE, jobs, **more)
@@ -472,7 +472,7 @@ def main() -> None:
     command = commands.add_parser("all", help="make the whole data set")
     command.add_argument("--work", type=Path, default=Path("nh3_work"), help="scratch folder")
     command.add_argument("--out", type=Path, default=HERE / "data", help="where the data go")
-    command.add_argument("--jobs", type=_count, default=1, help="labelling processes")
+    command.add_argument("--jobs", type=_count, default=1, help="labeling processes")
     command = commands.add_parser("check", help="finite differences of the labels of some frames")
     command.add_argument("--data", type=Path, default=HERE / "data" / "test.extxyz", help="frames")
     command.add_argument("--frames", type=_count, default=3, help="how many to check")

@@ -65,7 +65,7 @@ def label(atoms: Atoms) -> Atoms:
 
 
 def _label_file(target: Path) -> None:
-    """Label ``target`` with suffix .in; a frame without self-consistency stays unlabelled."""
+    """Label ``target`` with suffix .in; a frame without self-consistency stays unlabeled."""
     frame = ase.io.read(target.with_suffix(".in"), format="extxyz")
     with contextlib.suppress(CalculationFailed):
         frame = label(frame)
@@ -89,12 +89,12 @@ def label_all(folder: Path, frames: list[Atoms], jobs: int, title: str) -> list[
         work = pool.map(_label_file, waiting)  # an error in one cancels the rest
         for _ in tqdm(work, total=len(frames), initial=known, desc=title):
             pass
-    labelled = [ase.io.read(target) for target in targets]
-    for frame, origin in zip(labelled, frames, strict=True):
+    labeled = [ase.io.read(target) for target in targets]
+    for frame, origin in zip(labeled, frames, strict=True):
         frame.info.update(origin.info)
         for name in origin.arrays.keys() - {"numbers", "positions"}:
             frame.set_array(name, origin.arrays[name])
-    return labelled
+    return labeled
 
 
 def measure(atoms: Atoms) -> dict[str, float]:
@@ -152,7 +152,7 @@ def check_labels(atoms: Atoms, step: float = 1e-3) -> dict[str, float]:
     Returns:
         ``forces`` in eV/A over six coordinates, ``stress`` in eV/A^3 over all components.
     """
-    labelled = label(atoms) if atoms.calc is None else atoms
+    labeled = label(atoms) if atoms.calc is None else atoms
 
     def energy(structure: Atoms) -> float:
         structure.calc = gfn1()
@@ -167,7 +167,7 @@ def check_labels(atoms: Atoms, step: float = 1e-3) -> dict[str, float]:
             moved = atoms.copy()
             moved.positions[i, k] += sign * step
             sides.append(energy(moved))
-        forces.append(labelled.get_forces()[i, k] + (sides[0] - sides[1]) / (2 * step))
+        forces.append(labeled.get_forces()[i, k] + (sides[0] - sides[1]) / (2 * step))
     numerical = np.zeros((3, 3))
     for a in range(3):
         for b in range(a, 3):
@@ -181,7 +181,7 @@ def check_labels(atoms: Atoms, step: float = 1e-3) -> dict[str, float]:
                 sides.append(energy(strained))
             slope = (sides[0] - sides[1]) / (2 * step) / atoms.get_volume()
             numerical[a, b] = numerical[b, a] = slope
-    stress = labelled.get_stress() - full_3x3_to_voigt_6_stress(numerical)
+    stress = labeled.get_stress() - full_3x3_to_voigt_6_stress(numerical)
     return {"forces": float(np.abs(forces).max()), "stress": float(np.abs(stress).max())}
 
 

@@ -96,7 +96,7 @@ if(LEGATO_KOKKOS)
   endforeach()
   if(LEGATO_TREE_EXTERNAL_KOKKOS)
     # A Kokkos of its own, which has to be a shared library: with a static one the plugin would
-    # bring in a second Kokkos, which nobody initialises.
+    # bring in a second Kokkos, which nobody initializes.
     set(legato_package "${LEGATO_TREE_Kokkos_DIR}")
   else()
     # LAMMPS' own copy, compiled into its library, so that its symbols come from LAMMPS. Its headers

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// How many centres are evaluated at once. Knows neither torch nor any device.
+// How many centers are evaluated at once. Knows neither torch nor any device.
 #pragma once
 
 #include "error.h"
@@ -13,7 +13,7 @@ namespace legato {
 constexpr int kMaxThreads = 1024;
 constexpr int kCpuBlock = 128;
 constexpr int kFirstGpuBlock = 2048;          // until its use of memory has been seen
-constexpr int kLargestGpuBlock = 32768;       // more centres make a GPU no faster
+constexpr int kLargestGpuBlock = 32768;       // more centers make a GPU no faster
 constexpr double kShareOfFreeMemory = 0.5;    // the rest is for LAMMPS, and for denser blocks
 
 // Throws Error for what cannot be.
@@ -25,17 +25,17 @@ inline void check_block_and_threads(std::optional<int> block, int threads)
                 (block ? std::to_string(*block) : "automatic"));
 }
 
-// Centres per block: no more than `limit`, and as even as possible over the threads.
-inline int centres_per_block(int n_centres, int limit, int threads)
+// Centers per block: no more than `limit`, and as even as possible over the threads.
+inline int centers_per_block(int n_centers, int limit, int threads)
 {
-  if (n_centres < 1) return 1;
-  int n_blocks = (n_centres - 1) / limit + 1;
+  if (n_centers < 1) return 1;
+  int n_blocks = (n_centers - 1) / limit + 1;
   const int rest = n_blocks % threads;
   if (rest != 0) n_blocks += threads - rest;
-  return std::max(1, (n_centres - 1) / n_blocks + 1);
+  return std::max(1, (n_centers - 1) / n_blocks + 1);
 }
 
-// The largest number of centres in a block. On a GPU it follows the memory unless the user gave it.
+// The largest number of centers in a block. On a GPU it follows the memory unless the user gave it.
 class BlockSize {
  public:
   BlockSize(std::optional<int> wanted, bool on_gpu) :
@@ -48,18 +48,18 @@ class BlockSize {
   // Whether `measured` is wanted after the next blocks.
   bool to_measure() const { return to_measure_; }
 
-  // `centres` at once took `bytes` of the `available` ones. Too few centres say nothing: what a
+  // `centers` at once took `bytes` of the `available` ones. Too few centers say nothing: what a
   // model takes whatever the size of the block would be mistaken for their share.
-  void measured(double bytes, int centres, double available, int threads)
+  void measured(double bytes, int centers, double available, int threads)
   {
-    if (!to_measure_ || centres < kFirstGpuBlock / 4 || bytes <= 0.0) return;
-    const double fitting = kShareOfFreeMemory * available * centres / bytes / threads;
+    if (!to_measure_ || centers < kFirstGpuBlock / 4 || bytes <= 0.0) return;
+    const double fitting = kShareOfFreeMemory * available * centers / bytes / threads;
     limit_ = static_cast<int>(std::clamp(fitting, 1.0, static_cast<double>(kLargestGpuBlock)));
     to_measure_ = false;
   }
 
-  // A block of `size` centres did not fit: halves the limit, and no growth from then on.
-  // Throws Error with the reason if not even one centre fits.
+  // A block of `size` centers did not fit: halves the limit, and no growth from then on.
+  // Throws Error with the reason if not even one center fits.
   void does_not_fit(int size, const std::string &reason)
   {
     if (size <= 1) throw Error("not even one atom fits into the memory (" + reason + ")");

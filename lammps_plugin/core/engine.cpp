@@ -2,11 +2,10 @@
 #include "engine.h"
 
 #include "allocator.h"
-#include "device_memory.h"
 #include "edges.h"
 #include "error.h"
-#include "model.h"
-#include "worker_pool.h"
+#include "evaluator.h"
+#include "virials.h"
 
 #include <algorithm>
 #include <atomic>
@@ -15,7 +14,6 @@
 #include <limits>
 #include <mutex>
 #include <numeric>
-#include <optional>
 
 namespace legato {
 
@@ -51,22 +49,12 @@ class Turnstile {
   bool failed_ = false;
 };
 
-// xx yy zz xy xz yz yx zx zy, the order of LAMMPS' per-atom virials.
-constexpr int kRow[9] = {0, 1, 2, 0, 0, 1, 1, 2, 2};
-constexpr int kColumn[9] = {0, 1, 2, 1, 2, 2, 0, 0, 1};
-
-// The larger of two numbers; NaN if either is, so that it does not hide.
-double larger(double a, double b)
-{
-  return a > b || std::isnan(a) ? a : b;
-}
-
 void add_energies(const Block &block, const BlockResult &result, Output &output)
 {
-  for (std::int64_t centre = 0; centre < block.n_centres; ++centre) {
-    const double energy = output.energy_unit * result.atomic_energy[centre];
+  for (std::int64_t center = 0; center < block.n_centers; ++center) {
+    const double energy = output.energy_unit * result.atomic_energy[center];
     output.energy += energy;
-    if (output.atomic_energy) output.atomic_energy[block.atoms[centre]] += energy;
+    if (output.atomic_energy) output.atomic_energy[block.atoms[center]] += energy;
   }
 }
 
@@ -74,24 +62,24 @@ void add_forces(const Block &block, const BlockResult &result, Output &output)
 {
   const double unit = output.energy_unit;
   double largest_squared = 0.0;
-  const std::int64_t *centres = block.edge_index.data();
+  const std::int64_t *centers = block.edge_index.data();
   for (std::int64_t edge = 0; edge < block.n_real_edges;) {
-    const std::int64_t centre = centres[edge];
-    double sum[3] = {0.0, 0.0, 0.0};    // edges of a centre follow each other
-    for (; edge < block.n_real_edges && centres[edge] == centre; ++edge) {
+    const std::int64_t center = centers[edge];
+    double sum[3] = {0.0, 0.0, 0.0};    // edges of a center follow each other
+    for (; edge < block.n_real_edges && centers[edge] == center; ++edge) {
       const double *dE_dr = result.edge_forces + 3 * edge;
       const double t[3] = {unit * dE_dr[0], unit * dE_dr[1], unit * dE_dr[2]};
-      double *fj = output.forces + 3 * static_cast<std::size_t>(block.neighbours[edge]);
+      double *fj = output.forces + 3 * static_cast<std::size_t>(block.neighbors[edge]);
       for (int k = 0; k < 3; ++k) {
         sum[k] += t[k];
         fj[k] -= t[k];
       }
-      largest_squared = larger(largest_squared, t[0] * t[0] + t[1] * t[1] + t[2] * t[2]);
+      largest_squared = larger_or_nan(largest_squared, t[0] * t[0] + t[1] * t[1] + t[2] * t[2]);
     }
-    double *fi = output.forces + 3 * static_cast<std::size_t>(block.atoms[centre]);
+    double *fi = output.forces + 3 * static_cast<std::size_t>(block.atoms[center]);
     for (int k = 0; k < 3; ++k) fi[k] += sum[k];
   }
-  output.largest_edge_force = larger(output.largest_edge_force, std::sqrt(largest_squared));
+  output.largest_edge_force = larger_or_nan(output.largest_edge_force, std::sqrt(largest_squared));
 }
 
 void add_virials(const Block &block, const BlockResult &result, Output &output)
@@ -99,12 +87,12 @@ void add_virials(const Block &block, const BlockResult &result, Output &output)
   double virial[6] = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
   for (std::int64_t edge = 0; edge < block.n_real_edges; ++edge) {
     const std::size_t i = block.atoms[block.edge_index[edge]];
-    const std::size_t j = block.neighbours[edge];
+    const std::size_t j = block.neighbors[edge];
     const double *r = &block.edge_vectors[3 * edge];
     double t[3];
     for (int k = 0; k < 3; ++k) t[k] = output.energy_unit * result.edge_forces[3 * edge + k];
     for (int k = 0; k < 6; ++k) {
-      const double w = -r[kRow[k]] * t[kColumn[k]];
+      const double w = -r[virial_row(k)] * t[virial_column(k)];
       virial[k] += w;
       if (output.atomic_virial) {
         output.atomic_virial[6 * i + k] += 0.5 * w;
@@ -112,7 +100,8 @@ void add_virials(const Block &block, const BlockResult &result, Output &output)
       }
     }
     if (output.centroid_virial)
-      for (int k = 0; k < 9; ++k) output.centroid_virial[9 * j + k] -= r[kRow[k]] * t[kColumn[k]];
+      for (int k = 0; k < 9; ++k)
+        output.centroid_virial[9 * j + k] -= r[virial_row(k)] * t[virial_column(k)];
   }
   if (output.virial)
     for (int k = 0; k < 6; ++k) output.virial[k] += virial[k];
@@ -131,35 +120,27 @@ void add_block(const Block &block, const BlockResult &result, Output &output)
 
 struct Engine::Parts {
   EngineOptions options;
-  Device device;
-  std::unique_ptr<Model> model;
-  std::optional<DeviceMemory> memory;
-  std::optional<BlockSize> size;
-  std::mutex size_mutex;
+  Evaluator evaluator;
   std::vector<Block> blocks;           // one a thread
   std::vector<BlockResult> results;    // one a thread
   std::vector<double> seconds;         // one a thread, inside the model
-  std::unique_ptr<WorkerPool> pool;    // last: its threads end before the rest goes
 
-  Parts(const std::string &path, const EngineOptions &wanted) : options(wanted)
+  Parts(const std::string &path, const EngineOptions &wanted) :
+      options(checked(wanted)), evaluator(path, {options.threads, options.block, options.files},
+                                          [&] { return placement(path, options); }),
+      blocks(options.threads), results(options.threads), seconds(options.threads, 0.0)
+  {
+    options.files.reset();
+  }
+
+  static const EngineOptions &checked(const EngineOptions &options)
   {
     check_block_and_threads(options.block, options.threads);
     keep_freed_memory();
-    pool = std::make_unique<WorkerPool>(options.threads, use_single_thread);
-    WorkerPool{1, restore_thread_count};    // a thread that starts, and ends
-    pool->run_one([&] {
-      device = choose_device(path, options);
-      model = Model::load(path, options.threads, device, options.files.get());
-      options.files.reset();
-    });
-    memory.emplace(device, processes_per_gpu(options.process, count_gpus()));
-    size.emplace(options.block, !device.is_cpu());
-    blocks.resize(options.threads);
-    results.resize(options.threads);
-    seconds.resize(options.threads, 0.0);
+    return options;
   }
 
-  static Device choose_device(const std::string &path, const EngineOptions &options)
+  static Placement placement(const std::string &path, const EngineOptions &options)
   {
     const int n_gpus = options.device == DeviceWish::cpu ? 0 : count_gpus();
     bool on_gpu = options.device == DeviceWish::gpu;
@@ -168,39 +149,23 @@ struct Engine::Parts {
       on_gpu = compiled_for.empty() ? n_gpus > 0 : compiled_for != "cpu";
     }
     if (!on_gpu) return {};
-    return {"cuda", std::max(0, gpu_of_process(options.process, n_gpus)), nullptr};
+    return {{"cuda", std::max(0, gpu_of_process(options.process, n_gpus)), nullptr},
+            processes_per_gpu(options.process, n_gpus)};
   }
 
-  // The blocks of a step are over, of which `at_once` centres were evaluated side by side.
-  void end_step(int at_once)
-  {
-    if (device.is_cpu()) return;
-    if (size->to_measure())
-      size->measured(memory->peak(), at_once, memory->available(), options.threads);
-    memory->trim();
-  }
-
-  int limit()
-  {
-    const std::lock_guard<std::mutex> lock(size_mutex);
-    return size->limit();
-  }
-
-  // Evaluates the worker's block, made of `n_centres` of the list. False if it did not fit into the
+  // Evaluates the worker's block, made of `n_centers` of the list. False if it did not fit into the
   // memory: the limit is lower then, and nothing has been added to any result.
-  bool evaluate(int worker, int n_centres, bool with_forces)
+  bool evaluate(int worker, int n_centers, bool with_forces)
   {
     Block &block = blocks[worker];
     BlockResult &result = results[worker];
     try {
       if (with_forces)
-        model->evaluate(block, result);
+        evaluator.model().evaluate(block, result);
       else
-        model->evaluate_energy(block, result);
+        evaluator.model().evaluate_energy(block, result);
     } catch (const OutOfMemory &problem) {
-      const std::lock_guard<std::mutex> lock(size_mutex);
-      size->does_not_fit(n_centres, problem.what());
-      memory->give_back_cache();
+      evaluator.does_not_fit(n_centers, problem.what());
       return false;
     }
     seconds[worker] += result.model_seconds;
@@ -215,24 +180,14 @@ Engine::Engine(const std::string &path, const EngineOptions &options) :
 
 Engine::~Engine() = default;
 
-const Metadata &Engine::metadata() const
+const Evaluator &Engine::evaluator() const
 {
-  return parts_->model->metadata();
+  return parts_->evaluator;
 }
 
 const EngineOptions &Engine::options() const
 {
   return parts_->options;
-}
-
-const Device &Engine::device() const
-{
-  return parts_->device;
-}
-
-const BlockSize &Engine::block_size() const
-{
-  return *parts_->size;
 }
 
 double Engine::model_seconds() const
@@ -246,41 +201,42 @@ void Engine::compute(const System &system, Output &output)
   output.n_outside = output.n_fenced = 0;
   output.fence_energy = 0.0;
   output.largest_edge_force = 0.0;
-  if (system.n_centres == 0) return;
+  if (system.n_centers == 0) return;
   const bool with_forces = output.forces != nullptr;
   if (!with_forces && (output.virial || output.atomic_virial || output.centroid_virial))
     throw Error("virials cannot be had without forces; ask for both");
 
   Parts &parts = *parts_;
-  const int threads = parts.options.threads;
-  const int size = centres_per_block(system.n_centres, parts.size->limit(), threads);
-  const int n_blocks = (system.n_centres - 1) / size + 1;
+  Evaluator &evaluator = parts.evaluator;
+  const int threads = evaluator.threads();
+  const int size = centers_per_block(system.n_centers, evaluator.limit(), threads);
+  const int n_blocks = (system.n_centers - 1) / size + 1;
   double smallest_squared = std::numeric_limits<double>::infinity();
   std::atomic<int> next_block{0};
   Turnstile turnstile;
 
-  if (parts.size->to_measure()) parts.memory->begin_measuring();
-  parts.pool->run([&](int worker) {
+  evaluator.begin_step();
+  evaluator.run([&](int worker) {
     Block &block = parts.blocks[worker];
     const BlockResult &result = parts.results[worker];
     for (int b = next_block++; b < n_blocks; b = next_block++) {
       try {
         bool entered = false;
-        const int end = std::min((b + 1) * size, system.n_centres);
+        const int end = std::min((b + 1) * size, system.n_centers);
         for (int begin = b * size; begin < end;) {
           // less than the block if one of this step did not fit into the memory
-          const int n_centres = std::min(end - begin, parts.limit());
-          const Closeness closeness =
-              gather_block(system, metadata(), begin, begin + n_centres, block);
-          if (block.n_centres > 0 && !parts.evaluate(worker, n_centres, with_forces)) continue;
+          const int n_centers = std::min(end - begin, evaluator.limit());
+          const Closeness closeness = gather_block(system, evaluator.metadata(), evaluator.limits(),
+                                                   begin, begin + n_centers, block);
+          if (block.n_centers > 0 && !parts.evaluate(worker, n_centers, with_forces)) continue;
           if (!entered && !turnstile.enter(b)) return;
           entered = true;
-          if (block.n_centres > 0) add_block(block, result, output);
+          if (block.n_centers > 0) add_block(block, result, output);
           smallest_squared = std::min(smallest_squared, closeness.smallest_ratio_squared);
           output.n_outside += closeness.n_outside;
           output.n_fenced += closeness.n_fenced;
           output.fence_energy += output.energy_unit * closeness.fence_energy;
-          begin += n_centres;
+          begin += n_centers;
         }
         turnstile.leave();
       } catch (...) {
@@ -289,7 +245,7 @@ void Engine::compute(const System &system, Output &output)
       }
     }
   });
-  parts.end_step(std::min(system.n_centres, threads * size));
+  evaluator.end_step(std::min(system.n_centers, threads * size));
   output.smallest_distance_ratio = std::sqrt(smallest_squared);
 }
 

@@ -3,13 +3,9 @@
 // this is only for telling users, on the CPU and in Kokkos' kernels.
 #pragma once
 
-#include <math.h>    // for device code, too
+#include "inline_function.h"
 
-#ifdef KOKKOS_INLINE_FUNCTION
-#define LEGATO_INLINE_FUNCTION KOKKOS_INLINE_FUNCTION
-#else
-#define LEGATO_INLINE_FUNCTION inline
-#endif
+#include <math.h>    // for device code, too
 
 namespace legato {
 

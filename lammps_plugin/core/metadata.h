@@ -12,7 +12,7 @@ namespace legato {
 using StringMap = std::map<std::string, std::string>;
 
 // Facts about a deployed model. Lengths in Angstrom, forces in eV/Angstrom.
-// Matrices over types are row-major, (centre type, neighbour type).
+// Matrices over types are row-major, (center type, neighbor type).
 struct Metadata {
   std::vector<std::string> type_names;
   double cutoff = 0.0;                      // largest of edge_cutoffs

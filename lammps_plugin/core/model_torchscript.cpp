@@ -103,9 +103,9 @@ class TorchScriptModel : public Model {
 
   static Outputs forward(torch::jit::Module &module, const ModelInputs &tensors)
   {
-    // Blocks differ in their number of edges: code specialised to shapes would be thrown away.
+    // Blocks differ in their number of edges: code specialized to shapes would be thrown away.
     // The switch belongs to the thread.
-    const torch::jit::GraphOptimizerEnabledGuard no_specialisation(false);
+    const torch::jit::GraphOptimizerEnabledGuard no_specialization(false);
     c10::Dict<std::string, at::Tensor> inputs;
     inputs.insert("pos", tensors.pos);
     inputs.insert("edge_index", tensors.edge_index);

@@ -14,12 +14,11 @@ struct System {
   const int *types = nullptr;           // (n_atoms) the caller's types
   const int *type_map = nullptr;        // caller's type -> model type, or -1
 
-  int n_centres = 0;                    // atoms whose energy is wanted
-  const int *centres = nullptr;         // (n_centres) atom indices
-  const int *n_neighbours = nullptr;    // (n_atoms) indexed by atom
-  const int *const *neighbours =
-      nullptr;                // (n_atoms) -> (n_neighbours) candidates of a full list
-  int neighbour_mask = ~0;    // bits of a neighbour entry that hold the atom index
+  int n_centers = 0;                        // atoms whose energy is wanted
+  const int *centers = nullptr;             // (n_centers) atom indices
+  const int *n_neighbors = nullptr;         // (n_atoms) indexed by atom
+  const int *const *neighbors = nullptr;    // (n_atoms) -> (n_neighbors) candidates of a full list
+  int neighbor_mask = ~0;                   // bits of a neighbor entry that hold the atom index
 
   int model_type(int atom) const { return type_map[types[atom]]; }
 };
@@ -38,7 +37,7 @@ struct Output {
 
   // How the configuration compares with the training data.
   double smallest_distance_ratio;     // min over edges of distance / shortest in training
-  std::int64_t n_outside = 0;         // centres with a neighbour closer than any in training
+  std::int64_t n_outside = 0;         // centers with a neighbor closer than any in training
   double largest_edge_force = 0.0;    // largest |dE/d(edge vector)|
 
   // How the model's fence acts, if it has one. The energy is part of the whole.

@@ -106,7 +106,7 @@ inline at::Tensor numbers_of(const at::Tensor &tensor, std::int64_t size, bool a
 inline void read_energy(const at::Tensor &atomic_energy, const Block &block, BlockResult &result)
 {
   auto kept = std::make_shared<at::Tensor>(
-      numbers_of(atomic_energy, block.n_centres, true, block.n_centres));
+      numbers_of(atomic_energy, block.n_centers, true, block.n_centers));
   result.atomic_energy = kept->data_ptr<double>();
   result.edge_forces = nullptr;
   result.owner = std::move(kept);
@@ -116,7 +116,7 @@ inline void read_results(const at::Tensor &atomic_energy, const at::Tensor &edge
                          const Block &block, BlockResult &result)
 {
   auto kept = std::make_shared<std::pair<at::Tensor, at::Tensor>>(
-      numbers_of(atomic_energy, block.n_centres, true, block.n_centres),
+      numbers_of(atomic_energy, block.n_centers, true, block.n_centers),
       numbers_of(edge_forces, 3 * block.n_edges, false, 3 * block.n_real_edges));
   result.atomic_energy = kept->first.data_ptr<double>();
   result.edge_forces = kept->second.data_ptr<double>();
@@ -128,7 +128,7 @@ inline void keep_energy(const at::Tensor &atomic_energy, const BlockView &block,
                         BlockViewResult &result)
 {
   auto kept = std::make_shared<at::Tensor>(atomic_energy.detach().to(at::kDouble).contiguous());
-  if (kept->numel() < block.n_centres) throw wrong_size();
+  if (kept->numel() < block.n_centers) throw wrong_size();
   result.atomic_energy = kept->data_ptr<double>();
   result.edge_forces = nullptr;
   result.owner = std::move(kept);
@@ -141,7 +141,7 @@ inline void keep_result(const at::Tensor &atomic_energy, const at::Tensor &edge_
   auto kept = std::make_shared<std::pair<at::Tensor, at::Tensor>>(
       atomic_energy.detach().to(at::kDouble).contiguous(),
       edge_forces.detach().to(at::kDouble).contiguous());
-  if (kept->first.numel() < block.n_centres || kept->second.numel() != 3 * block.n_edges)
+  if (kept->first.numel() < block.n_centers || kept->second.numel() != 3 * block.n_edges)
     throw wrong_size();
   result.atomic_energy = kept->first.data_ptr<double>();
   result.edge_forces = kept->second.data_ptr<double>();

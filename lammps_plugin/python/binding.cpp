@@ -44,34 +44,33 @@ struct Engine : legato::Engine {
   }
 };
 
-// Energies, forces and virials of the first n_centres atoms' energies.
+// Energies, forces and virials of the first n_centers atoms' energies.
 py::dict compute(Engine &engine, const Array<double> &positions, const Array<int> &types,
-                 const Array<std::int64_t> &offsets, const Array<int> &neighbours, bool with_forces,
+                 const Array<std::int64_t> &offsets, const Array<int> &neighbors, bool with_forces,
                  bool with_atomic_virials)
 {
   require(positions.ndim() == 2 && positions.shape(1) == 3, "positions must have shape (n, 3)");
   const auto n_atoms = positions.shape(0);
   require(types.ndim() == 1 && types.shape(0) == n_atoms, "types must have shape (n,)");
   require(offsets.ndim() == 1 && offsets.shape(0) >= 1 && offsets.shape(0) <= n_atoms + 1,
-          "offsets must have shape (n_centres + 1,)");
-  const auto n_centres = static_cast<int>(offsets.shape(0)) - 1;
-  const int num_types = engine.metadata().num_types();
+          "offsets must have shape (n_centers + 1,)");
+  const auto n_centers = static_cast<int>(offsets.shape(0)) - 1;
+  const int num_types = engine.evaluator().metadata().num_types();
   for (py::ssize_t i = 0; i < n_atoms; ++i)
     require(types.at(i) >= -1 && types.at(i) < num_types,
             "types must lie between 0 and " + std::to_string(num_types - 1) + ", or be -1");
-  for (py::ssize_t k = 0; k < neighbours.size(); ++k)
-    require(neighbours.at(k) >= 0 && neighbours.at(k) < n_atoms,
-            "a neighbour index is not an atom");
+  for (py::ssize_t k = 0; k < neighbors.size(); ++k)
+    require(neighbors.at(k) >= 0 && neighbors.at(k) < n_atoms, "a neighbor index is not an atom");
 
-  std::vector<int> centres(n_centres), counts(n_centres), type_map(num_types + 1);
-  std::vector<const int *> rows(n_centres);
-  for (int i = 0; i < n_centres; ++i) {
+  std::vector<int> centers(n_centers), counts(n_centers), type_map(num_types + 1);
+  std::vector<const int *> rows(n_centers);
+  for (int i = 0; i < n_centers; ++i) {
     require(0 <= offsets.at(i) && offsets.at(i) <= offsets.at(i + 1) &&
-                offsets.at(i + 1) <= neighbours.size(),
-            "offsets must rise from 0 to the number of neighbours");
-    centres[i] = i;
+                offsets.at(i + 1) <= neighbors.size(),
+            "offsets must rise from 0 to the number of neighbors");
+    centers[i] = i;
     counts[i] = static_cast<int>(offsets.at(i + 1) - offsets.at(i));
-    rows[i] = neighbours.data() + offsets.at(i);
+    rows[i] = neighbors.data() + offsets.at(i);
   }
   // Shifted by one, so that the invisible type -1 has an entry.
   for (int type = 0; type <= num_types; ++type) type_map[type] = type - 1;
@@ -89,10 +88,10 @@ py::dict compute(Engine &engine, const Array<double> &positions, const Array<int
   system.positions = positions.data();
   system.types = types.data();
   system.type_map = type_map.data() + 1;
-  system.n_centres = n_centres;
-  system.centres = centres.data();
-  system.n_neighbours = counts.data();
-  system.neighbours = rows.data();
+  system.n_centers = n_centers;
+  system.centers = centers.data();
+  system.n_neighbors = counts.data();
+  system.neighbors = rows.data();
   legato::Output output;
   output.atomic_energy = atomic_energy.mutable_data();
   if (with_forces) {
@@ -143,13 +142,13 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
            py::arg("device") = "cpu")
       .def(
           "compute", &compute, py::arg("positions"), py::arg("types"), py::arg("offsets"),
-          py::arg("neighbours"), py::arg("with_forces") = true,
+          py::arg("neighbors"), py::arg("with_forces") = true,
           py::arg("with_atomic_virials") = true,
-          "Evaluate the first len(offsets) - 1 atoms as centres.\n\n"
-          "positions: (n, 3) float64, Angstrom, centres first, then their images\n"
+          "Evaluate the first len(offsets) - 1 atoms as centers.\n\n"
+          "positions: (n, 3) float64, Angstrom, centers first, then their images\n"
           "types: (n,) int, model types, -1 for atoms that the model does not see\n"
-          "offsets: (n_centres + 1,) int, row starts in neighbours\n"
-          "neighbours: (n_pairs,) int, candidates of a full neighbour list\n\n"
+          "offsets: (n_centers + 1,) int, row starts in neighbors\n"
+          "neighbors: (n_pairs,) int, candidates of a full neighbor list\n\n"
           "Returns a dict: energy (eV), atomic_energy (n,), forces (n, 3) in eV/A, virial (6,)\n"
           "xx yy zz xy xz yz in eV, atomic_virial (n, 6), centroid_virial (n, 9), and the\n"
           "comparison with the training data. Without forces the model is not differentiated, and\n"
@@ -158,11 +157,14 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
            "Processor time inside the model since the start, over all threads.")
       .def_property_readonly("path", [](const Engine &e) { return e.path; })
       .def_property_readonly("device", [](const Engine &e) { return e.device; })
-      .def_property_readonly("type_names", [](const Engine &e) { return e.metadata().type_names; })
+      .def_property_readonly("type_names",
+                             [](const Engine &e) { return e.evaluator().metadata().type_names; })
       .def_property_readonly(
-          "cutoff", [](const Engine &e) { return e.metadata().cutoff; }, "Angstrom")
-      .def_property_readonly("dtype", [](const Engine &e) { return e.metadata().dtype; })
+          "cutoff", [](const Engine &e) { return e.evaluator().metadata().cutoff; }, "Angstrom")
+      .def_property_readonly("dtype",
+                             [](const Engine &e) { return e.evaluator().metadata().dtype; })
       .def_property_readonly("threads", [](const Engine &e) { return e.options().threads; })
-      .def_property_readonly("block", [](const Engine &e) { return e.block_size().limit(); })
+      .def_property_readonly("block",
+                             [](const Engine &e) { return e.evaluator().block_size().limit(); })
       .def_property_readonly("chosen_block", [](const Engine &e) { return e.options().block; });
 }

@@ -15,7 +15,8 @@ def add_build(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="make a file for LAMMPS from a checkpoint or package",
         description="Make a file for pair_style allegro_legato from a trained model, and check it "
         "against nequip's eager model before it appears under its name.",
-        epilog="Checkpoints and packages are unpickled: open only files that you trust.",
+        epilog="Example: nequip-deploy build best.ckpt model.nequip.pt2 --fence. Checkpoints and "
+        "packages are unpickled: open only files that you trust.",
     )
     build.add_argument("model", help="nequip checkpoint (.ckpt) or package (.nequip.zip)")
     build.add_argument(
@@ -67,6 +68,7 @@ def add_info(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="show what a deployed file says about itself",
         description="Show atom types, cutoffs, training domain and origin of a deployed file. The "
         "model is not loaded, so this also works where it could not run.",
+        epilog="Example: nequip-deploy info model.nequip.pt2",
     )
     info.add_argument("file", help="*.nequip.pth or *.nequip.pt2")
     info.add_argument("--json", action="store_true", help="print JSON")

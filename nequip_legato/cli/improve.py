@@ -14,7 +14,8 @@ def add_improve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="simulate, label what failed, train on it, and again until the model lives",
         description="Do what is left of a loop: explore, choose structures, label, train, deploy, "
         "measure the life. It may be ended at any point; the same command goes on.",
-        epilog="Checkpoints are unpickled: open only files that you trust.",
+        epilog="Example: nequip-legato improve improve.yaml. Checkpoints are unpickled: open only "
+        "files that you trust.",
     )
     improve.add_argument("config", type=Path, help="the loop's YAML file (docs/improve.md)")
     improve.add_argument(

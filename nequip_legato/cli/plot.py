@@ -13,6 +13,7 @@ def add_plot(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         help="draw loss, validation errors and sharpness of training runs",
         description="Draw loss, validation errors and sharpness over epochs of one or several "
         "nequip-train runs into one picture, also while they train.",
+        epilog="Example: nequip-legato plot outputs/plain outputs/sam --out training.pdf",
     )
     parser.add_argument(
         "folders", type=Path, nargs="+", metavar="RUN_DIR", help="the folder of a run"

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from nequip_legato.errors import LegatoError
+
 __all__ = ["add_plugin"]
 
 
@@ -35,7 +37,7 @@ def add_plugin(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     build.add_argument(
         "--force",
         action="store_true",
-        help="compile it even if it is there, which is always done without --lammps",
+        help="with --lammps: compile it even if it is there (without, that is always done)",
     )
     build.set_defaults(run=_build)
 
@@ -63,6 +65,8 @@ def _build(parsed: argparse.Namespace) -> None:
     from nequip_legato.lammps import plugin, tree
 
     if parsed.lammps is None:
+        if parsed.force:
+            raise LegatoError("without --lammps the plugin is always compiled; leave --force out")
         print(plugin.build_plugin())
     else:
         print(tree.build_plugin_for(parsed.lammps, force=parsed.force))

@@ -16,6 +16,7 @@ def add_quantum(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "run",
         help="run a campaign: models x systems x isotopes x temperatures x methods x beads x seeds",
         description=RUN_DESCRIPTION,
+        epilog="Example: nequip-legato quantum run structure.yaml --dry-run",
     )
     run.add_argument("campaign", type=Path, help="the campaign's YAML file (docs/quantum.md)")
     add_run_options(run)
@@ -24,6 +25,7 @@ def add_quantum(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         "report",
         help="kinetic energies, distributions, spectra, isotope effects, convergence with beads",
         description="Write an HTML page, pictures and tables on the finished runs of a campaign.",
+        epilog="Example: nequip-legato quantum report structure",
     )
     report.add_argument("campaign", type=Path, help="the campaign's folder")
     report.add_argument(

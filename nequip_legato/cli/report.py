@@ -12,6 +12,7 @@ def add_report(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "report",
         help="survival curves, times to failure and their exponent in the number of atoms",
         description="Write an HTML page, pictures and tables on the finished runs of campaigns.",
+        epilog="Example: nequip-legato stability report campaign --reference plain",
     )
     report.add_argument(
         "campaign",

@@ -19,7 +19,8 @@ def add_sharpness(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         help="how flat the training loss is around a model's weights",
         description="Measure the sharpness of the training loss of one or several models, on the "
         "same frames and with the same random numbers. The same command goes on after Ctrl-C.",
-        epilog="Checkpoints and packages are unpickled: open only files that you trust.",
+        epilog="Example: nequip-legato sharpness plain/best.ckpt sam/best.ckpt. Checkpoints and "
+        "packages are unpickled: open only files that you trust.",
     )
     sharpness.add_argument(
         "model", type=Path, nargs="+", help="nequip checkpoint (.ckpt) or package (.nequip.zip)"
@@ -35,7 +36,7 @@ def add_sharpness(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--frames",
         type=Path,
         metavar="FILE",
-        help="labelled frames (default: frames.extxyz in the results, made from the training data)",
+        help="labeled frames (default: frames.extxyz in the results, made from the training data)",
     )
     sharpness.add_argument(
         "--n-frames",

@@ -26,6 +26,7 @@ def add_stability(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         "run",
         help="run a campaign: models x sizes x velocity seeds",
         description=RUN_DESCRIPTION,
+        epilog="Example: nequip-legato stability run campaign.yaml --workers 4",
     )
     run.add_argument("campaign", type=Path, help="the campaign's YAML file (docs/stability.md)")
     add_run_options(run)

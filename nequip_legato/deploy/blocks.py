@@ -1,8 +1,8 @@
 """Evaluating a deployed model block by block: the specification of the C++ core.
 
-An Allegro edge (centre i, neighbour j) enters only the energy of i, and of j only its type matters
-(Musaelian et al., Nat. Commun. 14, 579 (2023), eq. 4). So the nodes of a block are its B centres
-followed by one node per type, and a neighbour index points at the node of its type. No other atoms
+An Allegro edge (center i, neighbor j) enters only the energy of i, and of j only its type matters
+(Musaelian et al., Nat. Commun. 14, 579 (2023), eq. 4). So the nodes of a block are its B centers
+followed by one node per type, and a neighbor index points at the node of its type. No other atoms
 enter the model, and blocks are exact. With t = dE_i/dr of the edge r = x_j - x_i:
 
     F_i += t,    F_j -= t,    W -= r (x) t.
@@ -19,28 +19,28 @@ from nequip_legato.trained.frames import Frame
 __all__ = ["MIN_EDGES", "Block", "Sums", "evaluate_in_blocks", "make_blocks"]
 
 MIN_EDGES = 2
-"""Deployed models are exported for two edges or more (torch.export specialises 0 and 1)."""
+"""Deployed models are exported for two edges or more (torch.export specializes 0 and 1)."""
 
 Model = Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Inputs of a deployed model for ``B`` centres and ``E`` edges, ``T`` being the model's types.
+    """Inputs of a deployed model for ``B`` centers and ``E`` edges, ``T`` being the model's types.
 
     Attributes:
-        centres: (B,) atoms of the frame.
-        types: (B + T,) types of the centres, then 0 ... T - 1.
-        edge_index: (2, E) centre nodes, then neighbour nodes (B + type of the neighbour).
+        centers: (B,) atoms of the frame.
+        types: (B + T,) types of the centers, then 0 ... T - 1.
+        edge_index: (2, E) center nodes, then neighbor nodes (B + type of the neighbor).
         edge_vectors: (E, 3) x_j - x_i, Angstrom.
-        neighbours: (E real,) atom of the frame at the end of each edge that is not padding.
+        neighbors: (E real,) atom of the frame at the end of each edge that is not padding.
     """
 
-    centres: torch.Tensor
+    centers: torch.Tensor
     types: torch.Tensor
     edge_index: torch.Tensor
     edge_vectors: torch.Tensor
-    neighbours: torch.Tensor
+    neighbors: torch.Tensor
 
     def inputs(self) -> dict[str, torch.Tensor]:
         """The model's inputs; ``pos`` is there because nequip's tracer asks for it."""
@@ -76,32 +76,32 @@ def make_blocks(frame: Frame, *, cutoffs: torch.Tensor, sizes: Sequence[int]) ->
 
     Args:
         frame: the structure.
-        cutoffs: (T, T) cutoff of each (centre type, neighbour type), Angstrom.
-        sizes: numbers of centres, used in turn; the last block may be smaller.
+        cutoffs: (T, T) cutoff of each (center type, neighbor type), Angstrom.
+        sizes: numbers of centers, used in turn; the last block may be smaller.
     """
     num_types = len(cutoffs)
     vectors = frame.edge_vectors()
-    centre, neighbour = frame.edge_index
-    within = vectors.norm(dim=1) < cutoffs[frame.types[centre], frame.types[neighbour]]
-    centre, neighbour, vectors = centre[within], neighbour[within], vectors[within]
+    center, neighbor = frame.edge_index
+    within = vectors.norm(dim=1) < cutoffs[frame.types[center], frame.types[neighbor]]
+    center, neighbor, vectors = center[within], neighbor[within], vectors[within]
     begin = turn = 0
     while begin < frame.n_atoms:
         end = min(begin + sizes[turn % len(sizes)], frame.n_atoms)
-        mine = (centre >= begin) & (centre < end)
+        mine = (center >= begin) & (center < end)
         n_padding = max(0, MIN_EDGES - int(mine.sum()))
         type_node = torch.full((n_padding,), end - begin)
         padding = torch.tensor([[0.5 * float(cutoffs.max()), 0.0, 0.0]], dtype=torch.float64)
         yield Block(
-            centres=torch.arange(begin, end),
+            centers=torch.arange(begin, end),
             types=torch.cat([frame.types[begin:end], torch.arange(num_types)]),
             edge_index=torch.stack(
                 [
-                    torch.cat([centre[mine] - begin, type_node]),
-                    torch.cat([end - begin + frame.types[neighbour[mine]], type_node]),
+                    torch.cat([center[mine] - begin, type_node]),
+                    torch.cat([end - begin + frame.types[neighbor[mine]], type_node]),
                 ]
             ),
             edge_vectors=torch.cat([vectors[mine], padding.expand(n_padding, 3)]),
-            neighbours=neighbour[mine],
+            neighbors=neighbor[mine],
         )
         begin, turn = end, turn + 1
 
@@ -129,12 +129,12 @@ def evaluate_in_blocks(
     for block in make_blocks(frame, cutoffs=cutoffs, sizes=sizes):
         inputs = {key: value.to(device) for key, value in block.inputs().items()}
         outputs = {key: value.detach().to("cpu") for key, value in model(inputs).items()}
-        n_centres, n_edges = len(block.centres), len(block.neighbours)
-        energies[block.centres] = outputs[AtomicDataDict.PER_ATOM_ENERGY_KEY][
-            :n_centres, 0
+        n_centers, n_edges = len(block.centers), len(block.neighbors)
+        energies[block.centers] = outputs[AtomicDataDict.PER_ATOM_ENERGY_KEY][
+            :n_centers, 0
         ].double()
         t = outputs[AtomicDataDict.EDGE_FORCE_KEY][:n_edges].double()
-        forces.index_add_(0, block.centres[block.edge_index[0, :n_edges]], t)
-        forces.index_add_(0, block.neighbours, -t)
+        forces.index_add_(0, block.centers[block.edge_index[0, :n_edges]], t)
+        forces.index_add_(0, block.neighbors, -t)
         virial -= block.edge_vectors[:n_edges].T @ t
     return Sums(energies, forces, virial)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata as packages
 from pathlib import Path
+from typing import Any
 
 import torch
 from nequip.train.lightning import _SOLE_MODEL_KEY
@@ -22,7 +23,7 @@ from nequip_legato.deploy.check import (
     isolated_atoms,
     reference_of,
 )
-from nequip_legato.deploy.contraction import contract_centres_first
+from nequip_legato.deploy.contraction import contract_centers_first
 from nequip_legato.deploy.domain import Domain, domain_of
 from nequip_legato.deploy.fencing import put_up_fence, survey_domain
 from nequip_legato.deploy.finished import CHECK_LIMIT, FinishedFile, check_finished, find_engine
@@ -126,7 +127,7 @@ def build(
             frames=None if frames is None else Path(frames),
             r_max=float(cutoffs.max()),
         )
-        report(f"reading {data.count if fence else len(data)} frames from {data.origin}")
+        report(f"reading {data.total if fence else len(data)} frames from {data.origin}")
         if fence is None:
             domain = domain_of(data, num_types=len(cutoffs))
         else:
@@ -147,7 +148,7 @@ def build(
             )
             for note in Fence.from_json(entries["legato_fence"]).notes:
                 report(f"note: {note}")
-        model = contract_centres_first(model)
+        model = contract_centers_first(model)
         remedy = _remedy(kind, modifiers)
         if kind == "TorchScript":
             report("scripting")
@@ -216,7 +217,7 @@ def _unwritable(folder: Path, problem: OSError) -> LegatoError:
     )
 
 
-def _model_entries(model: torch.nn.Module) -> dict[str, str]:
+def _model_entries(model: Any) -> dict[str, str]:
     if any(len(name.split()) != 1 for name in model.type_names):
         raise LegatoError("type names with spaces cannot be deployed; train with names without")
     entries = {**model.metadata, **get_latest_global_state(only_metadata_related=True)}

@@ -9,6 +9,7 @@ which AOTInductor does without writing them down; TorchScript does write them, a
 """
 
 import inspect
+from typing import Any
 
 import torch
 
@@ -22,7 +23,7 @@ class RepeatedWeights(torch.nn.Module):
         old: the ``MakeWeightedChannels``, with weights for each irrep.
     """
 
-    def __init__(self, old: torch.nn.Module) -> None:
+    def __init__(self, old: Any) -> None:
         super().__init__()
         self.mul: int = old.multiplicity_out
         self.weight_numel: int = old.weight_numel

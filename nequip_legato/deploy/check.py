@@ -20,7 +20,7 @@ __all__ = [
     "reference_of",
 ]
 
-# Uneven on purpose: single centres, and sizes that divide nothing.
+# Uneven on purpose: single centers, and sizes that divide nothing.
 _BLOCK_SIZES = (1, 7, 2, 128)
 _RELATIVE_FLOAT64 = 1e-8
 _FLOAT32 = 5e-5
@@ -85,7 +85,7 @@ def reference_of(model: torch.nn.Module, frame: Frame, *, device: str = "cpu") -
 
 
 def isolated_atoms(*, num_types: int, cutoffs: torch.Tensor) -> Frame:
-    """One atom of each type without neighbours, and a dimer: blocks with 0, 1 and 2 real edges."""
+    """One atom of each type without neighbors, and a dimer: blocks with 0, 1 and 2 real edges."""
     spacing = 10.0 * float(cutoffs.max())
     positions = torch.zeros(num_types + 2, 3, dtype=torch.float64)
     positions[:, 0] = spacing * torch.arange(num_types + 2)

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def copies_of(structure: Arrays, count: int) -> Arrays:
 
     Args:
         structure: ``positions`` (n, 3) in Angstrom, ``types`` (n,), ``edge_index`` (2, E), and
-            ``displacements`` (E, 3) in Angstrom, of the neighbour's image from the neighbour.
+            ``displacements`` (E, 3) in Angstrom, of the neighbor's image from the neighbor.
         count: number of copies.
     """
     n = len(structure["types"])
@@ -48,29 +49,29 @@ def copies_of(structure: Arrays, count: int) -> Arrays:
     }
 
 
-def engine_evaluator(module, request: dict, block: int | None) -> tuple[Evaluate, Callable]:
+def engine_evaluator(module: Any, request: dict, block: int | None) -> tuple[Evaluate, Callable]:
     """How the engine of LAMMPS evaluates a structure, and its largest block so far."""
     engine = module.Engine(request["model"], block=block, device=request["device"])
 
     def evaluate(structure: Arrays, with_forces: bool) -> Arrays:
         n = len(structure["types"])
-        centre, neighbour = structure["edge_index"]
-        order = np.argsort(centre, kind="stable")
-        neighbour = neighbour[order]
+        center, neighbor = structure["edge_index"]
+        order = np.argsort(center, kind="stable")
+        neighbor = neighbor[order]
         # as in LAMMPS, images are atoms of their own: here one for each edge
-        images = structure["positions"][neighbour] + structure["displacements"][order]
+        images = structure["positions"][neighbor] + structure["displacements"][order]
         result = engine.compute(
             np.concatenate([structure["positions"], images]),
-            np.concatenate([structure["types"], structure["types"][neighbour]]),
-            np.concatenate([[0], np.cumsum(np.bincount(centre, minlength=n))]),
-            n + np.arange(len(neighbour)),
+            np.concatenate([structure["types"], structure["types"][neighbor]]),
+            np.concatenate([[0], np.cumsum(np.bincount(center, minlength=n))]),
+            n + np.arange(len(neighbor)),
             with_forces=with_forces,
             with_atomic_virials=False,
         )
         found = {"energies": result["atomic_energy"][:n]}
         if with_forces:
             forces = result["forces"][:n].copy()
-            np.add.at(forces, neighbour, result["forces"][n:])
+            np.add.at(forces, neighbor, result["forces"][n:])
             found |= {"forces": forces, "virial": result["virial"]}
         return found
 
@@ -87,7 +88,7 @@ def torch_evaluator(request: dict, block: int | None) -> tuple[Evaluate, Callabl
 
     path, device = Path(request["model"]), request["device"]
     whole = load_deployed(path, device=device)
-    energy = load_energy_model(path) if request["energy_model"] else None
+    energy: Any = load_energy_model(path) if request["energy_model"] else None
     size = block or request["automatic"]
 
     def evaluate(structure: Arrays, with_forces: bool) -> Arrays:
@@ -100,7 +101,7 @@ def torch_evaluator(request: dict, block: int | None) -> tuple[Evaluate, Callabl
         )
         cutoffs = torch.as_tensor(structure["cutoffs"])
 
-        def alone(inputs: dict) -> dict:
+        def alone(inputs: dict[str, Any]) -> dict[str, Any]:
             no_forces = torch.zeros_like(inputs["edge_vectors"])
             return {"atomic_energy": energy(inputs), "edge_forces": no_forces}
 
@@ -113,7 +114,7 @@ def torch_evaluator(request: dict, block: int | None) -> tuple[Evaluate, Callabl
     return evaluate, lambda: size
 
 
-def _engine(path: str):
+def _engine(path: str) -> Any:
     try:
         return load_compiled(Path(path))
     except LegatoError:  # libraries of CUDA that only Python's torch finds
@@ -163,7 +164,7 @@ def main(folder: Path) -> int:
     except Exception as problem:  # whatever torch and the model's code raise
         print(" ".join(str(problem).split()) or type(problem).__name__, file=sys.stderr)
         return REFUSED
-    np.savez(folder / "results.npz", **results)
+    np.savez(folder / "results.npz", **results)  # type: ignore[arg-type]
     return 0
 
 

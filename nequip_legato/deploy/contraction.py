@@ -1,32 +1,33 @@
 """Allegro's tensor product, contracted in the order that costs least.
 
 Layer by layer Allegro couples the features x of each edge with a weighted sum y over all edges of
-its centre (Musaelian et al., Nat. Commun. 14, 579 (2023), section "Allegro layer"): for edges z,
+its center (Musaelian et al., Nat. Commun. 14, 579 (2023), section "Allegro layer"): for edges z,
 channels u and constant w,
 
     out_zuk = sum_ij x_zui y_c(z)uj w_uijk.
 
 nequip-allegro copies y to every edge and forms x_zui y_zuj w_uijk there: for l_max 1 64 numbers for
 each edge and channel, which are half of the time of an evaluation by TorchScript. There are many
-times fewer centres than edges. So here the centres' side comes first, m_cuik = sum_j y_cuj w_uijk,
+times fewer centers than edges. So here the centers' side comes first, m_cuik = sum_j y_cuj w_uijk,
 and an edge is left with the product of its features and a small matrix.
 """
 
 import inspect
+from typing import Any
 
 import torch
 
-__all__ = ["CentreFirst", "contract_centres_first"]
+__all__ = ["CenterFirst", "contract_centers_first"]
 
 
-class CentreFirst(torch.nn.Module):
+class CenterFirst(torch.nn.Module):
     """Stands in for one of nequip-allegro's ``Contracter`` modules, with its weights multiplied in.
 
     Args:
         old: the ``Contracter``.
     """
 
-    def __init__(self, old: torch.nn.Module) -> None:
+    def __init__(self, old: Any) -> None:
         super().__init__()
         with torch.no_grad():
             coupling = torch.einsum(old._weight_w3j_einstr, old.weights, old.w3j)
@@ -36,6 +37,7 @@ class CentreFirst(torch.nn.Module):
         if not self.diagonal:
             coupling = coupling.permute(2, 0, 1, 3).flatten(2)  # uijk -> ju(ik)
             coupling = coupling.transpose(0, 1)  # uj(ik)
+        self.coupling: torch.Tensor
         self.register_buffer("coupling", coupling.contiguous())
         self.mul: int = old.mul
         self.dim1: int = old.base_dim1
@@ -72,16 +74,16 @@ class CentreFirst(torch.nn.Module):
         return out
 
 
-def contract_centres_first(model: torch.nn.Module) -> torch.nn.Module:
+def contract_centers_first(model: torch.nn.Module) -> torch.nn.Module:
     """Replace the tensor products of a model, in place, where they are those described above.
 
     Others (of modifiers with kernels of their own, of other versions of nequip-allegro) stay.
     """
     for name, child in list(model.named_children()):
         if _is_contracter(child):
-            setattr(model, name, CentreFirst(child))
+            setattr(model, name, CenterFirst(child))
         else:
-            contract_centres_first(child)
+            contract_centers_first(child)
     return model
 
 

@@ -32,8 +32,8 @@ def domain_of(frames: Iterable[Frame], *, num_types: int) -> Domain:
     largest, n_frames = float("nan"), 0
     for frame in frames:
         n_frames += 1
-        centre, neighbour = frame.edge_index
-        pair = frame.types[centre] * num_types + frame.types[neighbour]
+        center, neighbor = frame.edge_index
+        pair = frame.types[center] * num_types + frame.types[neighbor]
         shortest.scatter_reduce_(0, pair, frame.edge_vectors().norm(dim=1), "amin")
         if frame.forces is not None:
             norms = frame.forces.norm(dim=1)

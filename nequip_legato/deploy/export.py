@@ -5,9 +5,10 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from nequip.data import AtomicDataDict
@@ -24,7 +25,7 @@ from nequip.utils.aoti_metadata import (
 from nequip.utils.compile import prepare_model_for_compile
 from nequip.utils.fx import nequip_make_fx
 from nequip.utils.versions import check_pt2_compile_compatibility
-from torch._inductor.package import load_package
+from torch._inductor.package import load_package  # type: ignore[attr-defined]
 from torch._inductor.utils import fresh_inductor_cache
 
 from nequip_legato.deploy.archive import ENERGY_MODEL, with_second_model
@@ -223,13 +224,13 @@ def _explained(problem: Exception, remedy: str) -> LegatoError:
     return LegatoError(f"AOTInductor cannot compile the model ({reason}); {remedy}")
 
 
-def load_energy_model(path: Path):
+def load_energy_model(path: Path) -> Callable[..., Any]:
     """Load the energy-only model of an AOTInductor file: dictionary of inputs -> (n, 1) eV."""
     compiled = _loaded(path, model_name=ENERGY_MODEL)
     return lambda inputs: compiled(*(inputs[key] for key in INPUTS))[0]
 
 
-def load_deployed(path: Path, *, device: str):
+def load_deployed(path: Path, *, device: str) -> Callable[..., Any]:
     """Load a deployed file as LAMMPS would.
 
     Returns:
@@ -245,7 +246,7 @@ def load_deployed(path: Path, *, device: str):
     )
 
 
-def _loaded(path: Path, *, model_name: str = "model"):
+def _loaded(path: Path, *, model_name: str = "model") -> Callable[..., Any]:
     """A model of a package, as a function.
 
     torch unpacks the file and removes that again when it has been told to forget the model, which a

@@ -28,7 +28,7 @@ def survey_domain(frames: Frames, cutoffs: torch.Tensor) -> tuple[Domain, Survey
     Raises:
         LegatoError: if there is only one frame, which says nothing about how distances vary.
     """
-    if frames.count < 2:
+    if frames.total < 2:
         raise LegatoError(
             f"a fence needs the training frames, but there is only one structure ({frames.origin})"
             "; give them with --frames FILE, or deploy without --fence"
@@ -69,7 +69,7 @@ def put_up_fence(
     def largest() -> float:
         return max(float(r.sums.forces.norm(dim=1).max()) for r in references)
 
-    fence = choose_fence(survey, settings, type_names=type_names, unlabelled_force=largest)
+    fence = choose_fence(survey, settings, type_names=type_names, unlabeled_force=largest)
     if not fence.walls:
         raise LegatoError(
             "the training frames have no two atoms within the cutoff, so there is nothing to put a "

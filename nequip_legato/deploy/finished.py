@@ -32,7 +32,7 @@ CHECK_LIMIT = 600.0
 LARGEST_BLOCKS = {"cpu": 128, "cuda": 32768}
 """Atoms of the largest block that the engine chooses, as in lammps_plugin/core/block_size.h."""
 
-# Uneven on purpose: single centres, and a size that divides nothing. None: the engine chooses.
+# Uneven on purpose: single centers, and a size that divides nothing. None: the engine chooses.
 _SMALL_BLOCKS = (1, 7)
 _FEW_ATOMS = 512  # small blocks of more would take long and show nothing new
 _ARRAYS = ("positions", "types", "edge_index", "displacements", "cutoffs")
@@ -138,7 +138,7 @@ def _cases(references: Sequence[Reference], largest_block: int) -> list[dict]:
 def _arrays(reference: Reference, cutoffs: torch.Tensor) -> dict[str, np.ndarray]:
     frame = reference.frame
     displacements = torch.zeros(frame.n_edges, 3, dtype=torch.float64)
-    if frame.cell is not None:
+    if frame.cell is not None and frame.shifts is not None:
         displacements = frame.shifts @ frame.cell
     tensors = (frame.positions, frame.types, frame.edge_index, displacements, cutoffs)
     return {name: t.cpu().numpy() for name, t in zip(_ARRAYS, tensors, strict=True)}
@@ -170,7 +170,7 @@ def _run(
     with scratch_folder("nequip-check-", Path(tempfile.gettempdir())) as folder:
         (folder / "request.json").write_text(json.dumps(request))
         named = {f"{k} {n}": a for k, arrays in enumerate(structures) for n, a in arrays.items()}
-        np.savez(folder / "structures.npz", **named)
+        np.savez(folder / "structures.npz", **named)  # type: ignore[arg-type]
         try:
             # in the temporary folder, where torch's loader then leaves what a crash keeps it from
             # removing, and where no file of the user can hide a Python module

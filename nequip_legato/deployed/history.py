@@ -103,7 +103,7 @@ def _part(part: Mapping[str, Any]) -> str:
     if not climbed:
         text += " (plain training)"
     low, high = part["rho"] or (None, None)
-    if low is not None and not math.isclose(low, high, rel_tol=1e-6):
+    if low is not None and high is not None and not math.isclose(low, high, rel_tol=1e-6):
         text += f", rho from {low:.3g} to {high:.3g}"
     if part["followed"]:
         text += f", {part['followed']} followed the component of an earlier climb"

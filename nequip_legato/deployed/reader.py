@@ -43,7 +43,7 @@ class ModelInfo:
         remark: one line on what to do about it; empty if there is nothing to do.
         type_names: the model's atom types.
         cutoff: largest cutoff, Angstrom.
-        cutoffs: [centre type][neighbour type] in Angstrom.
+        cutoffs: [center type][neighbor type] in Angstrom.
         dtype: ``float32`` or ``float64``, of the weights; inputs and outputs are float64.
         device: ``cpu`` or ``cuda``; an AOTInductor file runs nowhere else.
         cpu: instruction set that an AOTInductor file was compiled for.

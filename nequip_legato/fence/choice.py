@@ -24,7 +24,7 @@ def choose_fence(
     settings: FenceSettings,
     *,
     type_names: Sequence[str],
-    unlabelled_force: Callable[[], float],
+    unlabeled_force: Callable[[], float],
 ) -> Fence:
     """Choose walls, and bumps if they are wanted.
 
@@ -38,7 +38,7 @@ def choose_fence(
         survey: of all training frames.
         settings: the user's wishes.
         type_names: the model's.
-        unlabelled_force: gives F, eV/Angstrom, where training frames have no force labels.
+        unlabeled_force: gives F, eV/Angstrom, where training frames have no force labels.
 
     Returns:
         The fence, with notes on what it forbids and what it cannot know.
@@ -55,7 +55,7 @@ def choose_fence(
                 "cutoff"
             )
             continue
-        wall = _wall(types, visited, settings, unlabelled_force)
+        wall = _wall(types, visited, settings, unlabeled_force)
         walls.append(wall)
         if wall.pairs < settings.gap_pairs:
             notes.append(
@@ -63,7 +63,7 @@ def choose_fence(
                 "it may stand where such pairs belong"
             )
         if settings.kind == "gaps":
-            gaps += _gaps(types, visited, settings, unlabelled_force)
+            gaps += _gaps(types, visited, settings, unlabeled_force)
     notes += [_forbids(gap) for gap in gaps]
     if gaps:
         notes.append(
@@ -90,11 +90,11 @@ def _wall(
     types: tuple[str, str],
     visited: Visited,
     settings: FenceSettings,
-    unlabelled_force: Callable[[], float],
+    unlabeled_force: Callable[[], float],
 ) -> Wall:
     shortest = float(visited.lowest[0])
     begin = (1.0 - settings.margin) * shortest
-    force = _force(visited, shortest, shortest * (1.0 + settings.penetration), unlabelled_force)
+    force = _force(visited, shortest, shortest * (1.0 + settings.penetration), unlabeled_force)
     shape = Wall(types, shortest, begin, 1.0, force, int(visited.pairs.sum()))
     depth = settings.penetration
     wall = _strong_enough(shape, depth, settings)
@@ -115,7 +115,7 @@ def _gaps(
     types: tuple[str, str],
     visited: Visited,
     settings: FenceSettings,
-    unlabelled_force: Callable[[], float],
+    unlabeled_force: Callable[[], float],
 ) -> Iterator[Gap]:
     below = torch.cumsum(visited.pairs, 0)
     above = int(below[-1]) - below
@@ -127,8 +127,8 @@ def _gaps(
             continue
         depth = settings.penetration
         force = max(
-            _force(visited, low * (1.0 - depth), low, unlabelled_force),
-            _force(visited, high, high * (1.0 + depth), unlabelled_force),
+            _force(visited, low * (1.0 - depth), low, unlabeled_force),
+            _force(visited, high, high * (1.0 + depth), unlabeled_force),
         )
         way = min(0.5 * (end - begin), depth * 0.5 * (begin + end))
         height = settings.barrier * kB * settings.temperature + force * way
@@ -137,9 +137,9 @@ def _gaps(
 
 
 def _force(
-    visited: Visited, low: float, high: float, unlabelled_force: Callable[[], float]
+    visited: Visited, low: float, high: float, unlabeled_force: Callable[[], float]
 ) -> float:
     """Largest force on an atom of a pair at a distance between these two."""
     there = (visited.highest >= low) & (visited.lowest <= high)
-    labelled = [f for f in visited.force[there].tolist() if math.isfinite(f)]
-    return max(labelled) if labelled else unlabelled_force()
+    labeled = [f for f in visited.force[there].tolist() if math.isfinite(f)]
+    return max(labeled) if labeled else unlabeled_force()

@@ -1,5 +1,7 @@
 """The fence in the deployed graph."""
 
+from typing import Any
+
 import torch
 from nequip.data import AtomicDataDict
 
@@ -13,7 +15,7 @@ class FencedEnergy(torch.nn.Module):
 
     It stands where nequip's ``ForceStressOutput`` has its model of the energy, so that all
     derivatives include the fence. The energy of an edge belongs to its center, as in Allegro. Where
-    the fence does not act, zeros are added, which changes no number.
+    the fence does not act, zeros are added, which changes nothing.
 
     Args:
         func: takes and gives nequip's dictionaries, of one structure.
@@ -29,6 +31,7 @@ class FencedEnergy(torch.nn.Module):
         self.num_types: int = num_types
         self.n_gaps: int = (table.shape[1] - 2) // 3
         self.reach_squared: float = _reach_squared(table.tolist())
+        self.table: torch.Tensor
         self.register_buffer("table", table.to(torch.float64))
 
     def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
@@ -37,7 +40,7 @@ class FencedEnergy(torch.nn.Module):
         vectors = data[AtomicDataDict.EDGE_VECTORS_KEY]
         center = data[AtomicDataDict.EDGE_INDEX_KEY][0]
         neighbor = data[AtomicDataDict.EDGE_INDEX_KEY][1]
-        if torch.jit.is_scripting():
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
             # Most edges are too long for any fence. AOTInductor, which fuses all of this into one
             # loop, needs shapes that do not depend on numbers.
             short = vectors.detach().square().sum(1) < self.reach_squared
@@ -86,7 +89,7 @@ def add_fence(model: torch.nn.Module, table: list[list[float]], num_types: int) 
     """
     rows = torch.tensor(table, dtype=torch.float64)
     # by name, for models from packages (.nequip.zip) have classes of their own
-    found = [m for m in model.modules() if type(m).__name__ == "ForceStressOutput"]
+    found: list[Any] = [m for m in model.modules() if type(m).__name__ == "ForceStressOutput"]
     if len(found) != 1:
         raise LegatoError(
             "the model is not built as nequip's models of energies and forces are (it has "

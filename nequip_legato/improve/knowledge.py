@@ -131,14 +131,14 @@ def write_original_frames(origin: Origin, path: Path) -> int:
     with replacing(path) as hidden, hidden.open("w", encoding="utf-8") as stream:
         for frame in frames.every():
             atoms = Atoms([symbols[int(t)] for t in frame.types], frame.positions.numpy())
-            if frame.cell is not None:
+            if frame.cell is not None and frame.shifts is not None:
                 # a direction that no edge crosses is as good as one without periodicity
-                crossed = (frame.shifts != 0).any(dim=0).numpy()
+                crossed = frame.shifts.ne(0).any(dim=0).numpy()
                 atoms.cell, atoms.pbc = frame.cell.numpy(), crossed
             if frame.forces is not None:
                 atoms.calc = SinglePointCalculator(atoms, forces=frame.forces.numpy())
             ase.io.write(stream, atoms, format="extxyz")
-    return frames.count
+    return frames.total
 
 
 def errors_of(

@@ -16,7 +16,7 @@ from nequip_legato.improve.labels import BAD
 from nequip_legato.improve.rounds import Round, label_store
 from nequip_legato.improve.settings import ImproveSettings
 from nequip_legato.improve.structures import id_of, read_structures
-from nequip_legato.stability.records import read_records
+from nequip_legato.stability.records import Record, read_records
 from nequip_legato.stability.report.pictures import save
 from nequip_legato.stability.report.tables import jsonable, kinds_text, number, span
 from nequip_legato.stability.statistics.estimate import Estimate
@@ -62,7 +62,9 @@ def summary(settings: ImproveSettings, origin: Origin) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for index in range(settings.rounds + 1):
         now = Round(index, settings)
-        records = read_records(now.folder / "life") if (now.folder / "life").is_dir() else []
+        records: list[Record] = (
+            read_records(now.folder / "life") if (now.folder / "life").is_dir() else []
+        )
         if not records or not now.errors.is_file():
             break
         rate = group_rate(f"round {index}", records)
@@ -114,7 +116,7 @@ def life_ratio(reference: tuple[int, float], other: tuple[int, float]) -> Estima
 def _learnt(now: Round, settings: ImproveSettings) -> dict[str, Any]:
     store = label_store(settings)
     labels = [store[id_of(atoms)] for atoms in read_structures(now.chosen, "chosen")]
-    explored = read_records(now.folder / "explore")
+    explored: list[Record] = read_records(now.folder / "explore")
     return {
         "gathered": json.loads(now.gathered.read_text(encoding="utf-8")),
         "explored": {

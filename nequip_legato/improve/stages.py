@@ -287,7 +287,7 @@ def _check_reference(
     energy = data.get(AtomicDataDict.TOTAL_ENERGY_KEY)
     forces = data.get(AtomicDataDict.FORCE_KEY)
     off = []
-    if energy is not None:
+    if energy is not None and label.energy is not None:
         value = abs(float(energy.reshape(-1)[0]) - label.energy) / len(frame)
         off.append((value, checks.per_atom_energy_tolerance, "eV an atom"))
     if forces is not None:

@@ -115,8 +115,8 @@ def _transforms(types: list[str], symbols: dict[str, str]) -> list[dict[str, Any
     }
     if symbols != {name: name for name in types}:
         mapper["chemical_species_to_atom_type_map"] = symbols
-    neighbours = {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": "${cutoff}"}
-    return [mapper, neighbours]
+    neighbors = {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": "${cutoff}"}
+    return [mapper, neighbors]
 
 
 def _source(old: OldConfig, prefix: str, transforms: list[dict[str, Any]]) -> dict[str, Any]:

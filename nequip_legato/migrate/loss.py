@@ -201,8 +201,8 @@ def _components(old: OldConfig, terms: dict[_Term, float]) -> list[_Term]:
                 per_type=bool(options.get("PerSpecies")) and words[0] == "forces",
             )
         )
-    labelled = {term.field for term in terms}
+    labeled = {term.field for term in terms}
     for term in found:
-        if term.field == "stress" and "stress" not in labelled:
+        if term.field == "stress" and "stress" not in labeled:
             old.part(f"metrics_components: {term.name}", "left out: the loss has no stress")
-    return [t for t in found if t.field != "stress" or "stress" in labelled]
+    return [t for t in found if t.field != "stress" or "stress" in labeled]

@@ -80,7 +80,7 @@ def model_section(
         **_mlp(old, "scalar_embed_mlp", "two_body_latent", two_body[:-1], default="silu"),
         **_mlp(old, "allegro_mlp", "latent", latent[:-1], default="silu"),
         **_mlp(old, "readout_mlp", "edge_eng", readout, default=None),
-        "avg_num_neighbors": _neighbours(old),
+        "avg_num_neighbors": _neighbors(old),
         **scales_and_shifts(old, types=types, builders=builders, forces=forces),
     }
     comments["num_scalar_features"] = "width of the latent features: one number for all of today's"
@@ -188,7 +188,7 @@ def _mlp(
     }
 
 
-def _neighbours(old: OldConfig) -> Any:
+def _neighbors(old: OldConfig) -> Any:
     value = old.take("avg_num_neighbors", default="auto", why="the file does not say")
     if value == "auto":
         return "${training_data_stats:num_neighbors_mean}"

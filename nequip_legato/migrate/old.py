@@ -150,16 +150,14 @@ def read_old(path: Path) -> OldConfig:
     return OldConfig(values, name=path.name)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """Safe, with the one Python tag that nequip's own examples use; refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.YAMLError(
-                    f"'{key.value}' stands there twice (line {key.start_mark.line + 1})"
-                )
+                raise yaml.YAMLError(f"'{key.value}' occurs twice (line {key.start_mark.line + 1})")
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 

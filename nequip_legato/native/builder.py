@@ -237,7 +237,8 @@ def _check_fit(artifact: Artifact, library: Path, compiler: str) -> None:
     except ImportError as problem:
         print(f"nequip-legato: not checked whether the plugin fits: {problem}", file=sys.stderr)
         return
-    check_fit(library, artifact.host, compiler=compiler, rebuild=artifact.rebuild)
+    if artifact.host is not None:
+        check_fit(library, artifact.host, compiler=compiler, rebuild=artifact.rebuild)
 
 
 def _pybind11_folder() -> str:

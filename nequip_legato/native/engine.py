@@ -35,9 +35,9 @@ def load_compiled(path: Path) -> ModuleType:
     Raises:
         LegatoError: if it cannot be loaded.
     """
-    spec = importlib.util.spec_from_file_location(_NAME, path)
+    spec: Any = importlib.util.spec_from_file_location(_NAME, path)
     try:
-        module = importlib.util.module_from_spec(spec)
+        module: ModuleType = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     except ImportError as problem:
         raise LegatoError(

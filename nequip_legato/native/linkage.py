@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
@@ -46,8 +47,9 @@ class Library:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._elf = ELFFile.load_from_path(path)
-            dynamic = next(s for s in self._elf.iter_segments() if s.header.p_type == "PT_DYNAMIC")
+            self._elf = ELFFile.load_from_path(str(path))
+            segments = self._elf.iter_segments()
+            dynamic: Any = next(s for s in segments if s.header.p_type == "PT_DYNAMIC")
         except (OSError, ELFError, StopIteration) as problem:
             reason = getattr(problem, "strerror", None) or "it is not a shared library"
             raise LegatoError(f"cannot read {path}: {reason}") from problem
@@ -72,7 +74,7 @@ class Library:
     @cached_property
     def undefined(self) -> list[str]:
         """Symbols that others have to define, without weak ones, which may be missing."""
-        section = self._elf.get_section_by_name(".dynsym")
+        section: Any = self._elf.get_section_by_name(".dynsym")
         return [
             symbol.name
             for symbol in (section.iter_symbols() if section else ())
@@ -82,9 +84,9 @@ class Library:
         ]
 
     @cached_property
-    def _hash(self):
+    def _hash(self) -> Any:
         for name in (".gnu.hash", ".hash"):
-            section = self._elf.get_section_by_name(name)
+            section: Any = self._elf.get_section_by_name(name)
             if section is not None:
                 return section
         return None
@@ -96,13 +98,13 @@ class Library:
 
     def __iter__(self) -> Iterator[str]:
         """Names of all its dynamic symbols, defined or not."""
-        section = self._elf.get_section_by_name(".dynsym")
+        section: Any = self._elf.get_section_by_name(".dynsym")
         return (s.name for s in section.iter_symbols()) if section else iter(())
 
     @cached_property
     def compiler(self) -> str:
         """What compiled it, as noted in the file, such as ``GCC: (Debian 12.2.0) 12.2.0``."""
-        section = self._elf.get_section_by_name(".comment")
+        section: Any = self._elf.get_section_by_name(".comment")
         notes = section.data().decode(errors="replace").split("\0") if section is not None else []
         return ", ".join(sorted({note for note in notes if note}))
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -96,7 +97,9 @@ def bonded_sites(
         ligand: (atoms,) bool.
         longest: longest bond, Angstrom.
     """
-    bonds, shifts, angles = [], [], []
+    bonds: list[Any] = []
+    shifts: list[Any] = []
+    angles: list[Any] = []
     others = np.flatnonzero(ligand)
     for middle in np.flatnonzero(center):
         vectors = atoms.get_distances(middle, others, mic=True, vector=True)

@@ -138,7 +138,7 @@ def read_piglet(path: str = "") -> Piglet:
         root = ElementTree.fromstring(f"<all>{re.sub(r'<[?].*?[?]>', '', text)}</all>")
         thermostat = next(t for t in root.iter("thermostat") if t.get("mode") == "nm_gle")
         drift, covariance = (_matrices(thermostat, name) for name in ("A", "C"))
-        units = (thermostat.find("A").get("units"), thermostat.find("C").get("units"))
+        units = [_element(thermostat, name).get("units") for name in ("A", "C")]
         good = drift.shape == covariance.shape and units[0] in (None, "atomic_unit")
         if not good or units[1] != "kelvin" or len(drift) < 2:
             raise ValueError("A in atomic units and C in kelvin, of one shape")
@@ -150,7 +150,15 @@ def read_piglet(path: str = "") -> Piglet:
         ) from problem
 
 
+def _element(thermostat: ElementTree.Element, name: str) -> ElementTree.Element:
+    found = thermostat.find(name)
+    if found is None:
+        raise ValueError(f"no {name}")
+    return found
+
+
 def _matrices(thermostat: ElementTree.Element, name: str) -> np.ndarray:
-    element = thermostat.find(name)
-    shape = [int(n) for n in re.findall(r"\d+", element.get("shape"))]
-    return np.array(re.sub(r"[\[\],]", " ", element.text).split(), dtype=float).reshape(shape)
+    element = _element(thermostat, name)
+    shape = [int(n) for n in re.findall(r"\d+", element.get("shape", ""))]
+    words = re.sub(r"[\[\],]", " ", element.text or "").split()
+    return np.array([float(word) for word in words]).reshape(shape)

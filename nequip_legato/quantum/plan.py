@@ -145,8 +145,8 @@ def make_quantum_plan(settings: Settings) -> QuantumPlan:
             if model.file
             else resolved_largest_force(s.criteria, None)
         )
-        content = Path(model.file).read_bytes() if model.file else model.commands.encode()
-        digests[model.name] = hashlib.sha256(content).hexdigest()
+        force_field = Path(model.file).read_bytes() if model.file else model.commands.encode()
+        digests[model.name] = hashlib.sha256(force_field).hexdigest()
     protocol = {
         "types": s.types,
         "timestep": s.timestep,

@@ -28,7 +28,7 @@ def rademacher(parameters: Sequence[Tensor], *, seed: int, index: int) -> list[T
 
 
 def _generator(seed: int, index: int) -> torch.Generator:
-    # Far apart for neighbouring pairs, so that no two samples share numbers.
+    # Far apart for neighboring pairs, so that no two samples share numbers.
     return torch.Generator().manual_seed((seed * 1_000_003 + index) * 2_654_435_761 % 2**63)
 
 

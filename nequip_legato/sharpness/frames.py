@@ -85,7 +85,7 @@ def _training_frames(trained: Trained, count: int) -> list[Atoms]:
             warnings.simplefilter("ignore")
             module = hydra.utils.instantiate(config, _recursive_=False)
             module.prepare_data()
-            data = torch.utils.data.ConcatDataset(
+            data: Any = torch.utils.data.ConcatDataset(
                 [hydra.utils.instantiate(c) for c in module.train_dataset_config]
             )
             count = min(count, len(data))
@@ -106,7 +106,7 @@ def _is_stress_transform(config: Mapping[str, Any]) -> bool:
 
 def _read(path: Path) -> list[Atoms]:
     try:
-        return ase.io.read(path, index=":")
+        return list(ase.io.read(path, index=":"))
     except Exception as problem:  # ASE's readers raise what they like
         raise LegatoError(f"{path} cannot be read ({one_line(problem)}); {_REMEDY}") from problem
 

@@ -1,6 +1,7 @@
 """The training loss as a function of the weights: value, gradient, Hessian times vector."""
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from pathlib import Path
 
 import torch
@@ -106,7 +107,7 @@ class TrainingLoss:
         """Total and parts at the weights as they are now."""
         sums = dict.fromkeys(self.parts, 0.0)
         for group in self._groups:
-            for name, term in self._terms(group, self._entries).items():
+            for name, term in self._terms(group, list(self._entries)).items():
                 sums[name] += term.item()
         sums[TOTAL] = sum(sums[name] for name in self._entries)
         return sums
@@ -132,22 +133,23 @@ class TrainingLoss:
                 gradient = torch.autograd.grad(
                     loss, self.parameters, create_graph=True, materialize_grads=True
                 )
-                product = sum((g * v).sum() for g, v in zip(gradient, vector, strict=True))
+                products = [(g * v).sum() for g, v in zip(gradient, vector, strict=True)]
+                product = reduce(torch.add, products)
                 parts.append(torch.autograd.grad(product, self.parameters, materialize_grads=True))
         return self._summed(parts)
 
-    def _summed(self, parts: list[Sequence[Tensor]]) -> list[Tensor]:
+    def _summed(self, parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         if not parts:
             return [torch.zeros_like(p) for p in self.parameters]
         return [torch.stack(own).sum(0) for own in zip(*parts, strict=True)]
 
     def _losses(self, part: str) -> Iterator[Tensor]:
         """The share of each group in the total or in one part, where it has any."""
-        wanted = self._entries if part == TOTAL else [part]
+        wanted = list(self._entries) if part == TOTAL else [part]
         for group in self._groups:
             terms = self._terms(group, wanted)
             if terms:
-                yield sum(terms.values())
+                yield reduce(torch.add, terms.values())
 
     def _terms(self, group: _Group, names: Sequence[str]) -> dict[str, Tensor]:
         """Shares of a group in the parts, with coefficients, without those that it has no part in.

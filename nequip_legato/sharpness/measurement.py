@@ -42,7 +42,7 @@ def measure(
     Args:
         models: checkpoints or packages.
         out: folder of the results.
-        frames: file of labelled frames; default: ``out/frames.extxyz``, made from the first model's
+        frames: file of labeled frames; default: ``out/frames.extxyz``, made from the first model's
             training data if it is not there.
         n_frames: how many frames to take from the training data.
         weights: ``ema`` or ``raw``.

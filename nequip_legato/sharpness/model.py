@@ -62,7 +62,7 @@ def open_trained(path: Path, *, weights: str = EMA, model_key: str = "sole_model
         if package:
             module = _from_package(path, training)
         else:
-            kind = hydra.utils.get_class(training["_target_"])
+            kind: Any = hydra.utils.get_class(training["_target_"])
             module = kind.load_from_checkpoint(
                 path, map_location="cpu", weights_only=False, model=_in_float64(training["model"])
             )

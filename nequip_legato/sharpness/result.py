@@ -54,4 +54,4 @@ def _shown(entry: dict[str, float | None]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "no number" if value is None else f"{value:.4g}"
+    return "not finite" if value is None else f"{value:.4g}"

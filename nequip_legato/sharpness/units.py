@@ -144,7 +144,7 @@ def summarize(done: Mapping[str, dict[str, float]], settings: Settings) -> dict[
         ``loss``: part -> value. ``gaussian``, ``relative``: part -> {mean, error} of the rise of
         the loss. ``sam``: rho -> part -> rise. ``eigenvalue``: part -> value. ``trace``: part ->
         {mean, error}. ``line``: name -> {x, part: values}. ``plane``: {x, part: rows}. Losses that
-        are no number are null.
+        are not finite are null.
     """
     base = done["loss"]
     found: dict[str, Any] = {"loss": base}

@@ -108,7 +108,7 @@ def write_record(record: Record, folder: Path) -> Path:
     return path
 
 
-def read_record(path: Path, kind: type[R] = Record) -> R:
+def read_record(path: Path, kind: type[R] = Record) -> R:  # type: ignore[assignment]
     """One ``result.json``, as a record of that kind.
 
     Raises:
@@ -117,7 +117,7 @@ def read_record(path: Path, kind: type[R] = Record) -> R:
     return _parsed(path.read_text(encoding="utf-8"), str(path), kind)
 
 
-def read_records(folder: Path, kind: type[R] = Record) -> list[R]:
+def read_records(folder: Path, kind: type[R] = Record) -> list[R]:  # type: ignore[assignment]
     """All finished runs of a campaign, in the order of their names.
 
     ``folder`` is a campaign's output folder, or a file ``*.jsonl`` with one record a line (how

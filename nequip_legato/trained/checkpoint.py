@@ -33,7 +33,7 @@ __all__ = [
 
 PACKAGE_SUFFIX = ".nequip.zip"
 
-# Modules through which an atom's features depend on those of its neighbours.
+# Modules through which an atom's features depend on those of its neighbors.
 _MESSAGE_PASSING = ("ConvNetLayer", "InteractionBlock", "TensorProductScatter")
 
 
@@ -43,7 +43,8 @@ class Source:
 
     Attributes:
         path: checkpoint or package.
-        model: nequip's eager graph model, with EMA weights where there are any.
+        model: nequip's eager graph model, a ``torch.nn.Module``, with EMA weights where there are
+            any.
         data_config: the training run's data module as hydra configuration; empty if unknown.
         training: configuration of the SAM callback; empty without one.
         history: what the training did: see `nequip_legato.deployed.history`.
@@ -53,7 +54,7 @@ class Source:
     """
 
     path: Path
-    model: torch.nn.Module
+    model: Any
     data_config: dict[str, Any]
     training: dict[str, Any]
     history: dict[str, Any]
@@ -90,7 +91,7 @@ def open_source(path: Path, *, model_key: str) -> Source:
         config = _package_config(path)
         history = package_history(config)
     else:
-        config, history = _checkpoint_record(path)
+        config, history = map(dict, _checkpoint_record(path))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         models = _load_models(path)

@@ -40,33 +40,33 @@ class Frames(Sequence[Frame]):
 
     Args:
         get: index in the data set -> frame.
-        count: size of the data set; at most ``MAX_FRAMES`` of it, evenly spaced, are offered.
+        total: size of the data set; at most ``MAX_FRAMES`` of it, evenly spaced, are offered.
         origin: in words, where the frames come from.
 
     Attributes:
-        count: size of the data set.
+        total: size of the data set.
     """
 
-    def __init__(self, get: Callable[[int], Frame], count: int, *, origin: str) -> None:
+    def __init__(self, get: Callable[[int], Frame], total: int, *, origin: str) -> None:
         self.origin = origin
         self._get = get
-        self.count = count
+        self.total = total
         last = max(1, MAX_FRAMES - 1)
         self._picked = (
-            range(count)
-            if count <= MAX_FRAMES
-            else [round(k * (count - 1) / last) for k in range(MAX_FRAMES)]
+            range(total)
+            if total <= MAX_FRAMES
+            else [round(k * (total - 1) / last) for k in range(MAX_FRAMES)]
         )
 
     def __len__(self) -> int:
         return len(self._picked)
 
-    def __getitem__(self, index: int) -> Frame:
+    def __getitem__(self, index: int) -> Frame:  # type: ignore[override]
         return self._get(self._picked[index])
 
     def every(self) -> Iterator[Frame]:
         """All frames of the data set, however many, one at a time."""
-        return map(self._get, range(self.count))
+        return map(self._get, range(self.total))
 
     def spread(self, count: int) -> Iterator[Frame]:
         """``count`` frames from all over the set, without those that have fewer than two edges."""
@@ -131,7 +131,7 @@ def _training_frames(source: Source, *, r_max: float) -> Frames:
         module = hydra.utils.instantiate(config, _recursive_=False)
         module.prepare_data()
         datasets = [hydra.utils.instantiate(c) for c in module.train_dataset_config]
-        data = torch.utils.data.ConcatDataset(datasets)
+        data: Any = torch.utils.data.ConcatDataset(datasets)
 
     def get(index: int) -> Frame:
         with _reading(source.path):
@@ -150,7 +150,7 @@ def _reading(path: Path) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as problem:  # data modules are the user's; hydra wraps what they raise
-        cause = problem
+        cause: BaseException = problem
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise LegatoError(

@@ -19,14 +19,14 @@ __all__ = ["Frame", "frame_from_data", "read_frames"]
 
 @dataclass(frozen=True)
 class Frame:
-    """One structure of ``n`` atoms with ``E`` edges (centre i, neighbour j), both directions.
+    """One structure of ``n`` atoms with ``E`` edges (center i, neighbor j), both directions.
 
     Attributes:
         positions: (n, 3), Angstrom.
         cell: (3, 3), Angstrom, rows are vectors; None where there is none.
         types: (n,) model type of each atom.
-        edge_index: (2, E) centres, then neighbours.
-        shifts: (E, 3) how many cells the neighbour's image is away; None without a cell.
+        edge_index: (2, E) centers, then neighbors.
+        shifts: (E, 3) how many cells the neighbor's image is away; None without a cell.
         forces: (n, 3) labels in eV/A, None where the data have none.
     """
 
@@ -49,7 +49,7 @@ class Frame:
 
     def by_positions(self) -> AtomicDataDict.Type:
         """What nequip's own path takes: positions, cell, edges."""
-        data = {
+        data: dict[str, Any] = {
             AtomicDataDict.POSITIONS_KEY: self.positions.clone(),
             AtomicDataDict.ATOM_TYPE_KEY: self.types,
             AtomicDataDict.EDGE_INDEX_KEY: self.edge_index,
@@ -111,7 +111,7 @@ def read_frames(
         LegatoError: if the file cannot be read, is empty, or holds an unknown element.
     """
     try:
-        images = ase.io.read(path, ":")
+        images: list[Atoms] = list(ase.io.read(path, ":"))
     except FileNotFoundError as problem:
         raise LegatoError(f"the file of frames {path} does not exist; check --frames") from problem
     except Exception as problem:  # ASE's readers raise whatever their parsing meets
@@ -146,7 +146,7 @@ class _ImageFrames(Sequence[Frame]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index: int) -> Frame:
+    def __getitem__(self, index: int) -> Frame:  # type: ignore[override]
         atoms = self._images[index]
         types = [self._type_of_symbol[symbol] for symbol in atoms.get_chemical_symbols()]
         with torch_default_dtype(torch.float64):  # which decides what positions are read as

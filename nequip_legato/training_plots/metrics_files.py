@@ -56,7 +56,7 @@ def _one(found: list[Path], folder: Path) -> Path:
 
 
 def read_metrics(source: Path) -> "pd.DataFrame":
-    """Everything logged: a row an entry, with the column ``epoch`` (from 0) and those logged.
+    """Everything logged: one row for each entry, with ``epoch`` (from 0) and the columns logged.
 
     A last line that is just being written is left out.
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import replacing
@@ -11,6 +11,9 @@ from nequip_legato.training_plots.metrics_files import find_metrics, read_metric
 
 if TYPE_CHECKING:
     import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["PANELS", "TrainingRun", "plot_runs", "read_run"]
 
@@ -44,8 +47,8 @@ class TrainingRun:
 
     Attributes:
         name: the name of its folder.
-        values: a row an epoch (the index, from 0), a column a quantity under its logged name. What
-            is logged at steps is averaged over the steps of the epoch.
+        values: one row for each epoch (the index, from 0), one column for each quantity under its
+            logged name. What is logged at steps is averaged over the steps of the epoch.
         skipped: steps that SAM skipped because a gradient was not finite.
     """
 
@@ -155,12 +158,12 @@ def _draw(runs: Sequence[TrainingRun], out: Path) -> None:
     _write(figure, out)
 
 
-def _style(number: int) -> dict[str, str]:
-    """Ten colours, then the same ones with other lines."""
+def _style(number: int) -> dict[str, Any]:
+    """Ten colors, then the same ones with other lines."""
     return {"color": f"C{number % 10}", "linestyle": ["-", "--", ":", "-."][number // 10 % 4]}
 
 
-def _legend(figure: object, runs: Sequence[TrainingRun]) -> None:
+def _legend(figure: "Figure", runs: Sequence[TrainingRun]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], **_style(k)) for k in range(len(runs))]
@@ -168,7 +171,7 @@ def _legend(figure: object, runs: Sequence[TrainingRun]) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(runs)))
 
 
-def _write(figure: object, out: Path) -> None:
+def _write(figure: "Figure", out: Path) -> None:
     """Beside ``out``, then renamed."""
     kind = out.suffix.removeprefix(".").lower()
     known = figure.canvas.get_supported_filetypes()

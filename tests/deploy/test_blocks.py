@@ -85,20 +85,20 @@ def test_virial_is_the_strain_derivative(unseen, as_frame, deployed, rng):
 def test_blocks_hold_every_edge_once(unseen, as_frame):
     frame = as_frame(unseen)
     blocks = list(make_blocks(frame, cutoffs=CUTOFFS, sizes=(7,)))
-    assert sum(len(b.centres) for b in blocks) == frame.n_atoms
-    assert sum(len(b.neighbours) for b in blocks) == frame.n_edges
+    assert sum(len(b.centers) for b in blocks) == frame.n_atoms
+    assert sum(len(b.neighbors) for b in blocks) == frame.n_edges
     for block in blocks:
-        n_centres = len(block.centres)
-        assert block.types[n_centres:].tolist() == [0, 1]
-        assert block.edge_index[0].max() < n_centres <= block.edge_index[1].min()
-        assert torch.equal(block.types[block.edge_index[1]], frame.types[block.neighbours])
+        n_centers = len(block.centers)
+        assert block.types[n_centers:].tolist() == [0, 1]
+        assert block.edge_index[0].max() < n_centers <= block.edge_index[1].min()
+        assert torch.equal(block.types[block.edge_index[1]], frame.types[block.neighbors])
 
 
 def test_padding_leaves_isolated_atoms_alone(deployed):
     model = load_deployed(deployed(), device="cpu")
     frame = isolated_atoms(num_types=len(TYPE_NAMES), cutoffs=CUTOFFS)
     blocks = list(make_blocks(frame, cutoffs=CUTOFFS, sizes=(1,)))
-    assert [len(b.neighbours) for b in blocks] == [0, 0, 1, 1]
+    assert [len(b.neighbors) for b in blocks] == [0, 0, 1, 1]
     assert all(b.edge_index.shape[1] == MIN_EDGES for b in blocks)
     apart = evaluate_in_blocks(model, frame, cutoffs=CUTOFFS, sizes=(1,))
     together = evaluate_in_blocks(model, frame, cutoffs=CUTOFFS)
@@ -112,7 +112,7 @@ def test_edges_beyond_their_cutoff_do_not_count(unseen, as_frame):
     shorter = torch.tensor([[3.0, 3.5], [4.0, 4.0]], dtype=torch.float64)
     frame = as_frame(unseen)
     for block in make_blocks(frame, cutoffs=shorter, sizes=(10,)):
-        n = len(block.neighbours)
+        n = len(block.neighbors)
         lengths = block.edge_vectors[:n].norm(dim=1)
-        limit = shorter[block.types[block.edge_index[0, :n]], frame.types[block.neighbours]]
+        limit = shorter[block.types[block.edge_index[0, :n]], frame.types[block.neighbors]]
         assert (lengths < limit).all()

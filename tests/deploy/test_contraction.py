@@ -6,7 +6,7 @@ from allegro.nn._strided import Contracter
 from e3nn.o3 import Irreps
 from nequip.utils.dtype import torch_default_dtype
 
-from nequip_legato.deploy.contraction import CentreFirst, contract_centres_first
+from nequip_legato.deploy.contraction import CenterFirst, contract_centers_first
 from nequip_legato.trained.checkpoint import open_source
 
 VECTOR, TENSOR = "1x0e + 1x1o", "1x0e + 1x1o + 1x2e"
@@ -27,12 +27,12 @@ def test_equals_nequips_contraction(product, coupled, scripted):
     irreps = [Irreps(text) for text in PRODUCTS[product]]
     with torch_default_dtype(torch.float64):
         old = Contracter(*irreps, mul=3, path_channel_coupling=coupled)
-    new = CentreFirst(old)
+    new = CenterFirst(old)
     new = torch.jit.script(new) if scripted else new
-    centres = torch.tensor([0, 0, 1, 3, 3, 3, 0])  # in no order, and node 2 has no edge
-    x = torch.randn(len(centres), 3, irreps[0].dim, dtype=torch.float64, requires_grad=True)
+    centers = torch.tensor([0, 0, 1, 3, 3, 3, 0])  # in no order, and node 2 has no edge
+    x = torch.randn(len(centers), 3, irreps[0].dim, dtype=torch.float64, requires_grad=True)
     y = torch.randn(4, 3, irreps[1].dim, dtype=torch.float64, requires_grad=True)
-    expected, found = old(x, y, centres), new(x, y, centres)
+    expected, found = old(x, y, centers), new(x, y, centers)
     assert expected.abs().max() > 0.1
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
     upstream = torch.randn_like(expected)
@@ -48,6 +48,6 @@ def test_all_products_of_a_model_are_replaced(checkpoint):
     model = open_source(checkpoint(), model_key="sole_model").model
     n_products = sum(isinstance(module, Contracter) for module in model.modules())
     assert n_products > 0
-    kinds = [type(module) for module in contract_centres_first(model).modules()]
-    assert kinds.count(CentreFirst) == n_products
+    kinds = [type(module) for module in contract_centers_first(model).modules()]
+    assert kinds.count(CenterFirst) == n_products
     assert Contracter not in kinds

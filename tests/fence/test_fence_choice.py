@@ -31,12 +31,12 @@ def dimers(pairs, forces=None, cutoffs=CUTOFFS) -> Frame:
     return Frame(positions, None, types, torch.tensor(edges).view(-1, 2).T, None, forces)
 
 
-def choose(*frames, cutoffs=CUTOFFS, unlabelled=lambda: 4.0, **settings) -> Fence:
+def choose(*frames, cutoffs=CUTOFFS, unlabeled=lambda: 4.0, **settings) -> Fence:
     survey = Survey(cutoffs)
     for frame in frames:
         survey.add(frame)
     chosen = FenceSettings(**settings)
-    return choose_fence(survey, chosen, type_names=NAMES, unlabelled_force=unlabelled)
+    return choose_fence(survey, chosen, type_names=NAMES, unlabeled_force=unlabeled)
 
 
 def shells(rng, n: int = 300) -> Frame:
@@ -149,7 +149,7 @@ def test_the_force_comes_from_atoms_at_the_edge():
     """A large force elsewhere makes no wall stiffer."""
     pairs = [(0, 0, 1.0), (0, 0, 1.05), (0, 0, 3.0)]
     forces = torch.tensor([[2.0, 0, 0]] * 4 + [[50.0, 0, 0]] * 2, dtype=torch.float64)
-    (wall,) = choose(dimers(pairs, forces), unlabelled=lambda: 1 / 0).walls
+    (wall,) = choose(dimers(pairs, forces), unlabeled=lambda: 1 / 0).walls
     assert wall.force == 2.0
 
 

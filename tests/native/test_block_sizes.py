@@ -27,9 +27,9 @@ int main()
     } else if (what == "even") {
       int n, limit, threads;
       std::cin >> n >> limit >> threads;
-      std::cout << legato::centres_per_block(n, limit, threads) << '\n';
+      std::cout << legato::centers_per_block(n, limit, threads) << '\n';
     } else if (what == "size") {
-      int on_gpu, n, centres, threads;
+      int on_gpu, n, centers, threads;
       double bytes, available;
       std::string wanted;
       std::cin >> wanted >> on_gpu >> n;
@@ -39,11 +39,11 @@ int main()
       for (; n > 0; --n) {
         std::cin >> what;
         if (what == "measured") {
-          std::cin >> bytes >> centres >> available >> threads;
-          size.measured(bytes, centres, available, threads);
+          std::cin >> bytes >> centers >> available >> threads;
+          size.measured(bytes, centers, available, threads);
         } else {
-          std::cin >> centres;
-          size.does_not_fit(centres, "full");
+          std::cin >> centers;
+          size.does_not_fit(centers, "full");
         }
         std::cout << ' ' << size.limit();
       }

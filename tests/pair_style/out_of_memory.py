@@ -23,19 +23,19 @@ class _Limited(torch.nn.Module):
         return self.inner(data)
 
 
-def limited(model: Path, path: Path, *, centres: int, types: int = 2) -> Path:
-    """Write a deployed TorchScript model that fails above a number of centres.
+def limited(model: Path, path: Path, *, centers: int, types: int = 2) -> Path:
+    """Write a deployed TorchScript model that fails above a number of centers.
 
     Args:
         model: deployed file.
         path: file to write.
-        centres: largest block that fits.
+        centers: largest block that fits.
         types: number of the model's types, each of which is a node of every block.
     """
     with zipfile.ZipFile(model) as archive:
         names = [name.partition("/extra/")[2] for name in archive.namelist()]
     entries = {name: "" for name in names if name}
     inner = torch.jit.load(model, map_location="cpu", _extra_files=entries)
-    script = torch.jit.script(_Limited(inner, centres + types).eval())
+    script = torch.jit.script(_Limited(inner, centers + types).eval())
     torch.jit.save(script, path, _extra_files=entries)
     return path

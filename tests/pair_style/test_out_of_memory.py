@@ -15,7 +15,7 @@ HEAT_FLUX = [f"c_catom[{k}]" for k in range(1, 10)]
 
 @pytest.fixture(scope="module")
 def small_model(deployed, tmp_path_factory):
-    return limited(deployed(), tmp_path_factory.mktemp("limited") / "m.nequip.pth", centres=FITS)
+    return limited(deployed(), tmp_path_factory.mktemp("limited") / "m.nequip.pth", centers=FITS)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_no_warning_where_the_user_knows(tmp_path, data_file, small_model):
 
 
 def test_not_even_one_atom_fits(tmp_path, data_file, deployed):
-    model = limited(deployed(), tmp_path / "none.nequip.pth", centres=0)
+    model = limited(deployed(), tmp_path / "none.nequip.pth", centers=0)
     run = run_lammps(tmp_path, lammps_input(model))
     assert run.returncode != 0
     assert "not even one atom fits into the memory" in run.error

@@ -47,7 +47,7 @@ def test_block_trains(data, tmp_path, number):
 
 @pytest.mark.slow
 def test_scan(data, tmp_path):
-    """The command as it stands there, with the launcher that works on one machine."""
+    """The command of the page, with the launcher that works on one machine."""
     (block,) = [b for b in BLOCKS if "${rho}" in b]
     (command,) = re.findall(r"^(nequip-train .*submitit_local)", PAGE, flags=re.MULTILINE)
     config = with_block(data, block)

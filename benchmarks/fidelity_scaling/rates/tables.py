@@ -14,7 +14,7 @@ from typing import Any
 import ase.io
 import numpy as np
 import pictures
-from matscipy.neighbours import neighbour_list
+from ase.neighborlist import neighbor_list
 from trajectories import RADII
 
 from nequip_legato.deployed.reader import info
@@ -67,7 +67,7 @@ def bond_kind(path: Path) -> str:
     which is a hydrogen bond that is too short, and what a bump in the gap forbids. ``lost``: fewer.
     """
     atoms = ase.io.read(path)
-    i, j, d = neighbour_list("ijd", atoms, 1.6)
+    i, j, d = neighbor_list("ijd", atoms, 1.6)  # a cut of a large box has no cell
     failed = np.flatnonzero(atoms.arrays["failed"])[0]
     own = d[(i == failed) & (atoms.numbers[j] == 1)]
     if (own < 0.7).any():

@@ -86,11 +86,12 @@ def compare(
     if len(sizes) > 1:
         strata = [(one[atoms].sample, other[atoms].sample) for atoms in sizes]
         tests = independent_logrank(strata), *seed_permutation(strata, seed=seed)
-        for ratio, basis in (
+        several: list[tuple[Estimate | None, str]] = [
             _seedwise_ratio(strata, [horizons[atoms] for atoms in sizes]),
             _weibull_ratio(*exponents),
-        ):
-            found.append(Comparison(*names, None, ratio, basis, *tests))
+        ]
+        for either, basis in several:
+            found.append(Comparison(*names, None, either, basis, *tests))
     return found
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.records import Record
@@ -140,7 +141,7 @@ def _too_little(failures: Array, unknowns: int) -> str:
     return ""
 
 
-def _basis(atoms: Array, failed: Array, used: Sequence[str]) -> str:
+def _basis(atoms: Array, failed: NDArray[np.bool_], used: Sequence[str]) -> str:
     sizes = sorted({int(n) for n in atoms})
     over = f"Student's t over {len(used)} training seeds"
     if len(used) == 1:
@@ -151,7 +152,9 @@ def _basis(atoms: Array, failed: Array, used: Sequence[str]) -> str:
     )
 
 
-def _notes(atoms: Array, failed: Array, used: Sequence[str], alive: Sequence[str]) -> list[str]:
+def _notes(
+    atoms: Array, failed: NDArray[np.bool_], used: Sequence[str], alive: Sequence[str]
+) -> list[str]:
     notes = []
     if len(used) == 1:
         notes.append(

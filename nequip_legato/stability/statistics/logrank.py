@@ -16,6 +16,7 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from nequip_legato.stability.statistics.survival import Array, Sample
@@ -83,7 +84,7 @@ def seed_permutation(strata: Strata, *, seed: int = 0) -> tuple[float, float]:
     return (1 + int(np.sum(sums >= observed))) / (_LISTED + 1), smallest
 
 
-def _pooled(first: Sample, second: Sample) -> tuple[Array, Array, Array]:
+def _pooled(first: Sample, second: Sample) -> tuple[Array, Array, NDArray[np.bool_]]:
     times = np.concatenate([first.times, second.times])
     failed = np.concatenate([first.failed, second.failed]).astype(float)
     return times, failed, np.arange(len(times)) < len(first.times)

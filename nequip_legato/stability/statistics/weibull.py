@@ -16,6 +16,7 @@ Miller 2015, sec. VI.D, doi:10.3368/jhr.50.2.317).
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class Fit:
         """
         values = np.append(self.beta, np.log(self.sigma))
         value = float(weights @ values)
-        error = float(np.sqrt(max(weights @ self.covariance @ weights, 0.0)))
+        error = float(np.sqrt(max(float(weights @ self.covariance @ weights), 0.0)))
         half = self._quantile(level) * error
         return Estimate(value, error, value - half, value + half)
 
@@ -119,12 +120,13 @@ def fit(times: Array, failed: NDArray[np.bool_], columns: Array, clusters: NDArr
         raise LegatoError(f"the Weibull fit does not converge ({found.message})")
     bread = np.linalg.pinv(_information(theta, y, d, columns))
     labels = np.unique(clusters)
-    covariance = bread
+    covariance: Any = bread
     if len(labels) > 1:
         score = _scores(theta, y, d, columns)
         sums = np.array([score[clusters == label].sum(axis=0) for label in labels])
         g = len(labels)
         covariance = bread @ (sums.T @ sums) @ bread * g / (g - 1)
+    covariance = np.asarray(covariance, dtype=np.float64)
     return Fit(theta[:p], float(np.exp(theta[p])), covariance, len(labels), -float(found.fun))
 
 
