@@ -138,7 +138,7 @@ def scatter(
     measure: str,
     path: Path,
 ) -> None:
-    """A picture: time per failure against sharpness and against test error, a point a model."""
+    """A picture, one point for each model: time per failure against sharpness and test error."""
     times = log_times(records)
     figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
     for variant in dict.fromkeys(row["variant"] for row in rows):

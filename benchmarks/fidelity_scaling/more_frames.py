@@ -37,8 +37,8 @@ def make(work: Path, results: Path, original: Path, *, frames: int, displacement
         ("fed", failed_states(work / "feed")),
         ("rattled", displaced(known, 2 * frames, displacement)),
     ):
-        labelled = label_all(work / "data" / kind, found, 1, kind)
-        good = [frame for frame in labelled if has_good_label(frame)][:frames]
+        labeled = label_all(work / "data" / kind, found, 1, kind)
+        good = [frame for frame in labeled if has_good_label(frame)][:frames]
         if len(good) < frames:
             raise SystemExit(f"{kind}: {len(good)} frames with a good label, {frames} are needed")
         for target, content in (

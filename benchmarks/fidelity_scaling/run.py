@@ -116,7 +116,7 @@ class Study:
         self._campaign("report")
 
     def feed(self) -> None:
-        """More training frames: failed states and displaced atoms, labelled."""
+        """More training frames: failed states and displaced atoms, labeled."""
         self._campaign("feed", models="choice", keep=False)
         kept = {key: self.settings["feed"][key] for key in ("frames", "displacement")}
         more_frames.make(self.work, self.results, TRAINING_FRAMES, **kept)

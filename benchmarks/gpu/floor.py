@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from nequip_legato.deploy.channels import repeat_weights
-from nequip_legato.deploy.contraction import contract_centres_first
+from nequip_legato.deploy.contraction import contract_centers_first
 from nequip_legato.deploy.target import INPUTS
 from nequip_legato.files import write_atomically
 
@@ -104,7 +104,7 @@ def model_of(name: str, *, dtype: str = "float32") -> torch.nn.Module:
     set_global_state()
     built = hydra.utils.instantiate(settings, _recursive_=False)
     model = built["sole_model"] if isinstance(built, torch.nn.ModuleDict) else built
-    return repeat_weights(contract_centres_first(model.eval()))
+    return repeat_weights(contract_centers_first(model.eval()))
 
 
 def count(name: str) -> dict[str, float]:
@@ -118,7 +118,7 @@ def count(name: str) -> dict[str, float]:
     with traffic:
         model({k: v.clone() for k, v in data.items()})
     return {
-        "neighbours": edges / atoms,
+        "neighbors": edges / atoms,
         "products": traffic.flops / atoms,
         "others": traffic.others / atoms,
         "read": traffic.read / atoms,
@@ -160,7 +160,7 @@ def tables(counts: dict[str, dict[str, float]], core: dict[str, float]) -> str:
     """Markdown."""
     lines = ["| an atom, energy and forces | " + " | ".join(counts) + " |", "| --- | ---: | ---: |"]
     rows = (
-        ("neighbours", "neighbours", 1.0, ""),
+        ("neighbors", "neighbors", 1.0, ""),
         ("matrix products", "products", 1e-6, " MFLOP"),
         ("other operations", "others", 1e-6, " MFLOP"),
         ("results written, each operation on its own", "written", 1e-6, " MB"),

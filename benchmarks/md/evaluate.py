@@ -37,7 +37,7 @@ class Case:
         file: compiled model.
         repeat: of the box of 432 atoms, three numbers.
         threads: of torch, or blocks side by side.
-        block: centres in a block.
+        block: centers in a block.
     """
 
     def __init__(self, *, name: str, file: str, repeat: list[int], threads: int, block: int = 0):
@@ -75,7 +75,7 @@ class Case:
         system = self.system
         self.engine = load_binding().Engine(self.file, threads=self.threads, block=self.block)
         types = system.types[system.owner].astype(np.int32)
-        neighbour = system.neighbour.astype(np.int32)
+        neighbor = system.neighbor.astype(np.int32)
 
         def call():
             begin = time.process_time()
@@ -84,7 +84,7 @@ class Case:
                 system.positions,
                 types,
                 system.offsets,
-                neighbour,
+                neighbor,
                 with_forces,
                 with_atomic_virials=False,
             )
@@ -124,7 +124,7 @@ class Case:
         return call
 
     def _ase(self):
-        """Nequip's own calculator, the TorchScript file; its neighbour list is part of it."""
+        """Nequip's own calculator, the TorchScript file; its neighbor list is part of it."""
         from nequip.integrations.ase import NequIPCalculator
 
         atoms = start().repeat(self.settings["repeat"])
@@ -145,7 +145,7 @@ class Case:
         data = static_inputs(self.system, self.block)
         inputs = [data[key] for key in INPUTS]
         self.settings["padding"] = data[AtomicDataDict.EDGE_INDEX_KEY].shape[1] / (
-            self.block * self.system.neighbours_per_atom
+            self.block * self.system.neighbors_per_atom
         )
         n_blocks = self.system.n_atoms // self.block
         # compared per atom: the atoms are those of whole blocks

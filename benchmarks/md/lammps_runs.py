@@ -67,7 +67,7 @@ def pair_allegro(model: Path) -> str:
 
 
 def pair_none(cutoff: float) -> str:
-    """No interaction, but the full neighbour list of the others: the memory of LAMMPS itself."""
+    """No interaction, but the full neighbor list of the others: the memory of LAMMPS itself."""
     return f"pair_style zero {cutoff} full\npair_coeff * *\n"
 
 

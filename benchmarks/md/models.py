@@ -15,7 +15,7 @@ from structures import Periodic, ammonia
 from nequip_legato import deploy
 from nequip_legato.deploy.builder import _model_entries
 from nequip_legato.deploy.channels import repeat_weights
-from nequip_legato.deploy.contraction import contract_centres_first
+from nequip_legato.deploy.contraction import contract_centers_first
 from nequip_legato.deploy.export import _without_executable_stack, save_torchscript
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
 from nequip_legato.files import replacing
@@ -93,12 +93,12 @@ class Models:
         return path
 
     def static_block(self, block: int) -> Path:
-        """AOTInductor for blocks of exactly this many centres, and a fixed number of edges."""
+        """AOTInductor for blocks of exactly this many centers, and a fixed number of edges."""
         path = self.folder / f"static-{block}.nequip.pt2"
         if not path.is_file():
             data = static_inputs(ammonia((1, 1, 1)), block)
             sizes = dict.fromkeys(("graph", "node", "edge"), torch.export.Dim.STATIC)
-            model = repeat_weights(contract_centres_first(self._model()))  # as deployed
+            model = repeat_weights(contract_centers_first(self._model()))  # as deployed
             self._compile(path, model, data, INPUTS, OUTPUTS, sizes, 1)
         return path
 
@@ -136,7 +136,7 @@ class Models:
 def static_inputs(system: Periodic, block: int) -> AtomicDataDict.Type:
     """The first ``block`` atoms as a block whose edges are padded to a fixed number."""
     data = system.block(0, block)
-    wanted = round(PADDING * block * system.neighbours_per_atom / 16) * 16
+    wanted = round(PADDING * block * system.neighbors_per_atom / 16) * 16
     index, vectors = data[AtomicDataDict.EDGE_INDEX_KEY], data[AtomicDataDict.EDGE_VECTORS_KEY]
     missing = wanted - index.shape[1]
     if missing < 0:

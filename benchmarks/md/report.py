@@ -278,7 +278,7 @@ def _plot(md: list[dict], block: list[dict], path: Path) -> None:
     sizes.set_title("432 atoms, one thread")
     sizes.set(
         xscale="log",
-        xlabel="centres in a block",
+        xlabel="centers in a block",
         ylabel="processor time per atom (µs)",
         ylim=(0, None),
     )

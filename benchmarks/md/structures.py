@@ -29,15 +29,15 @@ class Periodic:
         types: (n,) model types.
         positions: (n + images, 3), Angstrom, images behind the n atoms.
         owner: (n + images,) the atom that each is, or is an image of.
-        offsets: (n + 1,) where the edges of each centre begin.
-        neighbour: (E,) index into positions.
+        offsets: (n + 1,) where the edges of each center begin.
+        neighbor: (E,) index into positions.
     """
 
     types: np.ndarray
     positions: np.ndarray
     owner: np.ndarray
     offsets: np.ndarray
-    neighbour: np.ndarray
+    neighbor: np.ndarray
 
     @property
     def n_atoms(self) -> int:
@@ -45,35 +45,35 @@ class Periodic:
         return len(self.types)
 
     @property
-    def neighbours_per_atom(self) -> float:
-        """Average number of edges of a centre."""
-        return len(self.neighbour) / self.n_atoms
+    def neighbors_per_atom(self) -> float:
+        """Average number of edges of a center."""
+        return len(self.neighbor) / self.n_atoms
 
     @property
-    def centre(self) -> np.ndarray:
-        """(E,) centre of each edge."""
+    def center(self) -> np.ndarray:
+        """(E,) center of each edge."""
         return np.repeat(np.arange(self.n_atoms), np.diff(self.offsets))
 
     def by_positions(self) -> AtomicDataDict.Type:
         """The whole structure as ``pair_allegro`` gives it to a model: atoms and ghosts."""
         return {
             AtomicDataDict.POSITIONS_KEY: torch.tensor(self.positions),
-            AtomicDataDict.EDGE_INDEX_KEY: torch.tensor(np.stack([self.centre, self.neighbour])),
+            AtomicDataDict.EDGE_INDEX_KEY: torch.tensor(np.stack([self.center, self.neighbor])),
             AtomicDataDict.ATOM_TYPE_KEY: torch.tensor(self.types[self.owner]),
         }
 
     def block(self, begin: int, end: int) -> AtomicDataDict.Type:
-        """The contract's inputs for the centres ``begin`` to ``end``."""
+        """The contract's inputs for the centers ``begin`` to ``end``."""
         edges = slice(self.offsets[begin], self.offsets[end])
-        centre, neighbour = self.centre[edges], self.neighbour[edges]
+        center, neighbor = self.center[edges], self.neighbor[edges]
         types = np.concatenate([self.types[begin:end], np.arange(TYPES)])
-        index = np.stack([centre - begin, end - begin + self.types[self.owner[neighbour]]])
+        index = np.stack([center - begin, end - begin + self.types[self.owner[neighbor]]])
         return {
             AtomicDataDict.POSITIONS_KEY: torch.zeros(len(types), 3, dtype=torch.float64),
             AtomicDataDict.EDGE_INDEX_KEY: torch.tensor(index),
             AtomicDataDict.ATOM_TYPE_KEY: torch.tensor(types),
             AtomicDataDict.EDGE_VECTORS_KEY: torch.tensor(
-                self.positions[neighbour] - self.positions[centre]
+                self.positions[neighbor] - self.positions[center]
             ),
         }
 
@@ -81,20 +81,20 @@ class Periodic:
 def ammonia(repeat: tuple[int, int, int]) -> Periodic:
     """The box of 432 atoms, repeated."""
     atoms = start().repeat(repeat)
-    centre, neighbour, shift = neighbour_list("ijS", atoms, CUTOFF)
-    order = np.argsort(centre, kind="stable")
-    centre, neighbour, shift = centre[order], neighbour[order], shift[order]
+    center, neighbor, shift = neighbour_list("ijS", atoms, CUTOFF)
+    order = np.argsort(center, kind="stable")
+    center, neighbor, shift = center[order], neighbor[order], shift[order]
     outside = shift.any(axis=1)
     images, which = np.unique(
-        np.column_stack([neighbour, shift])[outside], axis=0, return_inverse=True
+        np.column_stack([neighbor, shift])[outside], axis=0, return_inverse=True
     )
-    neighbour = neighbour.copy()
-    neighbour[outside] = len(atoms) + which.reshape(-1)
+    neighbor = neighbor.copy()
+    neighbor[outside] = len(atoms) + which.reshape(-1)
     displaced = atoms.positions[images[:, 0]] + images[:, 1:] @ atoms.cell.array
     return Periodic(
         types=(atoms.numbers == 7).astype(np.int64),
         positions=np.concatenate([atoms.positions, displaced]),
         owner=np.concatenate([np.arange(len(atoms)), images[:, 0]]),
-        offsets=np.concatenate([[0], np.cumsum(np.bincount(centre, minlength=len(atoms)))]),
-        neighbour=neighbour.astype(np.int64),
+        offsets=np.concatenate([[0], np.cumsum(np.bincount(center, minlength=len(atoms)))]),
+        neighbor=neighbor.astype(np.int64),
     )

@@ -15,7 +15,7 @@ from nequip_legato.improve.structures import ID, id_of, read_structures, write_s
 __all__ = ["RETURNED", "WANTED", "read_labels", "write_wanted"]
 
 WANTED = "to_label.extxyz"
-RETURNED = "labelled.extxyz"
+RETURNED = "labeled.extxyz"
 _SAME_PLACE = 1e-3  # Angstrom; other programs round positions
 
 
@@ -44,15 +44,15 @@ def write_wanted(folder: Path, structures: Sequence[Atoms], store: LabelStore) -
 def read_labels(
     folder: Path, structures: Sequence[Atoms], store: LabelStore, *, largest_force: float
 ) -> int:
-    """Take labels in from ``labelled.extxyz``, if it is there.
+    """Take labels in from ``labeled.extxyz``, if it is there.
 
     Frames are told apart by their ``legato_id``, or else by elements and positions (within 0.001
     Angstrom). A frame that comes back without energy and forces is set aside: it could not be
-    labelled.
+    labeled.
 
     Args:
         folder: where the file is.
-        structures: what was to be labelled.
+        structures: what was to be labeled.
         store: where labels are kept.
         largest_force: limit, eV/Angstrom.
 

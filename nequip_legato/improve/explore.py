@@ -97,13 +97,13 @@ def _execute(
     text = exploration_input(plan, run, observe, bonds)
     began = time.monotonic()
     try:
-        deadly = run_lammps(
+        fatal = run_lammps(
             command(settings),
             run.folder,
             text,
             processes,
             threads=settings.threads,
-            deadly=True,
+            fatal=True,
         )
     except KilledError:
         if not processes.stopped:
@@ -113,7 +113,7 @@ def _execute(
     trace.keep(run.folder)
     log = (run.folder / LOG).read_text(encoding="utf-8", errors="replace")
     limits = criteria.thresholds(settings, largest_force=run.largest_force)
-    firing = criteria.first_firing(log, limits) or deadly
+    firing = criteria.first_firing(log, limits) or fatal
     steps = run.steps
     if firing is not None:
         steps = trace.last_step(run.folder) if firing.step is None else firing.step

@@ -14,7 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from nequip_legato.errors import LegatoError
 from nequip_legato.improve.structures import ID, id_of
 
-__all__ = ["BAD", "GOOD", "Label", "LabelStore", "check_label", "labelled"]
+__all__ = ["BAD", "GOOD", "Label", "LabelStore", "check_label", "labeled"]
 
 GOOD = "good"
 BAD = "bad"
@@ -91,7 +91,7 @@ def check_label(
     )
 
 
-def labelled(atoms: Atoms, label: Label) -> Atoms:
+def labeled(atoms: Atoms, label: Label) -> Atoms:
     """A copy of a structure with a good label; without stress, NaN stands for it.
 
     Array and info of the structure are kept, but for forces and velocities of a simulation.

@@ -12,7 +12,7 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.improve.choose import check_libraries
 from nequip_legato.improve.knowledge import Origin, open_origin
-from nequip_legato.improve.labelling import make_calculator
+from nequip_legato.improve.labeling import make_calculator
 from nequip_legato.improve.report import write_report
 from nequip_legato.improve.rounds import Round, Show
 from nequip_legato.improve.settings import FILES, ImproveSettings, load_improve_settings
@@ -61,7 +61,7 @@ def improve(settings: ImproveSettings | Path, *, show: Show | None = None) -> Ou
     """Do what is left of a loop.
 
     It may be ended at any point, also by SIGKILL; a later call goes on. Nothing that is finished is
-    done again, and no structure is labelled twice.
+    done again, and no structure is labeled twice.
 
     Args:
         settings: the loop, or its YAML file.

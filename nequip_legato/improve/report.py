@@ -82,7 +82,7 @@ def summary(settings: ImproveSettings, origin: Origin) -> list[dict[str, Any]]:
             (first["failures"], first["atom_ps"]), (rate.failures, rate.atom_ps)
         )
         if index:
-            row |= _learnt(now, settings)
+            row |= _learned(now, settings)
             steps = origin.source.history.get("steps")
             row["cost"] = row["trained"]["steps"] / steps if steps else math.nan
         found.append(row)
@@ -113,7 +113,7 @@ def life_ratio(reference: tuple[int, float], other: tuple[int, float]) -> Estima
     return Estimate(ratio(n / (n + m)), math.nan, ratio(ends.low), ratio(ends.high))
 
 
-def _learnt(now: Round, settings: ImproveSettings) -> dict[str, Any]:
+def _learned(now: Round, settings: ImproveSettings) -> dict[str, Any]:
     store = label_store(settings)
     labels = [store[id_of(atoms)] for atoms in read_structures(now.chosen, "chosen")]
     explored: list[Record] = read_records(now.folder / "explore")
@@ -157,7 +157,7 @@ def _text(rounds: list[dict[str, Any]], settings: ImproveSettings, state: str) -
         "![Failures and errors of each round](improve.png)",
     ]
     if len(rounds) > 1:
-        parts += ["## What each round has learnt from", _learnt_table(rounds)]
+        parts += ["## What each round has learned from", _learned_table(rounds)]
     kinds = [f"round {r['round']}: {kinds_text(r['kinds'])}" for r in rounds]
     parts.append("Failures by criterion: " + "; ".join(kinds) + ".")
     if settings.fence.frames == "all":
@@ -168,7 +168,7 @@ def _text(rounds: list[dict[str, Any]], settings: ImproveSettings, state: str) -
     return "\n\n".join(parts) + "\n"
 
 
-def _learnt_table(rounds: list[dict[str, Any]]) -> str:
+def _learned_table(rounds: list[dict[str, Any]]) -> str:
     rows = []
     for row in rounds[1:]:
         labels, trained, errors = row["labels"], row["trained"], row["errors"]

@@ -8,7 +8,7 @@ from ase import Atoms
 
 from nequip_legato.deploy import info
 from nequip_legato.errors import LegatoError
-from nequip_legato.improve.labels import GOOD, LabelStore, labelled
+from nequip_legato.improve.labels import GOOD, LabelStore, labeled
 from nequip_legato.improve.settings import ImproveSettings, campaign_of
 from nequip_legato.improve.structures import id_of, read_structures
 from nequip_legato.stability.run.campaign import Status
@@ -63,7 +63,7 @@ class Round:
 
     @property
     def chosen(self) -> Path:
-        """What was chosen to be labelled, extxyz."""
+        """What was chosen to be labeled, extxyz."""
         return self.folder / "chosen.extxyz"
 
     @property
@@ -137,8 +137,8 @@ def bonds_of(round_: Round) -> list[Bonds]:
 
 
 def new_frames(round_: Round) -> list[Atoms]:
-    """The labelled frames that a round adds: those whose labels are good."""
+    """The labeled frames that a round adds: those whose labels are good."""
     store = label_store(round_.settings)
     chosen = read_structures(round_.chosen, "chosen")
     known = [(atoms, store[id_of(atoms)]) for atoms in chosen if id_of(atoms) in store]
-    return [labelled(atoms, label) for atoms, label in known if label.status == GOOD]
+    return [labeled(atoms, label) for atoms, label in known if label.status == GOOD]

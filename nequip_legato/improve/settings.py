@@ -61,11 +61,11 @@ class Observe:
 
 @dataclass(frozen=True)
 class Choose:
-    """Which structures are labelled.
+    """Which structures are labeled.
 
     Attributes:
         number: at most so many a round.
-        whole: cells of up to so many atoms are labelled whole; of larger ones a ball is cut out.
+        whole: cells of up to so many atoms are labeled whole; of larger ones a ball is cut out.
         radius: of the ball, Angstrom; ``auto`` for 1.5 cutoffs of the model.
         vacuum: around the ball, Angstrom.
     """
@@ -144,7 +144,7 @@ class ImproveSettings:
             what.
         campaign: what exploring and testing have in common; settings of ``nequip-legato
             stability`` without ``models`` and ``output``.
-        explore: changes of ``campaign`` for the runs that are learnt from.
+        explore: changes of ``campaign`` for the runs that are learned from.
         life: changes of ``campaign`` for the runs that the life is measured in.
         labels: ``files``, or an ASE calculator: ``_target_`` and its keywords.
         jobs: labels at the same time.
@@ -152,7 +152,7 @@ class ImproveSettings:
         target: failures per 1,000 atom ps; the loop ends when the upper end of the interval is
             below; ``off`` for none.
         observe: what is looked at while exploring.
-        choose: which structures are labelled.
+        choose: which structures are labeled.
         checks: which labels are set aside.
         training: how a round is trained.
         fence: the fence of the models.
@@ -185,7 +185,7 @@ def load_improve_settings(path: Path) -> ImproveSettings:
     """Read, check and resolve the YAML file of a loop.
 
     Raises:
-        LegatoError: if the file is missing, is no YAML, has unknown keys or impossible values.
+        LegatoError: if the file is missing, is not YAML, has unknown keys or impossible values.
     """
     if not path.is_file():
         raise LegatoError(f"{path} does not exist; give the YAML file of a loop ({_DOCS})")

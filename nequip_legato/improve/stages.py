@@ -22,7 +22,7 @@ from nequip_legato.improve.exchange import RETURNED, WANTED, read_labels, write_
 from nequip_legato.improve.explore import exploring
 from nequip_legato.improve.gather import Known, gather
 from nequip_legato.improve.knowledge import Errors, Origin, errors_of, write_original_frames
-from nequip_legato.improve.labelling import label_structures
+from nequip_legato.improve.labeling import label_structures
 from nequip_legato.improve.labels import BAD, LabelStore
 from nequip_legato.improve.rounds import (
     Round,

@@ -185,10 +185,10 @@ def robust_loss(
 
 
 def with_training_keys(frames: Sequence[Atoms], keys: Mapping[str, Any]) -> list[Atoms]:
-    """Copies of labelled frames whose labels have the names that the training's files use.
+    """Copies of labeled frames whose labels have the names that the training's files use.
 
     Args:
-        frames: labelled by a calculator.
+        frames: labeled by a calculator.
         keys: ``key_mapping`` of the training: name in the file -> nequip's name.
 
     Raises:

@@ -67,7 +67,7 @@ def _check_symbols(old: OldConfig, symbols: list[Any]) -> None:
     for symbol in symbols:
         if symbol not in chemical_symbols[1:]:
             hint = " (in YAML, write the element N or Y in quotes)" if symbol is True else ""
-            raise LegatoError(f"{old.name}: '{symbol}' is no chemical element{hint}")
+            raise LegatoError(f"{old.name}: '{symbol}' is not a chemical element{hint}")
 
 
 def seed_of_data(old: OldConfig) -> int:

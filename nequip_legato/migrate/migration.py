@@ -99,8 +99,8 @@ def migrate(old: Path, new: Path | None = None) -> Migration:
         new: where to write the new one; must not exist.
 
     Raises:
-        LegatoError: if the old file cannot be read or is no Allegro configuration, if a value is
-            not what it has to be, or if ``new`` exists.
+        LegatoError: if the old file cannot be read or is not an Allegro configuration, if a
+            value is not what it has to be, or if ``new`` exists.
     """
     if new is not None and new.exists():
         raise LegatoError(f"{new} exists; give another name, or remove it first")

@@ -19,7 +19,7 @@ from nequip_legato.quantum.settings import PIGLET
 from nequip_legato.quantum.spectra import Spectrum, run_spectra
 from nequip_legato.stability.records import read_records
 
-__all__ = ["Cell", "Key", "Options", "analyse", "read_campaign", "structure_of"]
+__all__ = ["Cell", "Key", "Options", "analyze", "read_campaign", "structure_of"]
 
 
 @dataclass(frozen=True, order=True)
@@ -129,7 +129,7 @@ def structure_of(folder: Path, record: QuantumRecord) -> Atoms:
     )
 
 
-def analyse(folder: Path, records: Sequence[QuantumRecord], options: Options) -> list[Cell]:
+def analyze(folder: Path, records: Sequence[QuantumRecord], options: Options) -> list[Cell]:
     """Averages over all finished runs that have not failed.
 
     Args:

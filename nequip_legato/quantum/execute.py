@@ -79,8 +79,8 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
     started = time.monotonic()
     arguments = command(settings, run.method, run.beads)
     try:
-        deadly = run_lammps(
-            arguments, folder, text, processes, threads=settings.threads, deadly=True, logs=logs
+        fatal = run_lammps(
+            arguments, folder, text, processes, threads=settings.threads, fatal=True, logs=logs
         )
     except KilledError:
         if not processes.stopped:
@@ -98,7 +98,7 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
     texts = [(folder / name).read_text(errors="replace") for name in logs]
     limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
     found = ((n, criteria.first_firing(log, limits)) for n, log in enumerate(texts, 1))
-    failed, firing = next(((n, f) for n, f in found if f is not None), (None, deadly))
+    failed, firing = next(((n, f) for n, f in found if f is not None), (None, fatal))
     total = settings.equilibration_steps + settings.steps
     steps = total
     if firing is not None:

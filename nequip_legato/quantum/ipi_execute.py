@@ -144,15 +144,15 @@ def _stage(
         (folder / "EXIT").unlink(missing_ok=True)
         model = linked_model(run.model.file, folder) if run.model.file else ""
         lammps = ipi_inputs.client_input(settings, run, model=model, data=inputs.START, host=host)
-        deadly, problem = None, None
+        fatal, problem = None, None
         try:
-            deadly = run_lammps(
+            fatal = run_lammps(
                 [*served(path), *client],
                 folder,
                 lammps,
                 processes,
                 threads=settings.threads,
-                deadly=True,
+                fatal=True,
             )
         except LegatoError as raised:
             problem = raised
@@ -162,7 +162,7 @@ def _stage(
     log = folder / LOG
     said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
-    firing = criteria.first_firing(said, limits) or deadly
+    firing = criteria.first_firing(said, limits) or fatal
     out = folder / f"{stage}.out"
     reached = ipi_inputs.steps_written(out)
     if firing is not None:

@@ -40,7 +40,7 @@ def standard_mass(symbol: str) -> float:
     if symbol in MASSES:
         return MASSES[symbol]
     if symbol not in atomic_numbers:
-        raise LegatoError(f"symbols: '{symbol}' is no chemical element")
+        raise LegatoError(f"symbols: '{symbol}' is not a chemical element")
     return float(atomic_masses[atomic_numbers[symbol]])
 
 

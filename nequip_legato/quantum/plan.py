@@ -225,6 +225,6 @@ def _with_isotopes(atoms: Atoms, s: Settings, entry: Isotopes) -> tuple[Atoms, l
     }
     types = np.asarray(atoms.arrays["type"]) - 1
     chosen, species = assign(types, s.types, s.symbols, isotopes, seed=entry.seed)
-    labelled = atoms.copy()
-    labelled.arrays["type"] = chosen + 1
-    return labelled, species
+    labeled = atoms.copy()
+    labeled.arrays["type"] = chosen + 1
+    return labeled, species

@@ -7,7 +7,7 @@ from pathlib import Path
 from nequip_legato import __version__
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
-from nequip_legato.quantum.analysis import Cell, Options, analyse, read_campaign
+from nequip_legato.quantum.analysis import Cell, Options, analyze, read_campaign
 from nequip_legato.quantum.plots import all_figures
 from nequip_legato.quantum.tables import Table, all_tables
 from nequip_legato.stability.report.page import template
@@ -46,7 +46,7 @@ def report(campaign: Path | str, *, out: Path | str | None = None) -> Report:
     source = Path(campaign)
     records = read_campaign(source)
     options = _options(source)
-    cells = analyse(source, records, options)
+    cells = analyze(source, records, options)
     tables = all_tables(cells, options)
     folder = source / "report" if out is None else Path(out)
     try:

@@ -210,7 +210,7 @@ def load_quantum_settings(path: Path) -> Settings:
     """Read, check and resolve a quantum campaign's YAML file.
 
     Raises:
-        LegatoError: if the file is missing, is no YAML, has unknown keys or impossible values.
+        LegatoError: if the file is missing, is not YAML, has unknown keys or impossible values.
     """
     if not path.is_file():
         raise LegatoError(f"{path} does not exist; give a campaign's YAML file")

@@ -45,7 +45,7 @@ class Record:
         outcome: ``failed`` or ``censored`` (reached the limit).
         steps: steps survived: that of the failure, or the limit.
         criterion: name of the criterion that fired; None if censored.
-        value: what the criterion measured then; None if that was no number.
+        value: what the criterion measured then; None if that was not finite.
         threshold: what it was compared with.
         wall: seconds that LAMMPS took for the measured part.
         ranks: number of MPI ranks.

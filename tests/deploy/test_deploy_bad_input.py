@@ -15,6 +15,7 @@ from ase import Atoms
 from nequip_legato.cli import deploy_main
 from nequip_legato.deployed.reader import info
 from nequip_legato.errors import LegatoError
+from nequip_legato.native import builder
 
 
 @pytest.fixture
@@ -153,6 +154,7 @@ def test_bad_frames(refused, out, checkpoint, tmp_path):
 
 def test_full_disk(checkpoint, out):
     """A limit on the size of files stands for a full disk; both stop the write half-way."""
+    builder.ensure(builder.binding())  # not with that limit
     command = [str(Path(sys.executable).parent / "nequip-deploy"), "build", str(checkpoint())]
     done = subprocess.run(
         ["bash", "-c", f"ulimit -f 32; exec {' '.join(command)} {out}"],

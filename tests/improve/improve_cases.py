@@ -26,7 +26,7 @@ __all__ = [
 
 
 class CountingEMT(EMT):
-    """ASE's EMT, which notes in a file what it has labelled."""
+    """ASE's EMT, which notes in a file what it has labeled."""
 
     def __init__(self, log: str, wait: float = 0.0) -> None:
         super().__init__()

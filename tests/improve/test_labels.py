@@ -13,8 +13,8 @@ from improve_cases import liquid
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.improve.exchange import RETURNED, WANTED, read_labels, write_wanted
-from nequip_legato.improve.labelling import label_structures, make_calculator, one_label
-from nequip_legato.improve.labels import BAD, GOOD, LabelStore, check_label, labelled
+from nequip_legato.improve.labeling import label_structures, make_calculator, one_label
+from nequip_legato.improve.labels import BAD, GOOD, LabelStore, check_label, labeled
 from nequip_legato.improve.structures import ID, id_of
 
 EMT_CONFIG = {"_target_": "ase.calculators.emt.EMT"}
@@ -41,7 +41,7 @@ def test_a_label_is_what_the_calculator_says():
     assert label.energy == reference.get_potential_energy()
     np.testing.assert_array_equal(label.forces, reference.get_forces())
     np.testing.assert_array_equal(label.stress, reference.get_stress())
-    frame = labelled(atoms, label)
+    frame = labeled(atoms, label)
     assert frame.get_potential_energy() == label.energy
     assert frame.info[ID] == id_of(atoms)
 
@@ -87,7 +87,7 @@ def test_calculators_that_fail_are_bad_labels():
     assert (label.status, label.reason) == (BAD, "RuntimeError: no self-consistency")
     label = one_label(four, failing, LIMIT)
     assert (label.status, label.stress) == (GOOD, None)
-    assert np.isnan(labelled(four, label).calc.results["stress"]).all()
+    assert np.isnan(labeled(four, label).calc.results["stress"]).all()
     label = one_label(four, {"_target_": "improve_cases.Unconverged"}, LIMIT)
     assert "not converged" in label.reason
 
@@ -179,6 +179,6 @@ def test_labels_of_something_else_are_refused(tmp_path):
     frames[0].positions[0, 0] += 0.1  # relaxed, by mistake
     frames[0].calc = SinglePointCalculator(frames[0], energy=0.0, forces=np.zeros((4, 3)))
     ase.io.write(tmp_path / RETURNED, frames)
-    with pytest.raises(LegatoError, match=r"labelled\.extxyz: frame 0 is none of those"):
+    with pytest.raises(LegatoError, match=r"labeled\.extxyz: frame 0 is none of those"):
         read_labels(tmp_path, structures, store, largest_force=LIMIT)
     assert len(store) == 0

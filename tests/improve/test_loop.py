@@ -69,7 +69,7 @@ def lines(path: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def done(checkpoint, tmp_path_factory):
-    """A loop that was killed while it explored, labelled and trained, and then came to its end."""
+    """A loop that was killed while it explored, labeled and trained, and then came to its end."""
     folder = tmp_path_factory.mktemp("loop")
     counts, log = folder / "counts.txt", folder / "log.txt"
     labels = {"_target_": "improve_cases.CountingEMT", "log": str(counts)}
@@ -83,7 +83,7 @@ def done(checkpoint, tmp_path_factory):
     return path, output, counts, text
 
 
-def test_nothing_is_labelled_twice(done):
+def test_nothing_is_labeled_twice(done):
     _, output, counts, _ = done
     chosen = read_structures(output / "round-1" / "chosen.extxyz", "test")
     store = LabelStore(output / "labels.jsonl")
@@ -121,14 +121,14 @@ def test_life_and_errors_of_each_round_are_told(done):
         assert row["atom_ps"] == pytest.approx(exposure)
         assert row["rate"]["value"] == pytest.approx(1000 * row["failures"] / exposure)
         assert row["errors"]["test"]["frames"] == 2
-    learnt = content["rounds"][1]
-    assert learnt["trained"]["added"] == learnt["labels"]["good"]
+    learned = content["rounds"][1]
+    assert learned["trained"]["added"] == learned["labels"]["good"]
     # six steps of a tiny model: another one, and no promise of a better one
-    assert learnt["trained"]["steps"] == math.ceil((8 + learnt["trained"]["added"]) / 2)
+    assert learned["trained"]["steps"] == math.ceil((8 + learned["trained"]["added"]) / 2)
     errors = [row["errors"]["test"]["force_rmse"] for row in content["rounds"]]
     assert errors[0] != errors[1]
-    after, before = learnt["errors"]["added_after"], learnt["errors"]["added_before"]
-    assert after["frames"] == before["frames"] == learnt["trained"]["added"]
+    after, before = learned["errors"]["added_after"], learned["errors"]["added_before"]
+    assert after["frames"] == before["frames"] == learned["trained"]["added"]
     report = (output / "improve.md").read_text()
     assert report.count("\n| 0 |") == 1
     assert "failures per 1,000 atom ps" in report

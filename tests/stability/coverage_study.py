@@ -12,7 +12,7 @@ import numpy as np
 from synthetic import simulate
 
 from nequip_legato.stability.records import Record
-from nequip_legato.stability.report.analysis import analyse
+from nequip_legato.stability.report.analysis import analyze
 from nequip_legato.stability.statistics.bootstrap import resample
 from nequip_legato.stability.statistics.survival import curve, sample_of
 
@@ -31,7 +31,7 @@ def truth(scatter: dict[str, float]) -> dict[str, float]:
     means, logs = [], []
     for opts in GROUPS.values():
         runs = simulate(generator, seeds=3000, runs=4, sizes=(512,), **SETTINGS, **scatter, **opts)
-        # `sizes` centres the level: at 512 atoms, the middle of the three sizes, it is the same.
+        # `sizes` centers the level: at 512 atoms, the middle of the three sizes, it is the same.
         population = curve(sample_of(runs, opts["group"]))
         means.append(population.restricted_mean(LIMIT))
         found.setdefault("median", population.median)
@@ -68,7 +68,7 @@ def measure(seeds: int, scatter: dict[str, float], repeats: int) -> dict[str, fl
             for opts in GROUPS.values()
             for r in simulate(generator, seeds=seeds, runs=8, **SETTINGS, **scatter, **opts)
         ]
-        (found,) = analyse(records, draws=200)
+        (found,) = analyze(records, draws=200)
         note("exponent", found.exponents[0].exponent, "exponent")
         note("difference", found.differences.get("sam"), "difference")
         cell = next(c for c in found.cells if (c.group, c.atoms) == ("plain", 512))

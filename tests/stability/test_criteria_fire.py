@@ -270,7 +270,7 @@ def test_default_force_limit_comes_from_the_training_data(tmp_path, model):
 
 
 def test_large_cells_are_cut_around_the_failure(tmp_path, model):
-    """512 atoms: what is kept has the failing atom with all of its neighbourhood."""
+    """512 atoms: what is kept has the failing atom with all of its neighborhood."""
     campaign = write_campaign(
         tmp_path,
         {"a": model},
@@ -283,10 +283,10 @@ def test_large_cells_are_cut_around_the_failure(tmp_path, model):
     kept = ase.io.read(run_folder(campaign, record.run) / "failure.extxyz")
     cutoff = info(model).cutoff
     assert not kept.pbc.any()
-    (centre,) = marked(kept)
+    (center,) = marked(kept)
     forces = np.linalg.norm(kept.get_forces(), axis=1)
-    assert forces[centre] == pytest.approx(record.value, rel=1e-6)
-    distances = kept.get_distances(centre, range(len(kept)))
+    assert forces[center] == pytest.approx(record.value, rel=1e-6)
+    distances = kept.get_distances(center, range(len(kept)))
     assert distances.max() <= 2 * cutoff
     # as dense as the liquid it was cut from, which nothing missing inside could be
     density = 512 / (2 * start_edge(campaign)) ** 3

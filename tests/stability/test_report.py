@@ -133,13 +133,13 @@ def test_ratio_is_one_for_equal_groups(tmp_path):
     assert analysis.differences["twin"].value == pytest.approx(0.0, abs=1e-9)
 
 
-def test_ensembles_are_analysed_apart(tmp_path):
+def test_ensembles_are_analyzed_apart(tmp_path):
     records = two_groups() + simulate(np.random.default_rng(2), ensemble="nve", seeds=3)
     analyses = report([lines(tmp_path / "r.jsonl", records)], draws=100)
     assert [a.protocol[0] for a in analyses] == ["nvt", "nve"]
     assert (tmp_path / "report" / "time-nve-200K-1fs.png").is_file()
     page = (tmp_path / "report" / "report.html").read_text()
-    assert "analysed\napart" in page
+    assert "analyzed\napart" in page
     assert "There is only one group" in page
 
 

@@ -63,9 +63,9 @@ def run(
 ) -> None:
     """One trajectory a model, all of one training seed from the same start and velocities.
 
-    Writes ``trajectories.csv`` (a row a model: drift, mean temperature, steps before a molecule
-    broke, errors against GFN1-xTB), ``force_errors.npz`` (eV/Angstrom, all components of the
-    labelled frames) and ``rdf.csv.gz`` (counts of pairs by distance).
+    Writes ``trajectories.csv`` (one row for each model: drift, mean temperature, steps before a
+    molecule broke, errors against GFN1-xTB), ``force_errors.npz`` (eV/Angstrom, all components of
+    the labeled frames) and ``rdf.csv.gz`` (counts of pairs by distance).
 
     Args:
         models: name (arm, hyphen, seed) -> deployed file.
@@ -73,7 +73,7 @@ def run(
         folder: where it runs.
         results: where the files go.
         masses: g/mol of H and N.
-        settings: ``timestep`` (fs), ``steps``, ``every``, ``labelled``.
+        settings: ``timestep`` (fs), ``steps``, ``every``, ``labeled``.
         workers: processes at the same time.
     """
     seeds = sorted({name.rpartition("-")[2] for name in models})
@@ -90,7 +90,7 @@ def run(
         frames = _frames(folder / name)
         good = next((k for k, frame in enumerate(frames) if not intact(frame)), len(frames))
         whole = frames[:good]
-        chosen = [whole[k] for k in _spread(good, settings["labelled"])]
+        chosen = [whole[k] for k in _spread(good, settings["labeled"])]
         error = _errors(chosen, folder / "labels" / name, workers)
         errors[name] = error.astype(np.float32)
         thermo = _thermo(folder / name)[:good]
@@ -101,7 +101,7 @@ def run(
                 "intact": good,
                 "temperature_K": round(float(thermo[:, 1].mean()), 1),
                 "drift_meV_atom_ps": round(_drift(thermo, frames[0], settings["timestep"]), 4),
-                "labelled": len(chosen),
+                "labeled": len(chosen),
                 "force_rmse_meV_A": round(1000 * float(np.sqrt((error**2).mean())), 2),
                 "force_999_meV_A": round(1000 * float(np.quantile(abs(error), 0.999)), 1),
                 "force_largest_meV_A": round(1000 * float(abs(error).max()), 1),
@@ -148,7 +148,7 @@ def _dynamics(
     )
     (folder / "in.lammps").write_text(text)
     with (folder / "screen.txt").open("w") as screen:
-        # Atoms that are lost, or an energy that is no number, end it; what was dumped is used.
+        # Atoms that are lost, or an energy that is not finite, end it; what was dumped is used.
         subprocess.run(started_by([], 1), cwd=folder, stdout=screen, stderr=screen)
     (folder / "done").touch()
 
@@ -185,10 +185,10 @@ def _spread(available: int, count: int) -> list[int]:
 def _errors(frames: list[Atoms], folder: Path, workers: int) -> np.ndarray:
     """Model minus GFN1-xTB, every component of the frames that converge, eV/Angstrom."""
     bare = [Atoms(f.numbers, positions=f.positions, cell=f.cell, pbc=True) for f in frames]
-    labelled = label_all(folder, bare, workers, folder.name)
+    labeled = label_all(folder, bare, workers, folder.name)
     found = [
         frame.get_forces() - label.get_forces()
-        for frame, label in zip(frames, labelled, strict=True)
+        for frame, label in zip(frames, labeled, strict=True)
         if has_good_label(label)
     ]
     return np.concatenate(found).ravel() if found else np.zeros(1)

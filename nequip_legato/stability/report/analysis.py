@@ -18,7 +18,7 @@ from nequip_legato.stability.statistics.exponent import Exponent, difference, si
 from nequip_legato.stability.statistics.rates import Rate, RateRatio, group_rate, rate_ratio
 from nequip_legato.stability.statistics.survival import Curve, common_horizon, curve, sample_of
 
-__all__ = ["Analysis", "Cell", "Protocol", "analyse", "protocol_of"]
+__all__ = ["Analysis", "Cell", "Protocol", "analyze", "protocol_of"]
 
 Protocol = tuple[str, float, float]
 """Ensemble, temperature (K), time step (fs): what is never mixed."""
@@ -95,7 +95,7 @@ def protocol_of(record: Record) -> Protocol:
     return record.ensemble, record.temperature, record.timestep
 
 
-def analyse(
+def analyze(
     records: Sequence[Record], *, reference: str | None = None, draws: int = 1000, seed: int = 0
 ) -> list[Analysis]:
     """One analysis for each protocol among the records.

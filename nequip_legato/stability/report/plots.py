@@ -14,7 +14,7 @@ __all__ = ["colors_of", "plain_text", "residual_figure", "survival_figure", "tim
 
 
 def colors_of(groups: Sequence[str]) -> dict[str, str]:
-    """Matplotlib colour of each group."""
+    """Matplotlib color of each group."""
     return {group: f"C{k % 10}" for k, group in enumerate(groups)}
 
 
@@ -117,7 +117,7 @@ def _line(axis: Axes, analysis: Analysis, group: str, color: str) -> None:
 
 
 def survival_figure(analysis: Analysis) -> Figure:
-    """Kaplan-Meier curves with pointwise intervals, a panel a size."""
+    """Kaplan-Meier curves with pointwise intervals, one panel for each size."""
     count = len(analysis.sizes)
     columns = min(count, 3)
     rows = -(-count // columns)

@@ -9,7 +9,7 @@ from nequip_legato.errors import LegatoError, ValueLegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.stability.records import Record, read_records
 from nequip_legato.stability.report import pictures, tables
-from nequip_legato.stability.report.analysis import Analysis, analyse, protocol_of
+from nequip_legato.stability.report.analysis import Analysis, analyze, protocol_of
 from nequip_legato.stability.report.page import render
 from nequip_legato.stability.report.tables import markdown
 
@@ -44,7 +44,7 @@ def report(
     paths = [Path(source) for source in sources]
     origins = _read(paths)
     records = [record for record, _ in origins]
-    analyses = analyse(records, reference=reference, draws=draws, seed=seed)
+    analyses = analyze(records, reference=reference, draws=draws, seed=seed)
     folder = report_folder(paths, None if out is None else Path(out))
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ __all__ = [
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, or a dash if there is no number."""
+    """Three significant digits, or a dash for a value that is not finite."""
     if value is None or math.isnan(value):
         return "-"
     if math.isinf(value):

@@ -54,7 +54,7 @@ class Firing:
     Attributes:
         criterion: its name.
         step: when; None if LAMMPS stopped with an error that does not say it.
-        value: what it measured; None if that was no number.
+        value: what it measured; None if that was not finite.
         threshold: what it was compared with.
     """
 
@@ -104,8 +104,8 @@ def commands(
     """LAMMPS commands that define what is measured, and stop the run when a criterion fires.
 
     The variables ``temp``, ``pe``, ``force``, ``ratio`` are for the trace too. Where several
-    criteria are met on one step, the first in this order counts: lost atoms, numbers that are none,
-    temperature, force, pairs, bonds.
+    criteria are met on one step, the first in this order counts: lost atoms, values that are not
+    finite, temperature, force, pairs, bonds.
 
     Args:
         settings: the campaign's.

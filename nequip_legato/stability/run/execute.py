@@ -215,7 +215,7 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
     )
     started = time.monotonic()
     try:
-        deadly = _lammps(settings, run.folder, text, processes, deadly=True)
+        fatal = _lammps(settings, run.folder, text, processes, fatal=True)
     except KilledError:
         if not processes.stopped:
             note_end(run.folder)
@@ -229,7 +229,7 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
     trace.keep(run.folder)
     log = _text(run.folder / LOG)
     limits = criteria.thresholds(settings, largest_force=run.largest_force)
-    firing = criteria.first_firing(log, limits) or deadly
+    firing = criteria.first_firing(log, limits) or fatal
     last = trace.last_step(run.folder)
     if firing is None:
         steps = run.steps
@@ -338,10 +338,10 @@ def _clean(folder: Path, *, everything: bool) -> None:
 
 
 def _lammps(
-    settings: Settings, folder: Path, text: str, processes: Processes, *, deadly: bool = False
+    settings: Settings, folder: Path, text: str, processes: Processes, *, fatal: bool = False
 ) -> criteria.Firing | None:
     arguments = command(settings)
-    return run_lammps(arguments, folder, text, processes, threads=settings.threads, deadly=deadly)
+    return run_lammps(arguments, folder, text, processes, threads=settings.threads, fatal=fatal)
 
 
 def run_lammps(
@@ -351,7 +351,7 @@ def run_lammps(
     processes: Processes,
     *,
     threads: int,
-    deadly: bool = False,
+    fatal: bool = False,
     logs: Sequence[str] = (LOG,),
 ) -> criteria.Firing | None:
     """Run LAMMPS to its end.
@@ -362,7 +362,7 @@ def run_lammps(
         text: its input.
         processes: of the campaign.
         threads: of a rank.
-        deadly: whether an error may be the death of the simulation.
+        fatal: whether an error may be the death of the simulation.
         logs: names of the logs, one a partition.
 
     Returns:
@@ -399,7 +399,7 @@ def run_lammps(
         raise KilledError
     # Before the dynamics nothing can have failed but the input, whatever words the error has.
     began = any(_RUN.search(text) for text in texts)
-    death = criteria.failure_of_error(error.group(0)) if deadly and began else None
+    death = criteria.failure_of_error(error.group(0)) if fatal and began else None
     if death is None:
         raise LegatoError(f"LAMMPS: {error.group(0)} (in {folder})")
     return death

@@ -171,8 +171,8 @@ def make_plan(settings: Settings) -> Plan:
                 "atoms, more than LAMMPS holds"
             )
         name = f"{copies * len(start_atoms)}-{'x'.join(map(str, size.replicate))}"
-        print_of = fingerprint_of(structure=structure, replicate=size.replicate)
-        starts.append(Start(size, copies * len(start_atoms), folder / "starts" / name, print_of))
+        fingerprint = fingerprint_of(structure=structure, replicate=size.replicate)
+        starts.append(Start(size, copies * len(start_atoms), folder / "starts" / name, fingerprint))
     starts.sort(key=lambda s: s.atoms)
     protocol = fingerprint_of(
         timestep=settings.timestep,

@@ -25,7 +25,7 @@ def load_settings(path: Path) -> Settings:
     """Read, check and resolve a campaign's YAML file.
 
     Raises:
-        LegatoError: if the file is missing, is no YAML, has unknown keys or impossible values.
+        LegatoError: if the file is missing, is not YAML, has unknown keys or impossible values.
     """
     if not path.is_file():
         raise LegatoError(f"{path} does not exist; give a campaign's YAML file")
@@ -61,7 +61,7 @@ def resolved(settings: Settings, path: Path) -> Settings:
         path: its YAML file, to which paths are relative.
 
     Raises:
-        LegatoError: if a file does not exist, or if a symbol is no chemical element.
+        LegatoError: if a file does not exist, or if a symbol is not a chemical element.
     """
     base = path.absolute().parent
     models = tuple(
@@ -89,13 +89,13 @@ def with_species(settings: Settings) -> Settings:
     """A copy with the symbols and masses of all types.
 
     Raises:
-        ValueLegatoError: if a symbol is no chemical element.
+        ValueLegatoError: if a symbol is not a chemical element.
     """
     symbols = settings.symbols or settings.types
     unknown = [symbol for symbol in symbols if symbol not in atomic_numbers]
     need(
         not unknown,
-        f"symbols: {' '.join(unknown)} is no chemical element; give the element of each type",
+        f"symbols: {' '.join(unknown)} is not a chemical element; give the element of each type",
     )
     masses = settings.masses or tuple(float(atomic_masses[atomic_numbers[s]]) for s in symbols)
     return replace(settings, symbols=symbols, masses=masses)

@@ -63,7 +63,7 @@ def read_settings(path: Path, kind: type[Schema], *, docs: str) -> Schema:
         docs: the page that describes it.
 
     Raises:
-        LegatoError: if it is no YAML, has unknown keys or values of another type.
+        LegatoError: if it is not YAML, has unknown keys or values of another type.
     """
     try:
         given = OmegaConf.load(path)

@@ -77,12 +77,12 @@ class Equilibration:
 
 @dataclass(frozen=True)
 class Bonds:
-    """Neighbours that every atom of a type must have.
+    """Neighbors that every atom of a type must have.
 
     Attributes:
         center: type name of the atoms that are checked.
-        neighbor: type name of their neighbours.
-        count: how many neighbours closer than ``max`` each must have.
+        neighbor: type name of their neighbors.
+        count: how many neighbors closer than ``max`` each must have.
         max: longest bond, Angstrom.
         min: shortest bond, Angstrom; 0 for no limit.
     """
@@ -96,7 +96,7 @@ class Bonds:
 
 @dataclass(frozen=True)
 class Criteria:
-    """When a run has failed. Lost atoms and numbers that are none always count.
+    """When a run has failed. Lost atoms and values that are not finite always count.
 
     Attributes:
         temperature_window: K around the target temperature (the paper's: 100), or ``off``.

@@ -1,6 +1,6 @@
 """The state in which a run failed, cut down to the atoms around the failure.
 
-Label these and train on them: they are what the model has not learnt.
+Label these and train on them: they are what the model has not learned.
 """
 
 from itertools import islice
@@ -33,7 +33,7 @@ def keep_neighborhood(
     The last state is that of the failing step, or the last one that was dumped before, if LAMMPS
     stopped with an error, or if atoms were lost or had no position any more. Cells of up to 200
     atoms, and those that are less than four cutoffs wide, are kept whole; of others, a ball of two
-    cutoffs around the failing atom, without periodicity and with whole neighbourhoods, but with
+    cutoffs around the failing atom, without periodicity and with whole neighborhoods, but with
     molecules cut at its surface. Arrays: ``id`` and ``type`` of LAMMPS, ``velocities``, ``forces``
     (of the model; of LAMMPS, which includes a Langevin thermostat's), ``failed`` (the atoms at
     which it failed). Info: ``criterion``, ``failed_step``, and ``step`` of this state.
@@ -150,12 +150,12 @@ def wrong_bonds(atoms: Atoms, settings: Settings) -> np.ndarray:
 
 def _cut(atoms: Atoms, failed: np.ndarray, radius: float) -> Atoms:
     atoms.arrays["failed"] = failed
-    centre = int(np.flatnonzero(failed)[0])
+    center = int(np.flatnonzero(failed)[0])
     # In a narrow cell an atom and its images lie within the ball, and it would hold but one.
     narrow = min(1.0 / np.linalg.norm(atoms.cell.reciprocal(), axis=1)) < 2.0 * radius
     if len(atoms) <= _WHOLE or narrow or not np.isfinite(atoms.positions).all():
         return atoms
-    vectors = atoms.get_distances(centre, range(len(atoms)), mic=True, vector=True)
+    vectors = atoms.get_distances(center, range(len(atoms)), mic=True, vector=True)
     near = np.linalg.norm(vectors, axis=1) <= radius
     ball = atoms[near]
     ball.positions = vectors[near]

@@ -1,4 +1,4 @@
-"""Labelling structures with an ASE calculator, in processes of their own."""
+"""Labeling structures with an ASE calculator, in processes of their own."""
 
 import multiprocessing
 import os
@@ -151,7 +151,7 @@ def _labels(
     """Labels as they come.
 
     The pool gets no more than its workers are at: a program that is killed leaves no queue behind
-    that is labelled for nobody.
+    that is labeled for nobody.
     """
     queue = iter(structures.items())
     running: dict[Future[Label], str] = {}
