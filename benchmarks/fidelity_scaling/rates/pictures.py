@@ -15,7 +15,7 @@ __all__ = ["survival"]
 
 _SHOWN = {
     "plain": "plain",
-    "plain_gaps": "the same weights with a fence",
+    "plain_gaps": "the same weights with walls and bumps",
     "plain_wall": "the same weights with walls alone",
 }
 
