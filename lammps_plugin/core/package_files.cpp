@@ -26,7 +26,11 @@ std::shared_ptr<PackageFiles> PackageFiles::unpack(const std::string &path)
 std::string PackageFiles::where() const
 {
   std::string text;
-  for (const auto &[model, files] : models_) text += model + ' ' + files->where() + '\0';
+  for (const auto &[model, files] : models_) {
+    const std::string where = files->where();
+    if (where.empty()) return "";
+    text += model + ' ' + where + '\0';
+  }
   return text;
 }
 

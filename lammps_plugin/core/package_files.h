@@ -17,7 +17,7 @@ class PackageFiles {
   // Those of another process, by its where(). Null if they are out of reach.
   static std::shared_ptr<PackageFiles> of_another_process(const std::string &where);
 
-  // Good until the first model is taken, and as long as that is used.
+  // Good until the first model is taken. Empty where they cannot be shared.
   std::string where() const;
   // The files of one model. Null if they are not among these, or taken.
   std::unique_ptr<Unpacked> take(const std::string &model);

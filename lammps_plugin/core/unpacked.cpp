@@ -117,7 +117,7 @@ class Folders {
  public:
   ~Folders()
   {
-    const auto left = locks_;
+    const auto left = held_;
     for (const auto &folder : left) remove(folder.first);
   }
   // Whether the folder is there and can be locked, or stands where nothing can be.
@@ -125,31 +125,44 @@ class Folders {
   {
     const int file = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (file < 0) return false;
-    if (flock(file, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+    const bool locked = flock(file, LOCK_SH | LOCK_NB) == 0;
+    if (!locked && errno == EWOULDBLOCK) {
       close(file);
       return false;
     }
     const std::lock_guard<std::mutex> lock(mutex_);
-    locks_[folder] = file;
+    held_[folder] = {file, locked};
     return true;
+  }
+  // Whether other processes see that the folder is used.
+  bool locked(const std::string &folder)
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = held_.find(folder);
+    return found != held_.end() && found->second.locked;
   }
   void remove(const std::string &folder)
   {
     if (getpid() != process_) return;    // a forked child
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = locks_.find(folder);
-    if (found == locks_.end()) return;
-    const bool used = flock(found->second, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    const auto found = held_.find(folder);
+    if (found == held_.end()) return;
+    const int file = found->second.file;
+    const bool used = flock(file, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
     std::error_code ignored;
     if (!used) fs::remove_all(folder, ignored);
-    close(found->second);
-    locks_.erase(found);
+    close(file);
+    held_.erase(found);
   }
 
  private:
   pid_t process_ = getpid();
   std::mutex mutex_;
-  std::map<std::string, int> locks_;
+  struct Held {
+    int file;
+    bool locked;    // false where the file system has no locks
+  };
+  std::map<std::string, Held> held_;
 };
 
 Folders &folders()
@@ -214,6 +227,7 @@ class InFolder : public Unpacked {
   }
   std::string where() const override
   {
+    if (!folders().locked(folder_)) return "";
     return whereabouts(keep_ ? 'k' : 'f', number_of(library()), library());
   }
 

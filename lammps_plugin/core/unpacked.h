@@ -19,7 +19,8 @@ class Unpacked {
   virtual std::string folder() const { return ""; }
   // To be called once the library has been loaded.
   virtual void loaded() {}
-  // For unpacked_elsewhere in another process of this machine. Good as long as this object is.
+  // For unpacked_elsewhere in another process of this machine, as long as this object is there.
+  // Empty where it cannot be shared: on a file system without locks.
   virtual std::string where() const = 0;
 };
 
