@@ -6,6 +6,7 @@
 #include "pair_allegro_legato.h"
 
 #include "pair_allegro_legato_lists.h"
+#include "pair_allegro_legato_node.h"
 
 #include "core/block_size.h"
 #include "core/device.h"
@@ -97,14 +98,7 @@ PairAllegroLegato::open_model(const std::string &path, const Settings &settings,
 // each, so counting starts where the partition does: alone on a node, they use different GPUs.
 legato::NodeProcess PairAllegroLegato::node_process() const
 {
-  legato::NodeProcess process;
-#ifndef MPI_STUBS    // LAMMPS' stand-in for a single process
-  MPI_Comm node;
-  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-  MPI_Comm_rank(node, &process.number);
-  MPI_Comm_size(node, &process.count);
-  MPI_Comm_free(&node);
-#endif
+  legato::NodeProcess process = process_on_node(world);
   process.number += universe->root_proc[universe->iworld];
   return process;
 }

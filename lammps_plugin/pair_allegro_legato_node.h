@@ -1,5 +1,5 @@
 /* ----------------------------------------------------------------------
-   nequip-legato: one unpacked copy of a model for the ranks of a node.
+   nequip-legato: what the ranks of a node share.
    SPDX-License-Identifier: GPL-2.0-only
 ------------------------------------------------------------------------- */
 
@@ -12,10 +12,14 @@
 #include <string>
 
 namespace legato {
+struct NodeProcess;
 class PackageFiles;
 }
 
 namespace LAMMPS_NS {
+
+// The number of this rank among those of its node. All ranks of `world` must call it.
+legato::NodeProcess process_on_node(MPI_Comm world);
 
 // The files of a compiled model, which the first rank of each node unpacks for all of its ranks.
 // Null where there is nothing to share: another format, a rank alone, or a file or process that
