@@ -8,10 +8,12 @@ from typing import Any
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.isotopes import read_isotopes, standard_mass
+from nequip_legato.stability.run.resolve import resolved_models
 from nequip_legato.stability.run.schema import (
     AUTO,
     OFF,
     existing,
+    native,
     need,
     read_settings,
     structure_path,
@@ -332,24 +334,15 @@ def resolved(settings: Settings, path: Path) -> Settings:
         LegatoError: if a file does not exist.
     """
     base = path.absolute().parent
-    models = tuple(
-        replace(
-            model,
-            file=model.file and str(existing(base / model.file, f"models: {model.name}")),
-            group=model.group or model.name,
-            training_seed=model.training_seed or model.name,
-        )
-        for model in settings.models
-    )
     systems = tuple(
         replace(system, structure=structure_path(base, system.structure, f"systems: {system.name}"))
         for system in settings.systems
     )
     return replace(
         settings,
-        models=models,
+        models=resolved_models(settings.models, base),
         systems=systems,
         symbols=settings.symbols or settings.types,
-        piglet=settings.piglet and str(existing(base / settings.piglet, "piglet")),
-        output=str(base / (settings.output or path.stem)),
+        piglet=settings.piglet and str(existing(base / native(settings.piglet), "piglet")),
+        output=str(base / (native(settings.output) or path.stem)),
     )

@@ -1,16 +1,16 @@
 """From a campaign's YAML file to settings that nothing has to be added to."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ase.data import atomic_masses, atomic_numbers
 
 from nequip_legato.errors import LegatoError, ValueLegatoError
 from nequip_legato.stability.run.schema import (
     existing,
+    native,
     need,
     read_settings,
     structure_path,
@@ -18,7 +18,9 @@ from nequip_legato.stability.run.schema import (
 )
 from nequip_legato.stability.run.settings import Settings, check
 
-__all__ = ["load_settings", "resolved", "settings_of", "with_species"]
+__all__ = ["load_settings", "resolved", "resolved_models", "settings_of", "with_species"]
+
+Entry = TypeVar("Entry")
 
 
 def load_settings(path: Path) -> Settings:
@@ -64,25 +66,36 @@ def resolved(settings: Settings, path: Path) -> Settings:
         LegatoError: if a file does not exist, or if a symbol is not a chemical element.
     """
     base = path.absolute().parent
-    models = tuple(
-        replace(
-            model,
-            file=str(existing(base / _native(model.file), f"models: {model.name}")),
-            group=model.group or model.name,
-            training_seed=model.training_seed or model.name,
-        )
-        for model in settings.models
-    )
+    models = resolved_models(settings.models, base)
     files = {model.name: model.file for model in models}
     chosen = settings.equilibration.model or models[0].name
-    file = files.get(chosen) or str(existing(base / _native(chosen), "equilibration: model"))
+    file = files.get(chosen) or str(existing(base / native(chosen), "equilibration: model"))
     return replace(
         with_species(settings),
         models=models,
-        structure=structure_path(base, _native(settings.structure), "structure"),
+        structure=structure_path(base, settings.structure, "structure"),
         equilibration=replace(settings.equilibration, model=file),
-        output=str(base / (_native(settings.output) or path.stem)),
+        output=str(base / (native(settings.output) or path.stem)),
     )
+
+
+def resolved_models(models: Iterable[Entry], base: Path) -> tuple[Entry, ...]:
+    """Copies of a campaign's models with absolute paths, groups and training seeds.
+
+    Args:
+        models: each with a name, a file (empty if it has none), a group and a training seed.
+        base: folder to which paths are relative.
+
+    Raises:
+        LegatoError: if a file does not exist.
+    """
+
+    def whole(model: Any) -> Any:
+        file = model.file and str(existing(base / native(model.file), f"models: {model.name}"))
+        group, seed = model.group or model.name, model.training_seed or model.name
+        return replace(model, file=file, group=group, training_seed=seed)
+
+    return tuple(whole(model) for model in models)
 
 
 def with_species(settings: Settings) -> Settings:
@@ -99,8 +112,3 @@ def with_species(settings: Settings) -> Settings:
     )
     masses = settings.masses or tuple(float(atomic_masses[atomic_numbers[s]]) for s in symbols)
     return replace(settings, symbols=symbols, masses=masses)
-
-
-def _native(path: str) -> str:
-    """A path of the YAML file, which is UTF-8, as Python calls it in this locale."""
-    return os.fsdecode(path.encode(errors="surrogateescape"))

@@ -3,6 +3,7 @@
 A schema is a frozen dataclass, whose docstring documents its keys. Sequences are tuples.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
 from difflib import get_close_matches
@@ -15,7 +16,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nequip_legato.errors import LegatoError, ValueLegatoError
 
-__all__ = ["AUTO", "OFF", "existing", "need", "read_settings", "structure_path", "typed", "worded"]
+__all__ = [
+    "AUTO",
+    "OFF",
+    "existing",
+    "native",
+    "need",
+    "read_settings",
+    "structure_path",
+    "typed",
+    "worded",
+]
 
 AUTO, OFF = "auto", "off"
 
@@ -39,6 +50,11 @@ def need(condition: bool, problem: str) -> None:
         raise ValueLegatoError(problem)
 
 
+def native(path: str) -> str:
+    """A path of a YAML file, which is UTF-8, as Python calls it in this locale."""
+    return os.fsdecode(path.encode(errors="surrogateescape"))
+
+
 def existing(path: Path, what: str) -> Path:
     """The path of a file that exists; a `LegatoError` that names ``what`` if it does not."""
     if not path.is_file():
@@ -48,6 +64,7 @@ def existing(path: Path, what: str) -> Path:
 
 def structure_path(base: Path, given: str, what: str) -> str:
     """``file`` or ``file@index`` as an absolute path; a `LegatoError` if there is no such file."""
+    given = native(given)
     name, at, index = given.rpartition("@")
     if at and not (base / given).exists():
         return f"{existing(base / name, what)}@{index}"
