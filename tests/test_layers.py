@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -44,6 +45,7 @@ PARTS = {
 }
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Dotted name below the package -> file."""
     found = {}

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from nequip_legato.errors import LegatoError
@@ -75,11 +76,7 @@ def _build(parsed: argparse.Namespace) -> None:
 def _install(parsed: argparse.Namespace) -> None:
     from nequip_legato.lammps import tree
 
-    changed = tree.install_into(parsed.lammps)
-    for path in changed:
-        print(path)
-    if not changed:
-        print("everything is in place")
+    _show(tree.install_into(parsed.lammps), otherwise="everything is in place")
     hook = parsed.lammps.absolute() / "cmake" / "legato.cmake"
     print(
         f"configure LAMMPS with -DCMAKE_PROJECT_lammps_INCLUDE={hook} -DCMAKE_CXX_STANDARD=20",
@@ -90,11 +87,7 @@ def _install(parsed: argparse.Namespace) -> None:
 def _remove(parsed: argparse.Namespace) -> None:
     from nequip_legato.lammps import tree
 
-    removed = tree.remove_from(parsed.lammps)
-    for path in removed:
-        print(path)
-    if not removed:
-        print("nothing to remove")
+    _show(tree.remove_from(parsed.lammps), otherwise="nothing to remove")
 
 
 def _info(_: argparse.Namespace) -> None:
@@ -109,8 +102,9 @@ def _info(_: argparse.Namespace) -> None:
 def _clean(_: argparse.Namespace) -> None:
     from nequip_legato.lammps.plugin import clean_plugin_cache
 
-    removed = clean_plugin_cache()
-    for path in removed:
-        print(f"removed {path}")
-    if not removed:
-        print("nothing to remove")
+    _show([f"removed {path}" for path in clean_plugin_cache()], otherwise="nothing to remove")
+
+
+def _show(lines: Sequence[object], *, otherwise: str) -> None:
+    for line in lines or [otherwise]:
+        print(line)
