@@ -48,7 +48,7 @@ if [[ -z $torch ]]; then
   torch=$("$python" -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])') ||
     fail "$python has no torch; set PYTHON or --torch"
 fi
-[[ -f $torch/version.py ]] || fail "there is no torch package in $torch (no version.py)"
+[[ -f $torch/version.py ]] && torch=$(cd "$torch" && pwd) || fail "there is no torch package in $torch (no version.py)"
 torch_version=$(sed -n "s/^__version__ = '\(.*\)'/\1/p" "$torch/version.py")
 PYTHONPATH=$repository "$python" -c 'import nequip_legato.native.linkage' 2> /dev/null ||
   fail "$python lacks pyelftools, which the check at the end needs; pip install pyelftools"
@@ -127,8 +127,8 @@ cmake -S "$repository" -B "$out/plugin-build" "${settings[@]}" \
 cmake --build "$out/plugin-build" --parallel "$jobs"
 plugin=$out/plugin-build
 lmp=$out/lammps-build/lmp
-check() { # what `python -m nequip_legato.native` takes
-  PYTHONPATH=$repository "$python" -m nequip_legato.native "$@" || fail "what was built cannot run"
+check() { # what `python -m nequip_legato.native` takes; torch may be a part of one for another machine
+  PYTHONPATH=$repository "$python" -m nequip_legato.native --part-of "$torch/lib" "$@" || fail "what was built cannot run"
 }
 shopt -s nullglob
 libraries=("$out"/kokkos-install/lib*/lib*.so "$plugin/legatoplugin.so")

@@ -30,12 +30,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="judge functions of GPU libraries only, for plugins whose LAMMPS is not compiled",
     )
+    parser.add_argument(
+        "--part-of",
+        type=Path,
+        metavar="FOLDER",
+        help="libraries in it belong to a package of another machine, where their needs are met",
+    )
     options = parser.parse_args(arguments)
     try:
         faults = [
             fault
             for file in options.files
-            for fault in linkage_faults(file, options.host, gpu_only=options.gpu_only)
+            for fault in linkage_faults(
+                file, options.host, gpu_only=options.gpu_only, part_of=options.part_of
+            )
         ]
     except LegatoError as problem:
         faults = [str(problem)]

@@ -204,7 +204,9 @@ def unresolved(path: Path, hosts: Iterable[Path] = ()) -> Unresolved:
     return Unresolved(symbols, absent)
 
 
-def linkage_faults(path: Path, hosts: Iterable[Path] = (), *, gpu_only: bool = False) -> list[str]:
+def linkage_faults(
+    path: Path, hosts: Iterable[Path] = (), *, gpu_only: bool = False, part_of: Path | None = None
+) -> list[str]:
     """Libraries that a shared library uses without naming them, one line each.
 
     The driver's libraries need not be there, only be named.
@@ -213,16 +215,19 @@ def linkage_faults(path: Path, hosts: Iterable[Path] = (), *, gpu_only: bool = F
         path: the library.
         hosts: programs or libraries that load it as a plugin and whose symbols it uses.
         gpu_only: judge functions of GPU libraries only, for a plugin whose LAMMPS is not compiled.
+        part_of: folder with a part of a package, as of a torch for another machine; what the
+            libraries in it need themselves is not looked for.
 
     Raises:
         LegatoError: if a file is not a shared library.
     """
     result = unresolved(path, hosts)
+    part = None if part_of is None else part_of.resolve()
     named = {_plain(name) for name in result.absent}
     faults = [
         f"{user} needs {name}, which is not found"
         for name, user in result.absent.items()
-        if _plain(name) not in _DRIVERS
+        if _plain(name) not in _DRIVERS and user.resolve().parent != part
     ]
     missing: dict[str, list[str]] = {}
     for symbol in result.symbols:

@@ -98,6 +98,28 @@ def test_folders_of_libraries(tag, tmp_path):
         unresolved(whole)
 
 
+def test_part_of_a_package_for_another_machine(tmp_path):
+    """As the three libraries of a torch for GPUs that a plugin is linked against: what these need
+    is on the machine that has the whole of it. What else is missing is still said."""
+    folder = tmp_path / "torch"
+    kernels = compiled(folder / "libkernels.so", "int kernel(void) { return 1; }")
+    source = "int kernel(void); int part(void) { return kernel(); }"
+    part = compiled(folder / "libpart.so", source, kernels, "-Wl,-rpath,$ORIGIN")
+    other = compiled(tmp_path / "other" / "libother.so", "int other(void) { return 1; }")
+    source = "int part(void), other(void); int whole(void) { return part() + other(); }"
+    paths = f"-Wl,-rpath,{folder}:{other.parent}"
+    whole = compiled(tmp_path / "libwhole.so", source, part, other, paths)
+    kernels.unlink()
+    (fault,) = linkage_faults(whole)
+    assert f"{part} needs" in fault
+    assert linkage_faults(whole, part_of=folder) == []
+    assert check("--part-of", folder, whole).returncode == 0
+    other.unlink()
+    assert any(
+        "libother.so, which is not found" in f for f in linkage_faults(whole, part_of=folder)
+    )
+
+
 def test_weak_symbols_may_be_missing(tmp_path):
     source = "void some(void) __attribute__((weak)); void f(void) { if (some) some(); }"
     assert linkage_faults(compiled(tmp_path / "libweak.so", source)) == []
