@@ -16,6 +16,7 @@ ROOT = Path(nequip_legato.__file__).parent
 BASE = {"errors", "files", "lazy", "__init__"}
 ROOMS = {
     "fence": set(),
+    "kernels": set(),
     "sam": set(),
     "migrate": set(),
     "training_plots": set(),
@@ -25,7 +26,7 @@ ROOMS = {
     "deployed": {"fence"},
     "trained": {"deployed"},
     "sharpness": {"trained", "sam"},
-    "deploy": {"trained", "deployed", "fence", "native"},
+    "deploy": {"trained", "deployed", "fence", "kernels", "native"},
     "stability": {"deployed"},
     "quantum": {"stability"},
     "improve": {"stability", "deploy", "deployed", "trained", "fence", "calculator"},

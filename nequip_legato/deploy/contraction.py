@@ -56,12 +56,7 @@ class CenterFirst(torch.nn.Module):
             (E, u, k).
         """
         x1 = x1.reshape(-1, self.mul, self.dim1)
-        x2 = x2.reshape(-1, self.mul, self.dim2)
-        if self.diagonal:  # nui1, uik -> nuik
-            matrix = x2.unsqueeze(3) * self.coupling
-        else:  # unj, uj(ik) -> un(ik) -> nuik
-            matrix = torch.bmm(x2.transpose(0, 1), self.coupling).transpose(0, 1)
-            matrix = matrix.reshape(-1, self.mul, self.dim1, self.dim_out)
+        matrix = self.matrices(x2)
         if self.dim_out == 1:
             on_edges = torch.index_select(matrix.squeeze(3), 0, idxs)
             return (x1 * on_edges).sum(2).unsqueeze(2)
@@ -72,6 +67,22 @@ class CenterFirst(torch.nn.Module):
         for i in range(1, self.dim1):
             out = out + columns[i].unsqueeze(2) * torch.index_select(rows[i], 0, idxs)
         return out
+
+    def matrices(self, x2: torch.Tensor) -> torch.Tensor:
+        """The centers' side of the product.
+
+        Args:
+            x2: (n, u * j) or (n, u, j), features of the nodes.
+
+        Returns:
+            (n, u, i, k).
+        """
+        x2 = x2.reshape(-1, self.mul, self.dim2)
+        if self.diagonal:  # nui1, uik -> nuik
+            return x2.unsqueeze(3) * self.coupling
+        # unj, uj(ik) -> un(ik) -> nuik
+        matrix = torch.bmm(x2.transpose(0, 1), self.coupling).transpose(0, 1)
+        return matrix.reshape(-1, self.mul, self.dim1, self.dim_out)
 
 
 def contract_centers_first(model: torch.nn.Module) -> torch.nn.Module:

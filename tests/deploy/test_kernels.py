@@ -1,0 +1,86 @@
+"""The Triton kernels of deployed models, on a machine without a GPU.
+
+Triton's interpreter runs them on the CPU, and its compiler compiles them for an H100.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from nequip.data import AtomicDataDict
+
+from nequip_legato.deploy import export
+from nequip_legato.deploy.target import INPUTS
+
+pytest.importorskip("triton", reason="Triton, which has wheels for Linux alone, is not installed")
+PROGRAM = Path(__file__).with_name("kernels_here.py")
+
+
+def run(*arguments: object, interpreted: bool) -> dict:
+    """What kernels_here.py prints."""
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    if interpreted:
+        environment["TRITON_INTERPRET"] = "1"
+    command = [sys.executable, PROGRAM, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# channels, components before and after: of l_max 1 and 2, last layers, odd numbers
+@pytest.mark.parametrize("sizes", [(8, 4, 4), (8, 4, 1), (4, 9, 9), (3, 5, 2), (1, 1, 1)])
+def test_sums_over_the_edges_of_a_center(sizes):
+    for what, deviation in run("sums", *sizes, interpreted=True).items():
+        assert deviation < 3e-6, what
+
+
+# inputs, hidden layer, outputs: whole and split into two powers of two, narrow, odd
+@pytest.mark.parametrize("sizes", [(32, 64, 32), (40, 64, 48), (96, 32, 1), (70, 20, 7)])
+def test_networks(sizes):
+    for what, deviation in run("network", *sizes, interpreted=True).items():
+        assert deviation < 3e-6, what
+
+
+def test_whole_model(checkpoint):
+    path = checkpoint(dtype="float32")
+    for what, deviation in run("model", path, interpreted=True).items():
+        assert deviation < 1e-5, what
+
+
+def test_nothing_is_added_up_by_atomic_operations(checkpoint):
+    """In the graph that AOTInductor gets. Both layers have a product there and back, and a sum."""
+    found = run("exported", checkpoint(dtype="float32"), interpreted=False)
+    assert found["atomic additions"] == []
+    ours = {name.split(".")[1]: count for name, count in found["ours"].items()}
+    assert ours["apply_matrices"] == ours["apply_matrices_backward"] == 2
+    assert ours["sum_over_edges"] >= 2
+    assert ours["network"] == ours["network_backward"] >= 2
+
+
+@pytest.mark.slow
+def test_kernels_compile_for_a_gpu_without_spilling():
+    """What does not fit into registers is spilled to memory, and slow."""
+    found = run("compiled", interpreted=False)
+    assert len(found) > 30
+    spilling = {name: used for name, used in found.items() if used["spilled"]}
+    assert spilling == {}
+
+
+def test_block_of_realistic_size(as_frame, unseen):
+    """The compiler tries out kernels on it: many copies side by side, still sorted by center."""
+    data = {key: as_frame(unseen).by_edge_vectors()[key] for key in INPUTS}
+    index, n = data[AtomicDataDict.EDGE_INDEX_KEY], len(unseen)
+    large = export._of_realistic_size(data, n_edges=500_000)
+    times = len(large[AtomicDataDict.ATOM_TYPE_KEY]) // n
+    assert times * index.shape[1] > 400_000
+    centers = large[AtomicDataDict.EDGE_INDEX_KEY][0]
+    assert bool((centers.diff() >= 0).all()) == bool((index[0].diff() >= 0).all()) is True
+    last = slice(-index.shape[1], None)
+    assert torch.equal(large[AtomicDataDict.EDGE_INDEX_KEY][:, last] - n * (times - 1), index)
+    assert torch.equal(
+        large[AtomicDataDict.EDGE_VECTORS_KEY][last], data[AtomicDataDict.EDGE_VECTORS_KEY]
+    )
