@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The engine that LAMMPS runs, for Python.
+#include "crash_report.h"
+
 #include "core/engine.h"
 #include "core/error.h"
 
@@ -132,6 +134,10 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
 {
   module.doc() = "The engine behind pair_style allegro_legato.";
   py::register_exception<legato::Error>(module, "EngineError");
+  module.def(
+      "report_crashes", &legato::report_crashes,
+      "Write to stderr where the process crashes from now on, a line \"frame: ...\" for each "
+      "function, innermost first.");
   py::class_<Engine>(module, "Engine", "A deployed model and the threads that evaluate it.")
       // a path, not text: its bytes need not be letters in this locale
       .def(py::init([](const std::filesystem::path &path, int threads, std::optional<int> block,

@@ -52,10 +52,22 @@ def add_build(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="time after which the check of the finished file counts as hanging (default: 600)",
     )
     build.add_argument(
+        "--unchecked",
+        action="store_true",
+        help="leave out the check of the finished file, for a machine where the check cannot run",
+    )
+    build.add_argument(
         "--energy-model",
         action="store_true",
         help="add a second model to OUT.nequip.pt2 for energies alone, as for Monte Carlo moves; "
         "half as long again to compile (TorchScript files give energies alone without)",
+    )
+    build.add_argument(
+        "--kernels",
+        default="auto",
+        metavar="WHICH",
+        help="auto: kernels of our own in float32 files for cuda (default); off: the "
+        "compiler's alone",
     )
     add_fence_options(build)
     build.set_defaults(run=_build)
@@ -91,10 +103,13 @@ def _build(parsed: argparse.Namespace) -> None:
         fence=fence_settings(parsed),
         check_limit=parsed.check_limit,
         energy_model=parsed.energy_model,
+        kernels=parsed.kernels,
+        checked=not parsed.unchecked,
         report=lambda line: print(f"nequip-deploy: {line}", flush=True),
         **chosen,
     )
-    print(f"nequip-deploy: largest deviations: {done.deviations}")
+    said = done.deviations or "unknown, for the file was not checked"
+    print(f"nequip-deploy: largest deviations: {said}")
     print(f"nequip-deploy: wrote {done.path} ({done.info.size / 1e6:.2f} MB)")
 
 

@@ -27,6 +27,7 @@ from nequip_legato.deploy.contraction import contract_centers_first
 from nequip_legato.deploy.domain import Domain, domain_of
 from nequip_legato.deploy.fencing import put_up_fence, survey_domain
 from nequip_legato.deploy.finished import CHECK_LIMIT, FinishedFile, check_finished, find_engine
+from nequip_legato.deploy.on_gpu import has_triton, use_kernels
 from nequip_legato.deployed.reader import FORMAT, ModelInfo, info, kind_of
 from nequip_legato.errors import LegatoError, ValueLegatoError
 from nequip_legato.fence.profile import Fence
@@ -40,9 +41,10 @@ from nequip_legato.trained.checkpoint import (
 )
 from nequip_legato.trained.dataset import Frames, find_frames
 
-__all__ = ["DEVICES", "Deployed", "build"]
+__all__ = ["DEVICES", "KERNELS", "Deployed", "build"]
 
 DEVICES = ("cpu", "cuda")
+KERNELS = ("auto", "off")
 _VERSIONS = ("torch", "nequip", "nequip-allegro", "nequip-legato", "e3nn")
 
 
@@ -53,12 +55,12 @@ class Deployed:
     Attributes:
         path: the file.
         info: what it says about itself.
-        deviations: how far it is from nequip's eager model.
+        deviations: how far it is from nequip's eager model; None if it was not checked.
     """
 
     path: Path
     info: ModelInfo
-    deviations: Deviations
+    deviations: Deviations | None
 
 
 def build(
@@ -73,6 +75,8 @@ def build(
     check_limit: float = CHECK_LIMIT,
     energy_model: bool = False,
     fence: FenceSettings | str | None = None,
+    kernels: str = "auto",
+    checked: bool = True,
     report: Callable[[str], None] = lambda line: None,
 ) -> Deployed:
     """Deploy a trained Allegro model for ``pair_style allegro_legato``.
@@ -97,6 +101,11 @@ def build(
             Carlo moves; half as long again to compile. TorchScript files do so without.
         fence: add an energy that repels where no training frame has been: ``wall``, ``gaps``, or
             settings; see docs/fence.md. All training frames are then read.
+        kernels: ``auto``, the Triton kernels of ``nequip_legato.kernels`` in float32 AOTInductor
+            files for ``cuda``, or ``off``.
+        checked: False leaves out the check of the finished file, for a machine where the check
+            cannot run; ``info`` then says so. The blocks of the eager model are checked all the
+            same.
         report: is called with a line of text at the start of each phase.
 
     Raises:
@@ -107,6 +116,8 @@ def build(
     _check_surroundings(target, kind, device)
     if check_frames < 1:
         raise ValueLegatoError(f"check_frames must be 1 or more, but is {check_frames}")
+    if kernels not in KERNELS:
+        raise ValueLegatoError(f"unknown kernels '{kernels}'; choose one of: {' '.join(KERNELS)}")
     fence = as_settings(fence)
     if not 0 < check_limit < float("inf"):
         raise ValueLegatoError(
@@ -136,7 +147,7 @@ def build(
         # Before minutes of compilation: is the model what blocks take it to be?
         dtype = entries["model_dtype"]
         compare(model, references, cutoffs=cutoffs, dtype=dtype, what="evaluation in blocks")
-        engine = find_engine(report)
+        engine = find_engine(report) if checked else None
 
         entries |= _legato_entries(source, domain, device=device, origin=data.origin)
         alone = references[-1].sums.energies[: len(cutoffs)].tolist()
@@ -149,13 +160,21 @@ def build(
             for note in Fence.from_json(entries["legato_fence"]).notes:
                 report(f"note: {note}")
         model = contract_centers_first(model)
-        remedy = _remedy(kind, modifiers)
+        on_gpu = kernels == "auto" and kind == "AOTInductor" and device == "cuda"
+        on_gpu = on_gpu and dtype == "float32" and has_triton()
+        if on_gpu:
+            entries["legato_kernels"] = "triton"
+        if not checked:
+            entries["legato_unchecked"] = "1"
+        remedy = _remedy(kind, modifiers, kernels=on_gpu)
         if kind == "TorchScript":
             report("scripting")
             export.save_torchscript(model, entries, scratch, device=device)
         else:
             report("compiling with AOTInductor (a minute or two)")
             model = repeat_weights(model)
+            if on_gpu:
+                model = use_kernels(model)
             example = max((r.frame for r in references), key=lambda f: f.n_edges)
             second = None
             if energy_model:
@@ -170,16 +189,19 @@ def build(
                 device=device,
                 data=example.by_edge_vectors(),
                 energy_model=second,
+                kernels=on_gpu,
                 remedy=remedy,
             )
 
-        report(
-            f"checking against the eager model{' and the fence' if fence else ''}: "
-            f"{len(references) - (2 if fence else 1)} frames, isolated atoms"
-        )
         _check_entries(scratch, entries)
-        finished = FinishedFile(scratch, device, dtype, cutoffs, remedy, energy_model)
-        deviations = check_finished(finished, references, engine=engine, limit=check_limit)
+        deviations = None
+        if checked:
+            report(
+                f"checking against the eager model{' and the fence' if fence else ''}: "
+                f"{len(references) - (2 if fence else 1)} frames, isolated atoms"
+            )
+            finished = FinishedFile(scratch, device, dtype, cutoffs, remedy, energy_model)
+            deviations = check_finished(finished, references, engine=engine, limit=check_limit)
         os.replace(scratch, target)
     return Deployed(target, info(target), deviations)
 
@@ -271,9 +293,11 @@ def _check_entries(path: Path, entries: dict[str, str]) -> None:
         raise LegatoError(f"torch did not store the metadata {', '.join(missing)}; report this")
 
 
-def _remedy(kind: str, modifiers: Sequence[str]) -> str:
+def _remedy(kind: str, modifiers: Sequence[str], *, kernels: bool) -> str:
     if modifiers:
         return f"leave out --modifiers {' '.join(modifiers)}"
+    if kernels:
+        return "deploy with --kernels off"
     if kind == "AOTInductor":
         return "deploy to .nequip.pth (TorchScript) instead"
     return "please report this with the model's configuration"

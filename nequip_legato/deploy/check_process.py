@@ -19,9 +19,11 @@ import numpy as np
 from nequip_legato.errors import LegatoError
 from nequip_legato.native.engine import load_compiled
 
-__all__ = ["REFUSED", "STAGE", "main"]
+__all__ = ["FRAME", "REFUSED", "STAGE", "main"]
 
 STAGE = "stage: "
+FRAME = "frame: "
+"""Begins a line on stderr for each function that a crash was in, as ``crash_report.cpp`` says."""
 REFUSED = 3
 
 Arrays = dict[str, np.ndarray]
@@ -128,6 +130,8 @@ def results_of(request: dict, structures: list[Arrays]) -> Iterator[tuple[str, n
     say = f"{STAGE}loading {{}}"
     print(say.format("the engine"), flush=True)
     module = _engine(request["engine"]) if request["engine"] else None
+    if module is not None:
+        module.report_crashes()
     evaluators: dict[int | None, tuple[Evaluate, Callable]] = {}
     for number, case in enumerate(request["cases"]):
         block = case["block"]

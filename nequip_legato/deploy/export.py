@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from torch._inductor.package import load_package  # type: ignore[attr-defined]
 from torch._inductor.utils import fresh_inductor_cache
 
 from nequip_legato.deploy.archive import ENERGY_MODEL, with_second_model
+from nequip_legato.deploy.on_gpu import sum_sorted_edges
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import scratch_folder
@@ -44,6 +45,9 @@ __all__ = [
 
 # Embedding weights as C++ source costs about 2 s and 140 MB of memory per MB.
 _MAX_WEIGHTS_IN_CPP = 20_000_000
+_EDGES_ON_GPU = 500_000
+# The medium model of benchmarks/gpu takes 6 GB for these when it is not compiled.
+_EDGES_EAGERLY = 50_000
 
 
 @contextmanager
@@ -107,6 +111,7 @@ def save_aotinductor(
     device: str,
     data: AtomicDataDict.Type,
     energy_model: torch.nn.Module | None = None,
+    kernels: bool = False,
     remedy: str = "deploy to .nequip.pth (TorchScript) instead",
 ) -> None:
     """Compile a model and write it with its metadata.
@@ -118,6 +123,7 @@ def save_aotinductor(
         device: ``cpu`` or ``cuda``; the file runs nowhere else.
         data: inputs with realistic sizes.
         energy_model: the same without derivatives, to be added for evaluations of the energy alone.
+        kernels: whether to add up edges, which have to be sorted by center, by kernels of our own.
         remedy: what the user may do if it fails.
 
     Raises:
@@ -129,7 +135,7 @@ def save_aotinductor(
         NEQUIP_AOTI_INPUTS_KEY: serialize_aoti_keys(INPUTS),
         NEQUIP_AOTI_OUTPUTS_KEY: serialize_aoti_keys(OUTPUTS),
     }
-    how = {"device": device, "data": data, "remedy": remedy}
+    how = {"device": device, "data": data, "kernels": kernels, "remedy": remedy}
     content = _compiled(model, OUTPUTS, metadata, **how)
     if energy_model is not None:
         fields = [AtomicDataDict.PER_ATOM_ENERGY_KEY]
@@ -148,6 +154,7 @@ def _compiled(
     *,
     device: str,
     data: AtomicDataDict.Type,
+    kernels: bool,
     remedy: str,
 ) -> bytes:
     """A package with one model."""
@@ -160,7 +167,7 @@ def _compiled(
         fresh_inductor_cache(dir=str(own)),
     ):
         try:
-            exported = _exported(model, outputs, device=device, data=data)
+            exported = _exported(model, outputs, device=device, data=data, kernels=kernels)
             torch._inductor.aoti_compile_and_package(
                 exported,
                 package_path=content,
@@ -169,6 +176,8 @@ def _compiled(
                     # Else the number of threads here is built in, whatever OMP_NUM_THREADS says
                     # later. LAMMPS evaluates blocks side by side instead, each on one thread.
                     "cpp.threads": 1,
+                    # Our own engine makes the indices, and looks at them where it does.
+                    "assert_indirect_indexing": device == "cpu",
                     **_without_executable_stack(model),
                 },
             )
@@ -178,7 +187,12 @@ def _compiled(
 
 
 def _exported(
-    model: torch.nn.Module, outputs: list[str], *, device: str, data: AtomicDataDict.Type
+    model: torch.nn.Module,
+    outputs: list[str],
+    *,
+    device: str,
+    data: AtomicDataDict.Type,
+    kernels: bool = False,
 ) -> torch.export.ExportedProgram:
     """The steps of nequip's ``aot_export_model`` up to the compilation.
 
@@ -189,16 +203,42 @@ def _exported(
     torch._dynamo.reset()
     data = {key: data[key].to(device) for key in INPUTS}
     listed = prepare_model_for_compile(ListInputOutputWrapper(model, INPUTS, outputs), device)
+    if device == "cuda":
+        if kernels:
+            _run_once(listed, _of_realistic_size(data, n_edges=_EDGES_EAGERLY))
+        data = _of_realistic_size(data, n_edges=_EDGES_ON_GPU)
     sizes = {
         "graph": torch.export.Dim.STATIC,
         "node": torch.export.Dim("num_nodes", min=2),
         "edge": torch.export.Dim("num_edges", min=2),
     }
+    graph = nequip_make_fx(model=listed, data=data, fields=INPUTS, seed=1)
+    if kernels:
+        names = [node.target for node in graph.graph.nodes if node.op == "placeholder"]
+        graph = sum_sorted_edges(graph, names[INPUTS.index(AtomicDataDict.EDGE_INDEX_KEY)])
     return torch.export.export(
-        nequip_make_fx(model=listed, data=data, fields=INPUTS, seed=1),
+        graph,
         tuple(data.values()),
         dynamic_shapes=get_dynamic_shapes(INPUTS, sizes),
     )
+
+
+def _run_once(model: torch.nn.Module, data: AtomicDataDict.Type) -> None:
+    """Run a model with kernels of our own, which then find their fastest configurations."""
+    # A GPU with too little memory for this does without.
+    with suppress(torch.OutOfMemoryError):
+        model(*(data[key].clone() for key in INPUTS))
+    torch.cuda.empty_cache()
+
+
+def _of_realistic_size(data: AtomicDataDict.Type, *, n_edges: int) -> AtomicDataDict.Type:
+    """Copies of a block side by side, as large as blocks of a GPU: kernels are tried out on it."""
+    index = data[AtomicDataDict.EDGE_INDEX_KEY]
+    times = max(1, n_edges // index.shape[1])
+    shift = len(data[AtomicDataDict.ATOM_TYPE_KEY]) * torch.arange(times, device=index.device)
+    repeated = {key: value.repeat(times, *[1] * (value.dim() - 1)) for key, value in data.items()}
+    index = index.repeat(1, times) + shift.repeat_interleave(index.shape[1])
+    return repeated | {AtomicDataDict.EDGE_INDEX_KEY: index}
 
 
 def _without_executable_stack(model: torch.nn.Module) -> dict[str, bool]:

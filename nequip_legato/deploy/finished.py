@@ -20,10 +20,11 @@ import torch
 
 from nequip_legato.deploy.blocks import Sums
 from nequip_legato.deploy.check import Deviations, Reference, judge, judge_energies
-from nequip_legato.deploy.check_process import REFUSED, STAGE
+from nequip_legato.deploy.check_process import FRAME, REFUSED, STAGE
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import scratch_folder
 from nequip_legato.native import builder
+from nequip_legato.native.linkage import readable
 
 __all__ = ["CHECK_LIMIT", "LARGEST_BLOCKS", "FinishedFile", "check_finished", "find_engine"]
 
@@ -224,8 +225,20 @@ def _failure(file: FinishedFile, done: subprocess.CompletedProcess) -> LegatoErr
         name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
         text = signal.strsignal(number) or "signal"
         memory = "; out of memory?" if name == "SIGKILL" else ""
-        happened = f"the deployed file crashed ({name}: {text}{memory}), {stage}"
+        happened = f"the deployed file crashed ({name}: {text}{memory}), {stage}{_place(lines)}"
     else:
         happened = f"the check of the deployed file ended with status {done.returncode}, {stage}"
         happened += f" ({said})" if said else ""
     return LegatoError(f"{happened}; nothing was written; {file.remedy}")
+
+
+def _place(lines: list[str]) -> str:
+    """The innermost functions of a crash that have a name, if it was reported."""
+    frames = [line.removeprefix(FRAME) for line in lines if line.startswith(FRAME)]
+    shown = []
+    for frame in frames:
+        library, _, place = frame.partition("(")
+        symbol = place.partition("+")[0].partition(")")[0]
+        if symbol:
+            shown.append(f"{readable(symbol).partition('(')[0]} of {Path(library).name}")
+    return f", in {', called by '.join(shown[:3])}" if shown else ""

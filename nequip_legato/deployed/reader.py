@@ -93,13 +93,14 @@ class ModelInfo:
         return json.dumps(_finite(content), indent=2, allow_nan=False)
 
     def __str__(self) -> str:
+        kernels = ", with kernels of our own" if self.entries.get("legato_kernels") else ""
         rows = {
             "file": f"{self.path} ({self.size / 1e6:.2f} MB, {self.kind})",
             "runs in": "pair_style allegro_legato" if self.usable else "other programs only",
             "atom types": " ".join(self.type_names),
             "cutoff": f"{self.cutoff:g} Angstrom",
             "precision": self.dtype,
-            "device": self.device + (f" ({self.cpu})" if self.cpu else ""),
+            "device": self.device + (f" ({self.cpu})" if self.cpu else "") + kernels,
         }
         if len({value for row in self.cutoffs for value in row}) > 1:
             rows["cutoffs by type"] = self._pairs(self.cutoffs, ordered=True)
@@ -115,6 +116,8 @@ class ModelInfo:
             rows |= self.fence.described() if self.fence else {"fence": "none"}
             rows |= dict(history_rows(self.history, self.training))
             rows["made by"] = " ".join(f"{name} {v}" for name, v in self.versions.items())
+        if self.entries.get("legato_unchecked"):
+            rows["checked"] = "no: made with --unchecked"
         if self.remark:
             rows["note"] = self.remark
         width = max(map(len, rows)) + 2

@@ -124,6 +124,8 @@ class Unresolved:
 
 def readable(symbol: str) -> str:
     """A symbol as a C++ programmer would write it."""
+    if not symbol.startswith("_Z"):  # else ``f`` would be read as the type float
+        return symbol
     try:
         demangle = ctypes.CDLL("libstdc++.so.6").__cxa_demangle
     except (OSError, AttributeError):

@@ -119,6 +119,10 @@ def test_output_is_a_folder(refused, checkpoint, tmp_path):
     assert "is a folder" in refused("build", checkpoint(), tmp_path / "m.nequip.pth")
 
 
+def test_unknown_kernels(refused, out, checkpoint):
+    assert "choose one of: auto off" in refused("build", checkpoint(), out, "--kernels", "all")
+
+
 def test_unknown_modifier(refused, out, checkpoint):
     line = refused("build", checkpoint(), out, "--modifiers", "enable_Magic")
     assert "enable_Magic" in line

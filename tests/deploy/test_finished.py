@@ -14,9 +14,11 @@ import pytest
 import torch
 from models import CUTOFF
 
+from nequip_legato.cli import deploy_main
 from nequip_legato.deploy import build, export
 from nequip_legato.deploy.check import isolated_atoms, reference_of
 from nequip_legato.deploy.finished import LARGEST_BLOCKS, FinishedFile, check_finished, find_engine
+from nequip_legato.deployed.reader import info
 from nequip_legato.errors import LegatoError
 from nequip_legato.trained.checkpoint import open_source
 
@@ -55,6 +57,17 @@ def target(tmp_path) -> Path:
     return tmp_path / "out" / "m.nequip.pt2"
 
 
+def test_unchecked(checkpoint, tmp_path, capsys):
+    """Nothing is evaluated, so that no limit is too short, and the file remembers it."""
+    target = tmp_path / "m.nequip.pth"
+    command = ["build", str(checkpoint()), str(target), "--check-limit", "0.001"]
+    assert deploy_main(command) == 1
+    assert "gave no result within 0.001 s" in capsys.readouterr().err
+    assert deploy_main([*command, "--unchecked"]) == 0
+    assert "was not checked" in capsys.readouterr().out
+    assert "no: made with --unchecked" in str(info(target))
+
+
 def test_block_sizes_are_those_of_the_engine():
     stated = dict(re.findall(r"constexpr int (\w+) = (\d+);", BLOCK_SIZES.read_text()))
     assert int(stated["kCpuBlock"]) == LARGEST_BLOCKS["cpu"]
@@ -65,7 +78,8 @@ def test_block_sizes_are_those_of_the_engine():
 def test_crash_is_one_line_and_no_file(checkpoint, compiles_to, target, refused):
     compiles_to("crash")
     said = refused("build", checkpoint(), target)
-    assert "crashed (SIGSEGV: Segmentation fault), while loading it" in said
+    assert "crashed (SIGSEGV: Segmentation fault), while loading it, in " in said
+    assert "f of " in said  # the function of CODE, whatever raise() shows of itself before it
     assert "deploy to .nequip.pth (TorchScript) instead" in said
     modifier = "enable_ForceStressOutput"
     said = refused("build", checkpoint(), target, "--modifiers", modifier)

@@ -139,6 +139,7 @@ def test_readable_names():
     expected = "LAMMPS_NS::Error::all(std::string const&, int, int, std::string const&)"
     assert readable(symbol) == expected
     assert readable("cuCtxGetDevice") == "cuCtxGetDevice"
+    assert readable("f") == "f"
 
 
 def test_plugin_of_the_installed_lammps():
