@@ -1,6 +1,6 @@
 """Tables and the picture of what was measured on a GPU.
 
-python gpu_tables.py        reads h200.json, writes tables.md and speed.png
+python gpu_tables.py        reads h200.json and h100.json; writes tables.md, kernels.md, speed.png
 """
 
 import argparse
@@ -15,7 +15,7 @@ from nequip_legato.files import write_atomically
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-__all__ = ["fit", "series", "tables"]
+__all__ = ["fit", "kernel_tables", "series", "tables"]
 
 HERE = Path(__file__).parent.absolute()
 MODELS = {"S": "small", "M": "medium"}
@@ -90,6 +90,33 @@ def tables(content: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def kernel_tables(content: dict) -> str:
+    """Markdown: evaluations by kinds of kernels, and pair_allegro/kk on the same card."""
+    lines = ["# With kernels of our own", "", f"{content['machine']}.", ""]
+    lines += [f"{content['evaluations_what']}.", ""]
+    lines += [
+        "| model | | ms | fastest | launches | ms by kinds of kernels | off by (eV/A) |",
+        "| --- | --- | ---: | ---: | ---: | --- | ---: |",
+    ]
+    for row in sorted(content["evaluations"], key=lambda row: row["model"] == "medium"):
+        kinds = sorted(row["kinds_ms"].items(), key=lambda item: -item[1])
+        shown = ", ".join(f"{kind} {ms:.1f}" for kind, ms in kinds)
+        cells = [f"{row['model']}, {row['atoms']:,} atoms", row["variant"], f"{row['ms']:.1f}"]
+        cells += [f"{row['fastest_ms']:.1f}", str(row["launches"]), shown]
+        lines.append("| " + " | ".join([*cells, f"{row['force_deviation']:.1e}"]) + " |")
+    lines += ["", "## pair_allegro on the same card", "", f"{content['pair_allegro_what']}.", ""]
+    lines += ["| model | atoms | 1,000 atom-steps a second |", "| --- | ---: | ---: |"]
+    runs: dict[tuple[str, int], list[dict]] = {}
+    for row in content["pair_allegro"]:
+        runs.setdefault((row["model"], row["atoms"]), []).append(row)
+    for (model, atoms), rows in sorted(
+        runs.items(), key=lambda item: (item[0][0] != "small", item)
+    ):
+        said = [f"{r['katom_steps_s']:,.0f}" if "katom_steps_s" in r else r["error"] for r in rows]
+        lines.append(f"| {model} | {atoms:,} | {', '.join(dict.fromkeys(said))} |")
+    return "\n".join(lines) + "\n"
+
+
 def plot(content: dict, path: Path) -> None:
     """Speed against number of atoms."""
     figure, axes = plt.subplots(figsize=(6, 3.6), constrained_layout=True)
@@ -116,13 +143,16 @@ def main() -> None:
     """Read and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=HERE / "h200.json")
+    parser.add_argument("--kernels", type=Path, default=HERE / "h100.json")
     parser.add_argument("--out", type=Path, default=HERE)
     chosen = parser.parse_args()
     content = json.loads(chosen.results.read_text())
     text = tables(content)
     write_atomically(chosen.out / "tables.md", text)
+    of_kernels = kernel_tables(json.loads(chosen.kernels.read_text()))
+    write_atomically(chosen.out / "kernels.md", of_kernels)
     plot(content, chosen.out / "speed.png")
-    print(text)
+    print(text + of_kernels)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 #
 #   1. builds LAMMPS with Kokkos for CUDA and the plugin (build.sh), unless --built names a folder
 #      with lmp, its CMakeCache.txt and the plugin
-#   2. deploys a small and a medium model, all files at the same time: TorchScript, AOTInductor, and
-#      AOTInductor with Allegro's Triton kernels. Meanwhile the tests run: tests/kokkos with
+#   2. deploys a small and a medium model, all files at the same time: TorchScript, AOTInductor with
+#      our kernels, and without (`--kernels off`). Meanwhile the tests run: tests/kokkos with
 #      `-k on g 1`, and those of the keyword `device`
 #   3. compares energies, forces and stresses of 3,456 atoms: CPU against `device cuda` against
 #      allegro_legato/kk, with small blocks, and with less memory for torch than the file takes
@@ -18,7 +18,8 @@
 # --checkpoint and --medium are models of H and N (default: the example's, trained for one epoch, and
 # the same with l_max 2 and more features). --minutes ends what takes too long: results are written
 # as they come, the most telling first, and FOLDER/table.md has them all. The exit status is 0 if
-# steps 1 to 3 passed; a file of Triton kernels may fail, and is then left out with the reason.
+# steps 1 to 3 passed; a file of Allegro's Triton kernels, for pair_allegro, may fail and is then
+# left out with the reason.
 # --device cpu and --quick are for trying it.
 # PYTHON has nequip-legato[dev] and a torch for the GPU.
 set -euo pipefail
@@ -133,8 +134,8 @@ deploy small.nequip.pt2 "$checkpoint" --device "$device"
 deploy medium.nequip.pth "$medium"
 deploy medium.nequip.pt2 "$medium" --device "$device"
 if [[ $device == cuda ]]; then
-  deploy small_triton.nequip.pt2 "$checkpoint" --device cuda --modifiers enable_TritonContracter
-  deploy medium_triton.nequip.pt2 "$medium" --device cuda --modifiers enable_TritonContracter
+  deploy small_off.nequip.pt2 "$checkpoint" --device cuda --kernels off
+  deploy medium_off.nequip.pt2 "$medium" --device cuda --kernels off
 fi
 if [[ -n $pair_allegro ]]; then
   compile rival_small.nequip.pt2 "$checkpoint"
@@ -170,15 +171,15 @@ there() { # FILES... those that were made
 }
 lmp=(--lmp "$lmp_folder/lmp" --plugin "$plugin" --work "$out/work" --device "$device" --kokkos "$kokkos")
 for size in medium small; do
-  mapfile -t files < <(there $size.nequip.pth $size.nequip.pt2 ${size}_triton.nequip.pt2)
+  mapfile -t files < <(there $size.nequip.pth $size.nequip.pt2 ${size}_off.nequip.pt2)
   attempt agreement_$size "$python" "$here/measure.py" agreement "${lmp[@]}" \
     --out "$out/agreement_$size.json" "${files[@]}"
 done
 wait # for the tests
 required=$(grep -v triton "$out/steps.tsv" | grep -c -v -P '\tpassed\t' || true)
 
-mapfile -t files < <(there small.nequip.pt2 medium.nequip.pt2 small_triton.nequip.pt2 \
-  medium_triton.nequip.pt2 small.nequip.pth)
+mapfile -t files < <(there small.nequip.pt2 medium.nequip.pt2 small_off.nequip.pt2 \
+  medium_off.nequip.pt2 small.nequip.pth)
 mapfile -t rivals < <(there rival_small.nequip.pt2 rival_medium.nequip.pt2 \
   rival_small_triton.nequip.pt2 rival_medium_triton.nequip.pt2)
 more=()

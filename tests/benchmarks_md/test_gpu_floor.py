@@ -39,3 +39,12 @@ def test_table_holds_what_was_measured(monkeypatch):
     assert text == (GPU / "tables.md").read_text(), "run benchmarks/gpu/gpu_tables.py"
     assert "| medium | 93,312 | 412 | 94 | 4.39 |" in text
     assert "| small | 3,456,000 | 2,482 | out of memory |  |" in text
+
+
+def test_table_of_kernels_holds_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(GPU))
+    from gpu_tables import kernel_tables
+
+    text = kernel_tables(json.loads((GPU / "h100.json").read_text()))
+    assert text == (GPU / "kernels.md").read_text(), "run benchmarks/gpu/gpu_tables.py"
+    assert "| small, 27,648 atoms | sums, products and all networks by our kernels | 8.6 |" in text
