@@ -30,7 +30,7 @@ __all__ = ["BUILD_VARIABLE", "SOURCES_VARIABLE", "archives", "build", "existing_
 SOURCES_VARIABLE = "NEQUIP_LEGATO_THIRD_PARTY"
 BUILD_VARIABLE = "NEQUIP_LEGATO_KOKKOS_BUILD"
 _PROGRAMS = Path(sys.executable).parent
-_MPI = metadata.distribution("mpich")
+_MPI = "mpich"  # package with MPI; not needed where there is a LAMMPS already
 _KOKKOS = "kokkos-5.0.2.tar.gz"
 _LAMMPS = "lammps-4Jul2026-kokkos.tar.xz"
 _PACKAGES = ["KOKKOS", "MOLECULE", "PLUGIN"]
@@ -81,7 +81,7 @@ def _target() -> Path:
     digest = hashlib.sha256()
     for path in (*archives()[:2], Path(__file__).with_name("lammps_sources.py")):
         digest.update(path.read_bytes())
-    digest.update(repr([_KOKKOS_SETTINGS, _LAMMPS_SETTINGS, _MPI.version]).encode())
+    digest.update(repr([_KOKKOS_SETTINGS, _LAMMPS_SETTINGS, metadata.version(_MPI)]).encode())
     return user_cache_path("nequip-legato-tests") / f"lammps-kokkos-{digest.hexdigest()[:16]}"
 
 
@@ -137,7 +137,7 @@ def extract(archive: Path, folder: Path) -> Path:
 def _copy_mpi(folder: Path) -> None:
     """Copy the MPICH of this Python's environment, which finds its parts wherever it lies."""
     prefix = Path(sys.prefix).resolve()
-    for file in _MPI.files or []:
+    for file in metadata.files(_MPI) or []:
         source = Path(file.locate()).resolve()
         if source.is_relative_to(prefix):
             copy = folder / source.relative_to(prefix)
