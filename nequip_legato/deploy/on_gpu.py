@@ -94,6 +94,8 @@ def sum_sorted_edges(graph_module: torch.fx.GraphModule, edge_index: str) -> tor
         graph_module: of ATen operations.
         edge_index: name of the input with the edges, whose first row is sorted.
     """
+    import nequip_legato.kernels.centers  # noqa: F401  (defines the operators)
+
     aten, ours = torch.ops.aten, torch.ops.nequip_legato
     graph = graph_module.graph
     starts: dict[Any, torch.fx.Node] = {}

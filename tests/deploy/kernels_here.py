@@ -8,15 +8,18 @@ imported, so this is a process of its own.
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 from nequip.nn.mlp import ScalarMLPFunction
+from nequip.utils.fx import nequip_decomp_table
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from nequip_legato.deploy import export
 from nequip_legato.deploy.channels import repeat_weights
 from nequip_legato.deploy.contraction import contract_centers_first
-from nequip_legato.deploy.on_gpu import use_kernels
+from nequip_legato.deploy.on_gpu import sum_sorted_edges, use_kernels
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
 from nequip_legato.trained.checkpoint import open_source
 
@@ -107,6 +110,24 @@ def exported(checkpoint: str) -> dict:
     return {"ours": ours, "atomic additions": floats}
 
 
+def sums_alone() -> dict:
+    """The graph of a sum over the edges of each center, and of one over something else."""
+    edges = torch.tensor([[0, 0, 2], [1, 2, 0]])
+
+    def total(row: int, edge_index: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        index = edge_index[row].unsqueeze(1).expand(-1, 4)
+        return torch.zeros(3, 4).scatter_add_(0, index, x)
+
+    how = {"tracing_mode": "symbolic", "decomposition_table": nequip_decomp_table()}
+    left = {}
+    for row in (0, 1):
+        graph = make_fx(partial(total, row), **how)(edges, torch.ones(3, 4))
+        name = next(node.target for node in graph.graph.nodes if node.op == "placeholder")
+        names = [str(node.target) for node in sum_sorted_edges(graph, name).graph.nodes]
+        left[row] = sum("scatter_add" in name for name in names)
+    return left
+
+
 def compiled() -> dict:
     """Registers and spilled bytes of the kernels of two models, compiled for an H100."""
     from kernels_compiled import resources
@@ -124,6 +145,7 @@ def main() -> None:
         "network": network,
         "model": whole_model,
         "exported": exported,
+        "sums alone": sums_alone,
         "compiled": compiled,
     }[what]
     print(json.dumps(function(*numbers)))

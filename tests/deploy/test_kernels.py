@@ -61,6 +61,11 @@ def test_nothing_is_added_up_by_atomic_operations(checkpoint):
     assert ours["network"] == ours["network_backward"] >= 2
 
 
+def test_only_sums_over_sorted_edges_are_replaced():
+    """Neighbors are in no order: a sum over the edges of each of them stays as it is."""
+    assert run("sums alone", interpreted=False) == {"0": 0, "1": 1}
+
+
 @pytest.mark.slow
 def test_kernels_compile_for_a_gpu_without_spilling():
     """What does not fit into registers is spilled to memory, and slow."""
