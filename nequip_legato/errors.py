@@ -1,6 +1,6 @@
-"""The errors that users see."""
+"""The errors that users see, and those of others in one line."""
 
-__all__ = ["LegatoError", "ValueLegatoError"]
+__all__ = ["LegatoError", "ValueLegatoError", "first_line", "one_line"]
 
 
 class LegatoError(Exception):
@@ -12,3 +12,15 @@ class ValueLegatoError(LegatoError, ValueError):
 
     Its name ends as that of its base, so that who looks for ``LegatoError`` in a log finds both.
     """
+
+
+def first_line(problem: BaseException) -> str:
+    """The first line of an exception's message, or its type if it has none."""
+    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+    return lines[0] if lines else type(problem).__name__
+
+
+def one_line(problem: BaseException) -> str:
+    """An exception in one line: its type and the first line of its message."""
+    name, line = type(problem).__name__, first_line(problem)
+    return name if line == name else f"{name}: {line}"

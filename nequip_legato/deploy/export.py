@@ -31,9 +31,8 @@ from torch._inductor.utils import fresh_inductor_cache
 from nequip_legato.deploy.archive import ENERGY_MODEL, with_second_model
 from nequip_legato.deploy.on_gpu import sum_sorted_edges
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
-from nequip_legato.errors import LegatoError
+from nequip_legato.errors import LegatoError, one_line
 from nequip_legato.files import scratch_folder
-from nequip_legato.trained.checkpoint import one_line
 
 __all__ = [
     "check_compiler",

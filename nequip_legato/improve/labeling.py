@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +15,7 @@ from typing import Any
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 
-from nequip_legato.errors import LegatoError
+from nequip_legato.errors import LegatoError, one_line
 from nequip_legato.improve.labels import BAD, Label, LabelStore, check_label
 from nequip_legato.improve.structures import id_of
 
@@ -41,8 +40,7 @@ def make_calculator(config: Mapping[str, Any]) -> Calculator:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         raise LegatoError(
-            f"labels: the calculator {config['_target_']} cannot be made "
-            f"({type(cause).__name__}: {_first_line(cause)})"
+            f"labels: the calculator {config['_target_']} cannot be made ({one_line(cause)})"
         ) from problem
     if not hasattr(calculator, "get_potential_energy"):
         raise LegatoError(f"labels: {config['_target_']} makes no ASE calculator")
@@ -78,7 +76,7 @@ def one_label(atoms: Atoms, config: Mapping[str, Any], largest_force: float) -> 
         if getattr(calculator, "converged", None) is False:
             problem = "the calculator says that it has not converged"
     except Exception as raised:
-        problem = f"{type(raised).__name__}: {_first_line(raised)}"
+        problem = one_line(raised)
     return check_label(
         atoms,
         energy=energy,
@@ -193,8 +191,3 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _first_line(problem: BaseException) -> str:
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    return lines[0] if lines else (traceback.format_exception_only(problem)[-1].strip())

@@ -13,10 +13,9 @@ from nequip.data import AtomicDataDict, to_ase
 from nequip.data.dataset import ASEDataset
 from nequip.utils.dtype import torch_default_dtype
 
-from nequip_legato.errors import LegatoError
+from nequip_legato.errors import LegatoError, one_line
 from nequip_legato.files import replacing
 from nequip_legato.sharpness.model import Trained
-from nequip_legato.trained.checkpoint import one_line
 from nequip_legato.trained.dataset import folders_of, reading_options, with_found_paths
 
 __all__ = ["keep_frames", "load_frames"]

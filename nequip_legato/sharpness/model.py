@@ -10,8 +10,8 @@ from nequip.model.saved_models.load_utils import load_saved_model
 from nequip.train import EMALightningModule, NequIPLightningModule
 from nequip.utils.global_state import set_global_state
 
-from nequip_legato.errors import LegatoError
-from nequip_legato.trained.checkpoint import PACKAGE_SUFFIX, one_line, open_source
+from nequip_legato.errors import LegatoError, one_line
+from nequip_legato.trained.checkpoint import PACKAGE_SUFFIX, open_source
 
 __all__ = ["EMA", "RAW", "Trained", "open_trained"]
 

@@ -20,13 +20,12 @@ from nequip.utils.global_state import set_global_state
 
 from nequip_legato.deployed.history import history_of, package_history
 from nequip_legato.deployed.reader import DAMAGE, SUFFIXES
-from nequip_legato.errors import LegatoError
+from nequip_legato.errors import LegatoError, one_line
 
 __all__ = [
     "PACKAGE_SUFFIX",
     "Source",
     "apply_modifiers",
-    "one_line",
     "open_source",
     "refuse_nonlocal",
 ]
@@ -61,12 +60,6 @@ class Source:
     record: dict[str, Any]
     example: AtomicDataDict.Type | None = None
     notes: list[str] = field(default_factory=list)
-
-
-def one_line(problem: BaseException) -> str:
-    """An exception in one line: its type and the first line of its message."""
-    lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
-    return f"{type(problem).__name__}: {lines[0]}" if lines else type(problem).__name__
 
 
 def open_source(path: Path, *, model_key: str) -> Source:

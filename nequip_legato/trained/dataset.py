@@ -13,8 +13,8 @@ import torch
 import yaml
 from nequip.utils.dtype import torch_default_dtype
 
-from nequip_legato.errors import LegatoError
-from nequip_legato.trained.checkpoint import Source, one_line
+from nequip_legato.errors import LegatoError, one_line
+from nequip_legato.trained.checkpoint import Source
 from nequip_legato.trained.frames import Frame, frame_from_data, read_frames
 
 __all__ = [

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nequip_legato.errors import LegatoError, ValueLegatoError
+from nequip_legato.errors import LegatoError, ValueLegatoError, first_line
 
 __all__ = [
     "AUTO",
@@ -87,11 +87,11 @@ def read_settings(path: Path, kind: type[Schema], *, docs: str) -> Schema:
         if not isinstance(OmegaConf.to_container(given), Mapping):
             raise LegatoError(f"{path} is not a mapping of settings; see {docs}")
     except OmegaConfBaseException as problem:
-        raise LegatoError(f"{path}: {_first_line(problem)}{_where(problem)}") from problem
+        raise LegatoError(f"{path}: {_said(problem)}{_where(problem)}") from problem
     except Exception as problem:
         if isinstance(problem, LegatoError):
             raise
-        raise LegatoError(f"{path} is not a YAML file ({_first_line(problem)})") from problem
+        raise LegatoError(f"{path} is not a YAML file ({_said(problem)})") from problem
     return typed(given, kind, path)
 
 
@@ -112,15 +112,14 @@ def typed(given: Any, kind: type[Schema], path: Path) -> Schema:
         merged = OmegaConf.merge(OmegaConf.structured(_mutable(cast(Any, kind))), numbers)
         found = OmegaConf.to_object(merged)
     except OmegaConfBaseException as problem:
-        raise LegatoError(f"{path}: {_first_line(problem)}{_where(problem)}") from problem
+        raise LegatoError(f"{path}: {_said(problem)}{_where(problem)}") from problem
     except ValueLegatoError as problem:
         raise ValueLegatoError(f"{path}: {problem}") from None
     return _frozen(found, kind)
 
 
-def _first_line(problem: Exception) -> str:
-    text = str(problem).replace("'???'", "missing")
-    return (text.splitlines() or [type(problem).__name__])[0]
+def _said(problem: Exception) -> str:
+    return first_line(problem).replace("'???'", "missing")
 
 
 def _where(problem: OmegaConfBaseException) -> str:
