@@ -5,29 +5,44 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <filesystem>
 #include <map>
 #include <mutex>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+// No std::filesystem: torch's libraries export a part of it that was compiled elsewhere, and an
+// extension module of Python would get a mixture of theirs and the system's
+// (github.com/pytorch/pytorch/issues/133437).
 namespace legato {
-
-namespace fs = std::filesystem;
 
 namespace {
 
 constexpr const char *kPrefix = "nequip-legato-model-";
 constexpr double kYoung = 60.0;    // seconds in which a folder may not be locked yet
+
+// Removes a folder with all that is in it, as far as that can be done.
+void remove_all(const std::string &folder)
+{
+  const auto remove_one = [](const char *path, const struct stat *, int, struct FTW *) {
+    std::remove(path);
+    return 0;
+  };
+  nftw(folder.c_str(), remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
 
 bool ends_with(const std::string &text, const std::string &end)
 {
@@ -149,8 +164,7 @@ class Folders {
     if (found == held_.end()) return;
     const int file = found->second.file;
     const bool used = flock(file, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-    std::error_code ignored;
-    if (!used) fs::remove_all(folder, ignored);
+    if (!used) remove_all(folder);
     close(file);
     held_.erase(found);
   }
@@ -171,7 +185,7 @@ Folders &folders()
   return used;
 }
 
-fs::path temporary_folder()
+std::string temporary_folder()
 {
   const char *chosen = std::getenv("TMPDIR");
   return chosen && *chosen ? chosen : "/tmp";
@@ -179,24 +193,29 @@ fs::path temporary_folder()
 
 // Folders of processes that were killed: nobody holds their lock. Those of other users, and of file
 // systems without locks, are left alone.
-void remove_abandoned(const fs::path &parent)
+void remove_abandoned(const std::string &parent)
 {
-  std::error_code ignored;
-  for (const auto &entry : fs::directory_iterator(parent, ignored)) {
-    if (entry.path().filename().string().rfind(kPrefix, 0) != 0) continue;
-    const int folder = open(entry.path().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  DIR *const listing = opendir(parent.c_str());
+  if (!listing) return;
+  std::vector<std::string> found;
+  while (const dirent *entry = readdir(listing))
+    if (std::string(entry->d_name).rfind(kPrefix, 0) == 0)
+      found.push_back(parent + "/" + entry->d_name);
+  closedir(listing);
+  for (const std::string &path : found) {
+    const int folder = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (folder < 0) continue;
     struct stat state;
     const bool old = fstat(folder, &state) == 0 && state.st_uid == geteuid() &&
                      std::difftime(std::time(nullptr), state.st_mtime) > kYoung;
-    if (old && flock(folder, LOCK_EX | LOCK_NB) == 0) fs::remove_all(entry.path(), ignored);
+    if (old && flock(folder, LOCK_EX | LOCK_NB) == 0) remove_all(path);
     close(folder);
   }
 }
 
-Error unwritable(const fs::path &where)
+Error unwritable(const std::string &where)
 {
-  return Error("the model cannot be unpacked in " + where.string() + " (" + std::strerror(errno) +
+  return Error("the model cannot be unpacked in " + where + " (" + std::strerror(errno) +
                "); make room there, or set TMPDIR to another folder");
 }
 
@@ -254,9 +273,9 @@ std::unique_ptr<Unpacked> unpack_in_folder(Package &package, const std::string &
 {
   const auto names = needed_files(package, model);
   const std::string library = library_among(names);
-  const fs::path parent = temporary_folder();
+  const std::string parent = temporary_folder();
   remove_abandoned(parent);
-  std::string folder = (parent / kPrefix).string() + "XXXXXX";
+  std::string folder = parent + "/" + kPrefix + "XXXXXX";
   if (!mkdtemp(folder.data()) || !folders().add(folder)) throw unwritable(parent);
   auto unpacked = std::make_unique<InFolder>(folder, library, keep);
   for (const auto &name : names) write_file(folder + "/" + name, package.content(model, name));
@@ -277,10 +296,11 @@ std::unique_ptr<Unpacked> unpacked_elsewhere(const std::string &where)
     if (file >= 0) close(file);
     return nullptr;
   }
-  const fs::path library(name);
-  const std::string folder = library.parent_path().string();
+  const auto slash = name.rfind('/');
+  if (slash == std::string::npos) return nullptr;
+  const std::string folder = name.substr(0, slash), library = name.substr(slash + 1);
   if (!is_it(number_of(name)) || !folders().add(folder)) return nullptr;
-  auto unpacked = std::make_unique<InFolder>(folder, library.filename().string(), where[0] == 'k');
+  auto unpacked = std::make_unique<InFolder>(folder, library, where[0] == 'k');
   // It may have gone before it was locked.
   return is_it(number_of(name)) ? std::move(unpacked) : nullptr;
 }

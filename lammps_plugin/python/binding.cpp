@@ -8,9 +8,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
-#include <pybind11/stl/filesystem.h>
 
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,13 +33,29 @@ legato::DeviceWish device_wish(const std::string &name)
   return legato::DeviceWish::gpu;
 }
 
+// Python's own functions for paths, for torch's libraries export a part of std::filesystem that was
+// compiled elsewhere, and an extension module would get a mixture of theirs and the system's
+// (github.com/pytorch/pytorch/issues/133437).
+std::string bytes_of(const py::object &path)
+{
+  return py::bytes(py::module_::import("os").attr("fsencode")(path));
+}
+
+py::object absolute(const py::object &path)
+{
+  const auto os = py::module_::import("os");
+  const py::object text = os.attr("fsdecode")(path);
+  if (py::cast<bool>(os.attr("path").attr("isabs")(text))) return text;
+  return os.attr("path").attr("join")(os.attr("getcwd")(), text);
+}
+
 // Knows how it was opened, so that Python can open it again in another process.
 struct Engine : legato::Engine {
-  std::filesystem::path path;    // absolute: the other process may be in another folder
+  std::string path;    // absolute: the other process may be in another folder
   std::string device;
-  Engine(const std::string &file, int threads, std::optional<int> block, const std::string &wish) :
-      legato::Engine(file, legato::EngineOptions{threads, block, device_wish(wish)}),
-      path(std::filesystem::absolute(file)), device(wish)
+  Engine(const py::object &file, int threads, std::optional<int> block, const std::string &wish) :
+      legato::Engine(bytes_of(file), legato::EngineOptions{threads, block, device_wish(wish)}),
+      path(bytes_of(absolute(file))), device(wish)
   {
   }
 };
@@ -140,7 +154,7 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
       "function, innermost first.");
   py::class_<Engine>(module, "Engine", "A deployed model and the threads that evaluate it.")
       // a path, not text: its bytes need not be letters in this locale
-      .def(py::init([](const std::filesystem::path &path, int threads, std::optional<int> block,
+      .def(py::init([](const py::object &path, int threads, std::optional<int> block,
                        const std::string &device) {
              return std::make_unique<Engine>(path, threads, block, device);
            }),
@@ -161,7 +175,12 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
           "only energies and distances are returned; per-atom virials can be left out, too.")
       .def("model_seconds", &Engine::model_seconds,
            "Processor time inside the model since the start, over all threads.")
-      .def_property_readonly("path", [](const Engine &e) { return e.path; })
+      .def_property_readonly("path",
+                             [](const Engine &e) {
+                               const auto text =
+                                   py::module_::import("os").attr("fsdecode")(py::bytes(e.path));
+                               return py::module_::import("pathlib").attr("Path")(text);
+                             })
       .def_property_readonly("device", [](const Engine &e) { return e.device; })
       .def_property_readonly("type_names",
                              [](const Engine &e) { return e.evaluator().metadata().type_names; })
