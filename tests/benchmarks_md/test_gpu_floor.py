@@ -19,7 +19,9 @@ def floor(monkeypatch):
 
 def test_counts_of_known_operations(floor):
     """A product of (4, 3) and (3, 5) with its gradients, a view, and a sum."""
-    a, b = (torch.ones(shape, requires_grad=True) for shape in ((4, 3), (3, 5)))
+    a, b = (
+        torch.ones(shape, dtype=torch.float32, requires_grad=True) for shape in ((4, 3), (3, 5))
+    )
     with floor.Traffic() as traffic:
         product = torch.mm(a, b)
         (product.view(20).expand(2, 20) * 2.0).sum().backward()
