@@ -136,6 +136,8 @@ compile() { # NAME CHECKPOINT ARGUMENTS... its own best: files of its own target
 deploy small.nequip.pth "$checkpoint"
 if [[ ! -e $out/small.nequip.pth ]]; then
   unchecked=(--unchecked)
+  log=$out/deploy_small.nequip.pth.log # says where; absent if there was no time
+  if [[ -e $log ]]; then mv "$log" "$out/failed_check.log"; fi
   deploy small.nequip.pth "$checkpoint"
 fi
 deploy small.nequip.pt2 "$checkpoint" --device "$device" &

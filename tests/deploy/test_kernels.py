@@ -83,7 +83,8 @@ def test_block_of_realistic_size(as_frame, unseen):
     times = len(large[AtomicDataDict.ATOM_TYPE_KEY]) // n
     assert times * index.shape[1] > 400_000
     centers = large[AtomicDataDict.EDGE_INDEX_KEY][0]
-    assert bool((centers.diff() >= 0).all()) == bool((index[0].diff() >= 0).all()) is True
+    assert bool((index[0].diff() >= 0).all())
+    assert bool((centers.diff() >= 0).all())
     last = slice(-index.shape[1], None)
     assert torch.equal(large[AtomicDataDict.EDGE_INDEX_KEY][:, last] - n * (times - 1), index)
     assert torch.equal(
