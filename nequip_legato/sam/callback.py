@@ -42,7 +42,7 @@ class SAM(SecondPass):
 
         - _target_: nequip_legato.SAM
           rho: 0.005
-          last_fraction: 0.1
+          last_fraction: 0.2
 
     Logged at the steps that loggers take (``log_every_n_steps``): ``legato/sharpness`` = L(w + e) -
     L(w) in units of the loss, mean over micro-batches and processes; ``legato/grad_norm`` = ||g||
