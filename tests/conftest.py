@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import compile_cache
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,24 @@ from filelock import FileLock
 from models import train_tiny
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+_HEADER = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Once for all worker processes, which inherit the environment."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        config.stash[_HEADER] = compile_cache.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The server that was started ends with the tests."""
+    if _HEADER in config.stash:
+        compile_cache.stop()
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Whether what is compiled is kept."""
+    return config.stash.get(_HEADER, "")
 
 
 @pytest.fixture(scope="session")
