@@ -24,14 +24,16 @@ esac
 """
 
 
-def start() -> str:
-    """Start a server for this process and its children; returns what the report's header says.
+def start() -> Path | None:
+    """Start a server for this process and its children.
 
-    Tests run without it where it is not installed or does not start.
+    Returns:
+        Its folder, for :func:`stop`; none where sccache is not installed or does not start, and
+        every test compiles anew.
     """
     program = _program()
     if not program.is_file():
-        return "sccache is not installed: every test compiles anew"
+        return None
     folder = Path(tempfile.mkdtemp(prefix="legato-sccache-"))
     os.environ |= {
         _SOCKET: str(folder / "socket"),
@@ -41,20 +43,19 @@ def start() -> str:
         "SCCACHE_IGNORE_SERVER_IO_ERROR": "1",
     }
     if _run("--start-server") != 0:
-        stop()
-        return "sccache does not start: every test compiles anew"
+        stop(folder)
+        return None
     launcher = folder / "launcher"
     launcher.write_text(_LAUNCHER.format(program=program))
     launcher.chmod(0o755)
     os.environ |= {f"CMAKE_{x}_COMPILER_LAUNCHER": str(launcher) for x in ("C", "CXX")}
-    return f"sccache keeps what tests compile in {os.environ['SCCACHE_DIR']}"
+    return folder
 
 
-def stop() -> None:
-    """Stop the server that :func:`start` started, if any."""
-    if _SOCKET in os.environ:
-        _run("--stop-server")
-        shutil.rmtree(Path(os.environ.pop(_SOCKET)).parent, ignore_errors=True)
+def stop(folder: Path) -> None:
+    """Stop the server of that folder."""
+    _run("--stop-server")
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _program() -> Path:

@@ -13,24 +13,26 @@ from filelock import FileLock
 from models import train_tiny
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-_HEADER = pytest.StashKey[str]()
+_COMPILE_CACHE = pytest.StashKey[Path | None]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Once for all worker processes, which inherit the environment."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        config.stash[_HEADER] = compile_cache.start()
+        config.stash[_COMPILE_CACHE] = compile_cache.start()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The server that was started ends with the tests."""
-    if _HEADER in config.stash:
-        compile_cache.stop()
+    folder = config.stash.get(_COMPILE_CACHE, None)
+    if folder is not None:
+        compile_cache.stop(folder)
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Whether what is compiled is kept."""
-    return config.stash.get(_HEADER, "")
+    kept = config.stash.get(_COMPILE_CACHE, None) is not None
+    return f"compiled by tests: {'kept by sccache' if kept else 'not kept, no sccache here'}"
 
 
 @pytest.fixture(scope="session")
