@@ -77,7 +77,7 @@ def _without_objects(*event: Any) -> tuple[str | None, str | None]:
     Otherwise autodoc cannot parse the signature, and writes all of it on one line.
     """
     signature, returned = event[-2:]
-    return signature and re.sub(r"<[^<>]*>", "...", signature), returned
+    return signature and re.sub(r"<(?:[^<>]|<[^<>]*>)*>", "...", signature), returned
 
 
 def setup(app: Sphinx) -> None:
