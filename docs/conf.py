@@ -1,8 +1,12 @@
 """How Sphinx builds the documentation: `make docs`."""
 
+import re
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 warnings.simplefilter("ignore")  # those of libraries that are imported for their docstrings
@@ -35,6 +39,7 @@ autodoc_class_signature = "mixed"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_use_ivar = True  # attributes as one list, not as an entry of the index each
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 add_module_names = False
@@ -64,3 +69,17 @@ html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
+
+
+def _without_objects(*event: Any) -> tuple[str | None, str | None]:
+    """Show a default that is an object, and so has no Python syntax, as `...`.
+
+    Otherwise autodoc cannot parse the signature, and writes all of it on one line.
+    """
+    signature, returned = event[-2:]
+    return signature and re.sub(r"<(?:[^<>]|<[^<>]*>)*>", "...", signature), returned
+
+
+def setup(app: Sphinx) -> None:
+    """Register with Sphinx."""
+    app.connect("autodoc-process-signature", _without_objects)

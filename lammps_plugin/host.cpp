@@ -128,7 +128,7 @@ void legato::stop_if_any_failed(void *lmp, std::string message)
   const int ranks = setting ? setting(lmp, "world_size") : 1;
 #ifndef MPI_STUBS
   auto *world_of = in_host<int(void *)>("lammps_get_mpi_comm");
-  // The constants of mpi.h mean something else to another MPI; all ranks notice that alike.
+  // The constants of mpi.h differ between MPIs. All ranks come to the same answer here.
   const bool can_talk = world_of && &MPI_Allreduce && &MPI_Bcast && built_mpi() == host_mpi();
   if (ranks > 1 && can_talk) {
     MPI_Comm world = MPI_Comm_f2c(world_of(lmp));

@@ -19,7 +19,8 @@ std::string built_version()
          std::to_string(KOKKOS_VERSION / 100 % 100) + "." + std::to_string(KOKKOS_VERSION % 100);
 }
 
-// Kokkos tells its version only among the text of its configuration, and once it is switched on.
+// Kokkos tells its version only in the text of its configuration, and only after it was switched
+// on.
 std::string running_version()
 {
   if (!Kokkos::is_initialized()) return "";
@@ -66,7 +67,7 @@ std::string built_precision()
              : " single";
 }
 
-// LAMMPS of 22 Jul 2025 knows no layout of its own.
+// LAMMPS of 22 Jul 2025 has no setting for the layout.
 std::string built_layout()
 {
 #if defined(LMP_KOKKOS_LAYOUT_LEGACY)

@@ -57,7 +57,7 @@ std::string undefined_symbol(const std::string &symbol, const std::string &rebui
   std::string cause = "it needs " + name;
   if (has(name, "LAMMPS_NS::") || has(name, "fmt::"))
     return cause +
-           ", which this LAMMPS does not have, for it was made by another compiler or for "
+           ", which this LAMMPS does not have, because it was made by another compiler or for "
            "another C++ standard (" +
            compilers() + ")" + kSameCompiler + rebuild + "'";
   if (has(name, "c10::") || has(name, "at::") || has(name, "torch::") || has(name, "caffe2::"))

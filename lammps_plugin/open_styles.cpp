@@ -29,7 +29,7 @@ std::string again()
   return std::string("; build it again with '") + kRebuild + "'";
 }
 
-// LAMMPS loads a plugin made for any other version without a word; its classes would not fit.
+// LAMMPS loads plugins made for other versions silently, although their classes do not fit.
 std::string other_lammps(void *lmp)
 {
   const std::string remedy =
@@ -76,7 +76,8 @@ std::string beside_the_plugin()
   return path.substr(0, path.rfind('/') + 1) + LEGATO_STYLES_FILE;
 }
 
-// A relative name, as in `plugin load ./legatoplugin.so`, is one of the folder of that moment.
+// Found at load: a relative name, as in `plugin load ./legatoplugin.so`, refers to the working
+// folder of that moment, which may change.
 const std::string styles_path = beside_the_plugin();
 
 // Whether a file was cut off, say by a full disk: opening it would crash. The table of sections

@@ -146,15 +146,15 @@ void PairAllegroLegato::init_style()
   request_list();
 }
 
-// For single atoms LAMMPS computes exp(mu/kT), and mu has to hold the energy of the atom alone.
-// Where that is zero or infinite, every move is refused, or accepted, without a word.
+// For single atoms LAMMPS computes exp(mu/kT), and mu has to hold the energy of the isolated atom.
+// Where the factor is zero or infinite, LAMMPS rejects, or accepts, every move silently.
 void PairAllegroLegato::warn_of_exchanged_atoms() const
 {
   if (comm->me != 0) return;
   if (modify->get_fix_by_style("^gcmc").empty() && modify->get_fix_by_style("^widom").empty())
     return;
   constexpr double kBoltzmann = 8.617333262e-5;    // eV/K
-  constexpr double kLargest = 700.0;               // exp of it can still be held
+  constexpr double kLargest = 700.0;               // exp of it is still a finite number
   constexpr double kCold = 100.0;                  // K
   const auto &metadata = evaluator().metadata();
   for (int i = 1; i <= atom->ntypes; ++i) {
@@ -162,12 +162,13 @@ void PairAllegroLegato::warn_of_exchanged_atoms() const
     const double energy = metadata.isolated_energy[loaded_.types[i]];
     const double lowest = std::abs(energy) / (kBoltzmann * kLargest);
     if (lowest < kCold) continue;
-    error->warning(FLERR,
-                   "Pair style allegro_legato: an atom of type {} alone has {:.6g} eV, so below "
-                   "{:.0f} K the factor exp(mu/kT) of fix gcmc or widom for single atoms cannot be "
-                   "held by a computer and no move is judged rightly; exchange molecules of one "
-                   "atom with 'mol' and 'intra_energy {:.10g}' instead",
-                   i, energy, lowest, energy_unit_ * energy);
+    error->warning(
+        FLERR,
+        "Pair style allegro_legato: an isolated atom of type {} has an energy of {:.6g} eV, "
+        "so below {:.0f} K the factor exp(mu/kT) of fix gcmc or widom for single atoms "
+        "is zero or infinite, and LAMMPS accepts no move, or every one; exchange "
+        "molecules of one atom with 'mol' and 'intra_energy {:.10g}' instead",
+        i, energy, lowest, energy_unit_ * energy);
   }
 }
 

@@ -390,7 +390,7 @@ template <class DeviceType> void PairAllegroLegatoKokkos<DeviceType>::compute(in
   check_lists(n_centers);
   if (n_centers > 0) count_edges(n_centers);
   clear_per_atom();
-  Scatters into = scatters();    // made once a step
+  Scatters into = scatters();    // made once per step
 
   Tally total;
   const bool energies_alone = energy_only();

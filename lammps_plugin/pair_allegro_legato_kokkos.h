@@ -41,7 +41,7 @@ template <class DeviceType> class PairAllegroLegatoKokkos : public PairAllegroLe
  protected:
   using Policy = Kokkos::RangePolicy<DeviceType>;
   using Place = LegatoKernels::Place;
-  // The blocks that are evaluated side by side, one a thread.
+  // The blocks that are evaluated side by side, one per thread.
   struct Batch;
   // Where results are added: on OpenMP a copy of each array for each thread, else atomically.
   struct Scatters;

@@ -23,7 +23,7 @@ namespace {
 constexpr int kAll = 0;    // LAMMPS' index of group all
 
 // The groups of atoms that fix gcmc, widom, charge/regulation and gemc try to delete are named
-// Fix...:..._exclusion_group:ID. Their exclusion goes with 'neigh_modify exclude none', they stay.
+// Fix...:..._exclusion_group:ID. 'neigh_modify exclude none' ends the exclusion; the group stays.
 bool is_of_monte_carlo(const char *group)
 {
   return strncmp(group, "Fix", 3) == 0 && strstr(group, "exclusion_group:");
@@ -179,7 +179,7 @@ void LegatoListCheck::check_bonded(const Pair *pair, const std::vector<int> &typ
   stop("special_bonds with factors of zero, for bonded atoms,",
        alone ? "use 'special_bonds lj/coul 1.0 1.0 1.0'"
              : "use 'special_bonds lj/coul 1e-50 1e-50 1e-50', which keeps them for the model and "
-               "leaves nothing between them of the other styles, such as charges");
+               "leaves no energy of the other styles between them, such as that of charges");
 }
 
 void LegatoListCheck::tell_of_absent(const std::vector<int> &types) const

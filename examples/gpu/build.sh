@@ -12,9 +12,10 @@
 #   --plugin-only     configure LAMMPS, do not compile it: enough to compile the plugin, which then
 #                     needs neither a GPU nor a driver
 #
-# Needs nvcc, cmake (3.25 or newer) and, for parallel runs, mpicxx. Prints where things lie, and at
-# its end whether each of them names every library that it needs: what is built where there is no
-# driver has to run where there is one. PYTHON (default python3) has torch and pyelftools.
+# Needs nvcc, cmake (3.25 or newer) and, for parallel runs, mpicxx. PYTHON (default python3) has
+# torch and pyelftools. At the end it prints where LAMMPS and the plugin are, and fails if one of them
+# does not name every library that it needs: what is built where there is no driver has to run where
+# there is one.
 set -euo pipefail
 
 fail() { echo "build.sh: $*" >&2; exit 1; }
@@ -84,7 +85,8 @@ toolkit=$(nvcc --dryrun -x cu - 2>&1 < /dev/null | sed -n 's/^#\$ TOP=//p')
 if [[ -d $toolkit/include ]]; then cuda+=("-DCUDAToolkit_ROOT=$toolkit"); fi
 # Compute nodes have the driver; where one only compiles, a stand-in serves for linking. It has the
 # driver's functions, as the toolkit's own stand-ins have: linkers drop a library that defines nothing
-# (--as-needed), and then nothing would name libcuda.so.1. Nobody can load it by that name.
+# (--as-needed), and then nothing would name libcuda.so.1. It has another file name than that, so it
+# is never loaded instead of the driver.
 if ! ldconfig -p | grep -q 'libcuda\.so$' && [[ ! -e $toolkit/lib64/stubs/libcuda.so ]]; then
   [[ -f $toolkit/include/cuda.h ]] || fail "there is no $toolkit/include/cuda.h; install the CUDA toolkit"
   mkdir -p "$out/stubs"
@@ -127,7 +129,7 @@ cmake -S "$repository" -B "$out/plugin-build" "${settings[@]}" \
 cmake --build "$out/plugin-build" --parallel "$jobs"
 plugin=$out/plugin-build
 lmp=$out/lammps-build/lmp
-check() { # what `python -m nequip_legato.native` takes; torch may be a part of one for another machine
+check() { # arguments of `python -m nequip_legato.native`; of torch, only some libraries may be there
   PYTHONPATH=$repository "$python" -m nequip_legato.native --part-of "$torch/lib" "$@" || fail "what was built cannot run"
 }
 shopt -s nullglob

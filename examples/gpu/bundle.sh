@@ -5,17 +5,16 @@
 #       [--torch WHEEL] [--built FOLDER] [--checkpoint FILE] [--medium FILE]
 #       [--python-version 3.12] [--no-wheels]
 #
-#   --torch WHEEL      the torch of that machine, as a wheel or an installed package; it is not
-#                      imported, and not put into the bundle. Default: that of $PYTHON
-#   --built FOLDER     build folder of a LAMMPS with Kokkos that is there already: only the plugin is
-#                      compiled
+#   --torch WHEEL      the torch of that machine, as a wheel or an installed package. It is neither
+#                      imported nor put into the bundle. Default: that of $PYTHON
+#   --built FOLDER     build folder of a LAMMPS with Kokkos: only the plugin is compiled
 #   --checkpoint, --medium   models of H and N; default: the example's, and one with l_max 2, trained
 #                      for an epoch each
-#   --python-version   of that machine's Python, where it is another one than here
-#   --no-wheels        that machine has nequip-legato[dev]
+#   --python-version   version of that machine's Python, if it differs from the one here
+#   --no-wheels        leave out Python packages: that machine has nequip-legato[dev]
 #
-# Without nvcc here, the sources go along and are compiled there, which takes longer than a GPU
-# should wait. There:   FOLDER/run.sh --python PYTHON --minutes 8
+# Without nvcc here, the bundle has the sources, and they are compiled there. That takes 30 minutes or
+# more while the GPU is idle. On that machine:   FOLDER/run.sh --python PYTHON --minutes 8
 set -euo pipefail
 
 fail() { echo "bundle.sh: $*" >&2; exit 1; }
@@ -97,8 +96,8 @@ fi
 if [[ ! -d $out/sources ]]; then
   mkdir "$scratch/lammps"
   cp "$lammps_build/lmp" "$lammps_build/CMakeCache.txt" "$plugin_build"/*.so "$scratch/lammps/"
-  # all libraries but those of the system: LAMMPS', Kokkos', MPI's, CUDA's. The driver is that of
-  # the other machine; what one may find here is empty.
+  # all libraries except those of the system: LAMMPS', Kokkos', MPI's, CUDA's. The driver is that of
+  # the other machine; here, libcuda.so may be a stand-in.
   ldd "$lammps_build/lmp" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' |
     { grep -v -E '^/(usr/)?lib|/libcuda\.so' || true; } | xargs -r -I{} cp -L {} "$scratch/lammps/"
   echo "$torch_version" > "$scratch/lammps/torch-version"
@@ -135,7 +134,7 @@ train medium "$medium" "${medium_model[@]}"
 if [[ $wheels == yes ]]; then
   echo "== wheels"
   mkdir -p "$out/wheels"
-  # what is installed here, but torch and what comes with it
+  # what is installed here, except torch and what comes with it
   "$python" -m pip freeze --exclude-editable | grep -v -i -E '^(torch|triton|nvidia|nequip.legato)|@' \
     > "$scratch/requirements"
   "$python" -m pip download --quiet --no-deps --only-binary=:all: -d "$out/wheels" \

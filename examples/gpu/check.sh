@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that can be seen only on a GPU, in one command:
+# Everything that can be tested only on a GPU, in one command:
 #
 #   PYTHON=.venv/bin/python examples/gpu/check.sh --out FOLDER --lammps SOURCE [options of build.sh]
 #       [--built FOLDER] [--checkpoint FILE] [--medium FILE] [--pair-allegro LMP] [--minutes N]
@@ -10,18 +10,18 @@
 #      our kernels, and without (`--kernels off`). Meanwhile the tests run: tests/kokkos with
 #      `-k on g 1`, and those of the keyword `device`
 #   3. compares energies, forces and stresses of 3,456 atoms: CPU against `device cuda` against
-#      allegro_legato/kk; after step 4 also with small blocks, and with less memory for torch than the
-#      file takes
+#      allegro_legato/kk; after step 4 also with small blocks, and with less memory for torch than
+#      the file takes
 #   4. measures speed: styles, files, sizes of blocks, 432 to 3,456,000 atoms; training steps with
 #      and without SAM; a CUDA graph of one block; and pair_allegro/kk of the LAMMPS that
 #      --pair-allegro names, with files of its own
 #
 # --checkpoint and --medium are models of H and N (default: the example's, trained for one epoch, and
 # the same with l_max 2 and more features). --minutes ends what takes too long: results are written
-# as they come, the most telling first, and FOLDER/table.md has them all. The exit status is 0 if
-# steps 1 to 3 passed; a file of Allegro's Triton kernels, for pair_allegro, may fail and is then
-# left out with the reason.
-# --device cpu and --quick are for trying it.
+# as they come, the most important first, and FOLDER/table.md has them all. The exit status is 0 if
+# steps 1 to 3 passed. A file with Allegro's Triton kernels, for pair_allegro, may fail; then it is
+# left out, with the reason.
+# --device cpu and --quick are for trying it out without a GPU.
 # PYTHON has nequip-legato[dev] and a torch for the GPU.
 set -euo pipefail
 
@@ -125,7 +125,7 @@ deploy() { # NAME CHECKPOINT ARGUMENTS...
   [[ -e $out/$name ]] || attempt "deploy_$name" nequip-deploy build "$model" "$out/$name" \
     --frames "$frames" --check-limit "$check_limit" "${unchecked[@]}" "$@"
 }
-compile() { # NAME CHECKPOINT ARGUMENTS... its own best: files of its own target
+compile() { # NAME CHECKPOINT ARGUMENTS... the fastest files for pair_allegro: those of its own target
   local name=$1 model=$2
   shift 2
   [[ -e $out/$name ]] || attempt "compile_$name" env NEQUIP_SKIP_AOTI_MODEL_CHECK=1 nequip-compile \
@@ -155,7 +155,7 @@ if [[ -n $pair_allegro ]]; then
     compile rival_medium_triton.nequip.pt2 "$medium" --modifiers enable_TritonContracter --
   fi
 fi
-# in the background, until half of the time is over, for speed is measured on a quiet machine
+# in the background, until half of the time is over, because speed is measured on a quiet machine
 until_half() { echo $((half > SECONDS + 1 ? half - SECONDS : 1)); }
 tests() {
   attempt tests_device timeout "$(until_half)" "$python" -m pytest -q -rs \

@@ -3,9 +3,9 @@
 #
 #   run.sh --python PYTHON [--minutes 8] [--out FOLDER] [other options of check.sh]
 #
-# PYTHON has the torch that the bundle was made for. What else is needed is installed from the
-# bundle's wheels into an environment of its own, in the bundle. Results: FOLDER (default
-# results in the bundle), the table last.
+# PYTHON has the torch that the bundle was made for. Everything else is installed from the bundle's
+# wheels into an environment of its own, in the bundle. Results go to FOLDER (default: results/ in the
+# bundle); the table is written last.
 set -euo pipefail
 
 fail() { echo "run.sh: $*" >&2; exit 1; }
@@ -30,7 +30,7 @@ if [[ -d $bundle/wheels ]]; then
     echo "== Python packages"
     rm -rf "$bundle/python"
     "$python" -m venv "$bundle/python"
-    # torch, and what else that Python has, but behind the bundle's own
+    # torch, and other packages of that Python, after the bundle's own
     site=$("$bundle/python/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
     dirname "$torch" > "$site/torch_of_this_machine.pth"
     "$bundle/python/bin/python" -m pip install --quiet --no-index --no-deps "$bundle"/wheels/*.whl

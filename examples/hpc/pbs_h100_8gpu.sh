@@ -4,9 +4,10 @@
 #PBS -l walltime=24:00:00
 #PBS -l place=scatter:excl
 #PBS -j oe
-# Nodes with 8 H100: one rank a GPU. What every cluster has its own names for stands at the top.
-# 220,000 atoms a GPU: from 100,000 on, an H200 ran at full speed, 2.5 million atom-steps a second
-# (small model; medium 0.41 million), so a step of this size takes about 0.09 s (medium 0.54 s) there.
+# Nodes with 8 H100: one rank per GPU. Adapt the lines above and the settings below to your cluster.
+# These sizes make 220,000 atoms per GPU. An H200 ran at full speed from 100,000 atoms on: 2.5
+# million atom-steps per second (small model; medium 0.41 million), so a step of this size takes it
+# about 0.09 s (medium 0.54 s).
 set -euo pipefail
 
 gpus_per_node=8

@@ -208,7 +208,7 @@ def print_table(frames: list[Atoms]) -> None:
     BFGS(isolated, logfile=None).run(fmax=1e-3)
     reference = isolated.get_potential_energy()
     print(f"isolated molecule: {reference:.4f} eV")
-    print("| T (K) | frames | E a molecule (eV) | spread | rms force (eV/A) | largest | ", end="")
+    print("| T (K) | frames | E per molecule (eV) | spread | rms force (eV/A) | largest | ", end="")
     print("pressure (GPa) | longest bond (A) | N-H | H-H | N-N |\n" + "| ---: " * 11 + "|")
     for temperature in sorted({frame.info["temperature"] for frame in frames}):
         mine = [frame for frame in frames if frame.info["temperature"] == temperature]

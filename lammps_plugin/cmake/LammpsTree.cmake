@@ -31,14 +31,14 @@ load_cache(
 get_filename_component(legato_lammps "${LEGATO_TREE_CMAKE_HOME_DIRECTORY}" DIRECTORY)
 set(legato_src "${legato_lammps}/src")
 if(NOT EXISTS "${legato_src}/pair.h")
-  message(FATAL_ERROR "the sources of the LAMMPS in ${LEGATO_LAMMPS_BUILD} are gone: there is no "
+  message(FATAL_ERROR "the sources of the LAMMPS in ${LEGATO_LAMMPS_BUILD} are missing: there is no "
                       "${legato_src}/pair.h")
 endif()
 
 # === version: "4 Jul 2026" -> 20260704 ===
 file(STRINGS "${legato_src}/version.h" legato_line REGEX "LAMMPS_VERSION")
 if(NOT legato_line MATCHES "\"([0-9]+) ([A-Z][a-z][a-z])[a-z]* ([0-9]+)\"")
-  message(FATAL_ERROR "no version in ${legato_src}/version.h")
+  message(FATAL_ERROR "${legato_src}/version.h does not contain a version of LAMMPS")
 endif()
 set(legato_day ${CMAKE_MATCH_1})
 set(legato_year ${CMAKE_MATCH_3})
@@ -76,7 +76,7 @@ if(LEGATO_KOKKOS)
   list(APPEND LEGATO_LAMMPS_INCLUDE "${legato_src}/KOKKOS")
   set(legato_precision ${LEGATO_TREE_KOKKOS_PREC})
   if(NOT legato_precision)
-    set(legato_precision double) # before 22 Jul 2025 there was no other
+    set(legato_precision double) # the only one before 22 Jul 2025
   endif()
   string(TOUPPER "${legato_precision}" legato_precision)
   set(legato_names DOUBLE=DOUBLE_DOUBLE SINGLE=SINGLE_SINGLE MIXED=SINGLE_DOUBLE)

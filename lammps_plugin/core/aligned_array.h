@@ -16,12 +16,12 @@ template <class T> class AlignedArray {
   static constexpr std::align_val_t kAlignment{64};
 
  public:
-  // Makes room for `size` numbers. What the array held is lost if it has to grow; new numbers have
-  // any value.
+  // Makes room for `size` numbers. What the array held is lost if it has to grow; new numbers are
+  // not initialized.
   void make_room(std::size_t size)
   {
     if (size <= room_) return;
-    const std::size_t room = size + size / 4;    // a little more, for blocks differ
+    const std::size_t room = size + size / 4;    // a little more, because blocks differ
     data_.reset();
     room_ = 0;    // should there be no memory
     data_.reset(static_cast<T *>(::operator new(room * sizeof(T), kAlignment)));

@@ -16,7 +16,7 @@ constexpr int kFirstGpuBlock = 2048;          // until its use of memory has bee
 constexpr int kLargestGpuBlock = 32768;       // more centers make a GPU no faster
 constexpr double kShareOfFreeMemory = 0.5;    // the rest is for LAMMPS, and for denser blocks
 
-// Throws Error for what cannot be.
+// Throws Error for numbers that are out of range.
 inline void check_block_and_threads(std::optional<int> block, int threads)
 {
   if (threads < 1 || threads > kMaxThreads || block.value_or(1) < 1)
@@ -48,8 +48,8 @@ class BlockSize {
   // Whether `measured` is wanted after the next blocks.
   bool to_measure() const { return to_measure_; }
 
-  // `centers` at once took `bytes` of the `available` ones. Too few centers say nothing: what a
-  // model takes whatever the size of the block would be mistaken for their share.
+  // `centers` at once took `bytes` of the `available` ones. Too few centers are not counted:
+  // what a model takes at any size of the block would be mistaken for their share.
   void measured(double bytes, int centers, double available, int threads)
   {
     if (!to_measure_ || centers < kFirstGpuBlock / 4 || bytes <= 0.0) return;

@@ -24,7 +24,7 @@ void require_device(const Device &device)
                 "run on the CPU ('device cpu')");
   const int n_gpus = count_gpus();
   if (n_gpus == 0)
-    throw Error("the model is to run on a GPU, but torch finds none; check the driver "
+    throw Error("the model is to run on a GPU, but torch does not find one; check the driver "
                 "('nvidia-smi') and CUDA_VISIBLE_DEVICES, or run on the CPU ('device cpu')");
   if (device.index >= n_gpus)
     throw Error("the model is to run on GPU " + std::to_string(device.index) +

@@ -26,7 +26,7 @@ struct NodeProcess {
   int count = 1;     // how many there are
 };
 
-// GPU of a process: they take turns, and several share one if they are more than the GPUs.
+// GPU of a process: processes take GPUs in turn, and share them if there are fewer GPUs.
 // -1 where there is no GPU.
 constexpr int gpu_of_process(const NodeProcess &process, int n_gpus)
 {

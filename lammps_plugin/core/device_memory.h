@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // The memory of a GPU, as torch's allocator sees it.
 //
-// torch keeps what a model gives back, so as not to ask the driver again, and LAMMPS finds the
-// device full. Limiting torch's share beforehand would need a number that nobody knows; instead the
-// cache is handed back after a step in which it grew beyond its share of the memory, which LAMMPS,
-// allocating between the steps' force computations, then finds free.
+// torch caches the memory that a model gives back, and LAMMPS may find the device full. A limit of
+// torch's share beforehand would need a number that nobody knows. Instead, the cache is handed back
+// after a step in which it grew beyond its share. LAMMPS allocates between the force computations
+// of two steps and then finds that memory free.
 #pragma once
 
 #include "device.h"

@@ -121,9 +121,9 @@ void add_block(const Block &block, const BlockResult &result, Output &output)
 struct Engine::Parts {
   EngineOptions options;
   Evaluator evaluator;
-  std::vector<Block> blocks;           // one a thread
-  std::vector<BlockResult> results;    // one a thread
-  std::vector<double> seconds;         // one a thread, inside the model
+  std::vector<Block> blocks;           // one per thread
+  std::vector<BlockResult> results;    // one per thread
+  std::vector<double> seconds;         // one per thread, inside the model
 
   Parts(const std::string &path, const EngineOptions &wanted) :
       options(checked(wanted)), evaluator(path, {options.threads, options.block, options.files},
@@ -204,7 +204,7 @@ void Engine::compute(const System &system, Output &output)
   if (system.n_centers == 0) return;
   const bool with_forces = output.forces != nullptr;
   if (!with_forces && (output.virial || output.atomic_virial || output.centroid_virial))
-    throw Error("virials cannot be had without forces; ask for both");
+    throw Error("virials are computed from forces; ask for both");
 
   Parts &parts = *parts_;
   Evaluator &evaluator = parts.evaluator;

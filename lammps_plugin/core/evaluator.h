@@ -31,8 +31,8 @@ struct Placement {
 
 class Evaluator {
  public:
-  // `place` is called on a thread of its own, for it may ask torch. Throws Error if the file cannot
-  // be used.
+  // `place` is called on a thread of its own, because it may ask torch. Throws Error if the file
+  // cannot be used.
   Evaluator(const std::string &path, const EvaluatorOptions &options,
             const std::function<Placement()> &place);
 

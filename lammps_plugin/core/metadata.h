@@ -19,7 +19,7 @@ struct Metadata {
   std::vector<double> edge_cutoffs;         // (num_types, num_types)
   std::vector<double> shortest_distance;    // (num_types, num_types) in training, inf if never seen
   double largest_force = std::numeric_limits<double>::quiet_NaN();    // in training
-  std::vector<double> isolated_energy;    // of an atom of each type alone, eV; empty if unknown
+  std::vector<double> isolated_energy;    // of an isolated atom of each type, eV; empty if unknown
   std::vector<double>
       fence_table;    // (num_types^2, fence_columns), see fence.h; empty without one
   int fence_columns = 0;
@@ -28,7 +28,7 @@ struct Metadata {
   bool has_energy_model = false;    // an AOTInductor file with a second model, without forces
 
   int num_types() const { return static_cast<int>(type_names.size()); }
-  // Index of a type name; -1 if the model has none of that name.
+  // Index of a type name; -1 if the model does not have it.
   int type_index(const std::string &name) const;
   std::string joined_type_names() const;
 };

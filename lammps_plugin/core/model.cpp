@@ -39,7 +39,7 @@ std::string device_name(const std::string &kind)
   return kind == "cpu" ? "the CPU" : kind == "cuda" ? "a GPU" : "device '" + kind + "'";
 }
 
-// Throws Error for a file that is none of ours at first sight.
+// Throws Error for a file that is clearly not a deployed model.
 bool is_torchscript(const std::string &path)
 {
   const bool torchscript = ends_with(path, ".nequip.pth");
@@ -62,7 +62,7 @@ std::unique_ptr<Model> Model::load(const std::string &path, int workers, const D
                                    PackageFiles *files)
 {
   const bool torchscript = is_torchscript(path);
-  // A file for another device is the better reason of the two.
+  // Checked first: that the file is for another device tells more than that a device is missing.
   const std::string compiled_for = torchscript ? "" : device_of_aotinductor(path);
   if (!compiled_for.empty() && compiled_for != device.kind)
     throw Error("model file '" + path + "' was compiled for " + device_name(compiled_for) +

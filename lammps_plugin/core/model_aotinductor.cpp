@@ -66,7 +66,7 @@ Error unreadable(const std::string &path, const std::string &reason)
                first_line(reason) + ")");
 }
 
-// What `read` returns, with any trouble as an error that names the file.
+// What `read` returns; any exception becomes an error that names the file.
 template <class Read> auto readable(const std::string &path, const Read &read)
 {
   try {
@@ -91,7 +91,7 @@ Compiled compiled_from(std::unique_ptr<Unpacked> files, int workers, const Devic
   const auto &makers = torch::inductor::getAOTIModelRunnerRegistry();
   const auto maker = makers.find(device.kind);
   if (maker == makers.end())
-    throw std::runtime_error("this torch runs no models on " + device.kind);
+    throw std::runtime_error("this torch cannot run AOTInductor models on " + device.kind);
   const std::string name =
       device.is_cpu() ? device.kind : device.kind + ":" + std::to_string(device.index);
   Compiled compiled;

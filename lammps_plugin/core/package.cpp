@@ -51,7 +51,7 @@ StringMap Package::metadata(const std::string &model)
   for (const std::string &file : files(model)) {
     if (file.size() < end.size() || file.compare(file.size() - end.size(), end.size(), end) != 0)
       continue;
-    // newer torch compiles kernels apart from their wrapper and repeats the metadata
+    // newer torch compiles kernels and wrapper separately, each with the same metadata
     if (chosen.empty() || file.find("wrapper") != std::string::npos) chosen = file;
   }
   return chosen.empty() ? StringMap() : parse_json_strings(content(model, chosen));

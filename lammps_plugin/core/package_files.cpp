@@ -22,7 +22,7 @@ std::shared_ptr<PackageFiles> PackageFiles::unpack(const std::string &path)
   return files;
 }
 
-// For each model its name and where it is, ended by a zero, for paths may hold anything else.
+// For each model its name and where it is, each ended by a zero byte, which no path contains.
 std::string PackageFiles::where() const
 {
   std::string text;

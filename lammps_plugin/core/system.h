@@ -35,7 +35,7 @@ struct Output {
   double *atomic_virial = nullptr;      // (n_atoms, 6), shared equally by both ends of an edge
   double *centroid_virial = nullptr;    // (n_atoms, 9) xx yy zz xy xz yz yx zx zy, see engine.h
 
-  // How the configuration compares with the training data.
+  // How the distances and forces compare with the training data.
   double smallest_distance_ratio;     // min over edges of distance / shortest in training
   std::int64_t n_outside = 0;         // centers with a neighbor closer than any in training
   double largest_edge_force = 0.0;    // largest |dE/d(edge vector)|

@@ -72,7 +72,7 @@ inline ModelInputs viewed(const BlockView &block, const Device &device)
 {
   const auto integers = at::TensorOptions(torch_device(device)).dtype(at::kLong);
   const auto reals = integers.dtype(at::kDouble);
-  // from_blob takes no pointer to const; the model writes to none of its inputs.
+  // from_blob takes no pointer to const; the model does not write to its inputs.
   const auto wrap = [](const auto *data, at::IntArrayRef size, const at::TensorOptions &options) {
     return at::from_blob(const_cast<void *>(static_cast<const void *>(data)), size, options);
   };

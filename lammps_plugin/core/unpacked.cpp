@@ -135,7 +135,7 @@ class Folders {
     const auto left = held_;
     for (const auto &folder : left) remove(folder.first);
   }
-  // Whether the folder is there and can be locked, or stands where nothing can be.
+  // Whether the folder is there and can be locked, or lies on a file system without locks.
   bool add(const std::string &folder)
   {
     const int file = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

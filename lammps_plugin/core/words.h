@@ -11,7 +11,7 @@ namespace legato {
 // The parts of a text between white space.
 std::vector<std::string> words(const std::string &text);
 
-// The number that a word is, inf and nan included; nothing if it is none.
+// A word as a number, inf and nan included; nothing if it is not a number.
 std::optional<double> parse_number(const std::string &word);
 
 }    // namespace legato

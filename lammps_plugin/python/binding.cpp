@@ -33,7 +33,7 @@ legato::DeviceWish device_wish(const std::string &name)
   return legato::DeviceWish::gpu;
 }
 
-// Python's own functions for paths, for torch's libraries export a part of std::filesystem that was
+// Python's own functions for paths: torch's libraries export a part of std::filesystem that was
 // compiled elsewhere, and an extension module would get a mixture of theirs and the system's
 // (github.com/pytorch/pytorch/issues/133437).
 std::string bytes_of(const py::object &path)
@@ -148,12 +148,11 @@ PYBIND11_MODULE(LEGATO_MODULE, module)
 {
   module.doc() = "The engine behind pair_style allegro_legato.";
   py::register_exception<legato::Error>(module, "EngineError");
-  module.def(
-      "report_crashes", &legato::report_crashes,
-      "Write to stderr where the process crashes from now on, a line \"frame: ...\" for each "
-      "function, innermost first.");
+  module.def("report_crashes", &legato::report_crashes,
+             "From now on, a crash of the process writes to stderr where it happened: one line "
+             "\"frame: ...\" for each function, innermost first.");
   py::class_<Engine>(module, "Engine", "A deployed model and the threads that evaluate it.")
-      // a path, not text: its bytes need not be letters in this locale
+      // a path, not text: its bytes need not be valid text in this locale
       .def(py::init([](const py::object &path, int threads, std::optional<int> block,
                        const std::string &device) {
              return std::make_unique<Engine>(path, threads, block, device);

@@ -18,7 +18,7 @@ constexpr int kMostFrames = 40;
 // Itself and the trampoline of the signal.
 constexpr int kOwnFrames = 2;
 
-// Calls only what is allowed in a handler of signals.
+// Calls only what is allowed in a signal handler.
 void report(const int signal)
 {
   std::signal(signal, SIG_DFL);
@@ -37,7 +37,7 @@ void report(const int signal)
 void report_crashes()
 {
   void *frame;
-  backtrace(&frame, 1);    // loads what it needs, which a handler may not
+  backtrace(&frame, 1);    // loads what backtrace needs, which a handler may not do
   for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT}) std::signal(signal, report);
 }
 #else

@@ -4,8 +4,8 @@
 
 namespace legato {
 
-// Where the process crashes from now on is written to stderr, one line a function, innermost first,
-// each after "frame: "; then the process ends by the same signal.
+// From now on a crash of the process writes to stderr where it happened: one line "frame: ..." for
+// each function, innermost first. Then the process ends by the same signal.
 void report_crashes();
 
 }    // namespace legato
