@@ -18,13 +18,13 @@ __all__ = ["Report", "report"]
 
 @dataclass(frozen=True)
 class Report:
-    """What a report consists of.
+    """The contents of a report.
 
     Attributes:
-        cells: averages.
-        tables: tables.
+        cells: averages over runs.
+        tables: the tables.
         text: the tables in Markdown.
-        page: the HTML page.
+        page: path of the HTML page.
     """
 
     cells: list[Cell]
@@ -86,5 +86,5 @@ def _options(source: Path) -> Options:
         )
     except (ValueError, KeyError, TypeError) as problem:
         raise LegatoError(
-            f"{path} is not of a quantum campaign ({problem}); run it again"
+            f"{path} does not belong to a quantum campaign ({problem}); run the campaign again"
         ) from problem

@@ -1,4 +1,4 @@
-"""Tables of a report: what is shown of averages, and what it says."""
+"""Tables of a quantum report, and the remarks below them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ from nequip_legato.quantum.thermodynamics import (
 
 __all__ = ["Table", "all_tables", "enough_beads"]
 
-_COARSE = 200.0  # 1/cm: of a spectrum with lines as broad as this no position is told
-_TOLERANCE = 0.01  # of the kinetic energy: beads are enough where it changes by less
+_COARSE = 200.0  # 1/cm; spectra with broader lines give no band position
+_TOLERANCE = 0.01  # of the kinetic energy; beads are enough if it changes by less
 _GEOMETRY_UNITS = {"bond": ("bond length", "Angstrom"), "angle": ("angle", "degrees")}
 
 
@@ -32,7 +32,7 @@ class Table:
     Attributes:
         title: what it shows.
         header: names of the columns.
-        rows: texts, as many as there are columns.
+        rows: cells of each row, as many as there are columns.
         notes: sentences below it.
     """
 
@@ -50,7 +50,7 @@ class Table:
 
 
 def all_tables(cells: Sequence[Cell], options: Options) -> list[Table]:
-    """Every table that has anything to show."""
+    """Every table that has a row."""
     whole = [cell for cell in cells if cell.measured]
     tables = [
         _energies(whole),
@@ -66,10 +66,10 @@ def all_tables(cells: Sequence[Cell], options: Options) -> list[Table]:
 
 
 def text(mean: Mean, digits: int = 4) -> str:
-    """A mean with its standard error in the last digits that count."""
+    """A mean with its standard error, rounded to two digits of the error."""
     if not np.isfinite(mean.error):
         return f"{mean.value:.{digits}f} (no error)"
-    if mean.error <= 1e-9 * abs(mean.value):  # rounding, of what is the same in every frame
+    if mean.error <= 1e-9 * abs(mean.value):  # rounding errors of a constant
         return f"{mean.value:.{digits}f}"
     places = int(np.clip(1 - np.floor(np.log10(mean.error)), 0, 9))
     return f"{mean.value:.{places}f} ± {mean.error:.{places}f}"
@@ -91,7 +91,7 @@ def _energies(cells: Sequence[Cell]) -> Table:
 
 def _species(cells: Sequence[Cell]) -> Table:
     table = Table(
-        "Quantum kinetic energy and size of the ring polymers, an atom",
+        "Quantum kinetic energy and size of the ring polymers, per atom",
         ["runs of", "species", "centroid virial, meV", "primitive, meV", "gyration, Angstrom"],
         [],
     )
@@ -114,11 +114,11 @@ def _species(cells: Sequence[Cell]) -> Table:
 
 
 def enough_beads(beads: Sequence[int], kinetic: Sequence[Mean]) -> str:
-    """What is known about the number of beads that suffices.
+    """How many beads are enough, in words.
 
     Args:
-        beads: at least two numbers, ascending.
-        kinetic: kinetic energies of an atom, eV.
+        beads: at least two numbers of beads, ascending.
+        kinetic: kinetic energy per atom for each of them, eV.
     """
     last = kinetic[-1]
     good = beads[-1]
@@ -134,8 +134,8 @@ def enough_beads(beads: Sequence[int], kinetic: Sequence[Mean]) -> str:
         missing = -slope * x[1] / (last.value - slope * x[1])
         return (
             f"{good} beads are not shown to be enough: from {beads[-2]} to {good} the kinetic "
-            f"energy still changes; by the law 1/P^2 it lacks about {100 * abs(missing):.1f} %, or "
-            "more where that law does not hold yet. Take more."
+            f"energy still changes; extrapolated by 1/P^2, about {100 * abs(missing):.1f} % are "
+            "missing, or more if that law does not hold yet. Take more."
         )
     return (
         f"{good} beads are enough for kinetic energies within {100 * _TOLERANCE:.0f} % of those of "
@@ -146,7 +146,7 @@ def enough_beads(beads: Sequence[int], kinetic: Sequence[Mean]) -> str:
 def _convergence(cells: Sequence[Cell]) -> Table:
     table = Table(
         "Convergence with the number of beads",
-        ["system", "beads", "species", "kinetic energy of an atom, meV", "gyration, Angstrom"],
+        ["system", "beads", "species", "kinetic energy per atom, meV", "gyration, Angstrom"],
         [],
     )
 
@@ -247,7 +247,7 @@ def _stretches(cells: Sequence[Cell], options: Options) -> Table:
 def _isotope_effects(cells: Sequence[Cell]) -> Table:
     table = Table(
         "Isotope effects by mass integration",
-        ["system", "model, temperature, beads", "from", "to", "free energy of an atom, meV"],
+        ["system", "model, temperature, beads", "from", "to", "free energy per atom, meV"],
         [],
     )
     changes: dict[tuple, dict[tuple, Mean]] = {}
@@ -288,7 +288,7 @@ def _isotope_effects(cells: Sequence[Cell]) -> Table:
 
 
 def _heat_capacities(cells: Sequence[Cell]) -> Table:
-    table = Table("Heat capacity by differences", ["system", "between, K", "C / k, an atom"], [])
+    table = Table("Heat capacity by differences", ["system", "between, K", "C / k per atom"], [])
 
     def place(cell: Cell) -> tuple:
         k = cell.key
@@ -310,11 +310,19 @@ def _heat_capacities(cells: Sequence[Cell]) -> Table:
 def _failures(cells: Sequence[Cell]) -> Table:
     table = Table(
         "Failures of the model",
-        ["group", "method", "runs", "failed", "simulated, ps", "failures a ns [95 %]", "criteria"],
+        [
+            "group",
+            "method",
+            "runs",
+            "failed",
+            "simulated, ps",
+            "failures per ns [95 %]",
+            "criteria",
+        ],
         [],
         [
-            "Failed runs do not enter averages. Rates are failures over the time simulated, with "
-            "exact Poisson intervals; a step with P beads is one step.",
+            "Averages leave out failed runs. Rates are failures over simulated time, with exact "
+            "Poisson intervals; a step with P beads counts as one step.",
             "`nequip-legato stability report` on this folder gives survival curves.",
         ],
     )

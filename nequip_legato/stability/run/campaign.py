@@ -1,4 +1,4 @@
-"""A campaign: all of its runs, several at a time, by one process or many."""
+"""Running a campaign: several runs at a time, by one process or several."""
 
 import json
 import signal
@@ -22,20 +22,20 @@ from nequip_legato.stability.run.plan import Start, check_fingerprints, make_pla
 from nequip_legato.stability.run.resolve import load_settings
 from nequip_legato.stability.run.settings import Settings
 
-__all__ = ["Kind", "Status", "run_campaign", "run_plan", "workers_of"]
+__all__ = ["CampaignKind", "Status", "number_of_workers", "run_campaign", "run_plan"]
 
-_POLL = 1.0  # seconds between looks at what other processes are doing
+_POLL = 1.0  # seconds between checks of what other processes are doing
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What a campaign does with its runs.
+class CampaignKind:
+    """How a kind of campaign does its runs.
 
     Attributes:
         record: class of its records.
         execute: (plan, run, processes) -> record; does the run or the rest of it.
-        start: (plan, run, processes) -> nothing; makes what ``run.start`` stands for. None for
-            runs that start from nothing that has to be made.
+        start: (plan, start, processes) -> None; makes the start structure ``run.start``. None for
+            campaigns whose runs need no equilibrated start structure.
     """
 
     record: type[Record]
@@ -51,9 +51,9 @@ class Status:
         total: number of runs.
         records: the finished ones.
         running: names of what this process is doing.
-        interrupted: names of runs whose LAMMPS was killed; calling again goes on with them.
+        interrupted: names of runs whose LAMMPS was killed; another call continues them.
         workers: runs at the same time.
-        remaining: size -> number of runs that nobody or another process has in hand.
+        remaining: size -> number of runs that are not finished and not running in this process.
     """
 
     total: int
@@ -75,7 +75,7 @@ class Status:
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate from the finished runs of each size; None before the first."""
+        """Estimated time left, s, from the finished runs of each size; None before the first."""
         if not self.records:
             return None
         walls: dict[int, list[float]] = {}
@@ -95,25 +95,25 @@ def run_campaign(
     watch: Callable[[Status], None] = lambda status: None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Status:
-    """Do what is left of a campaign.
+    """Run what is left of a campaign.
 
     Finished runs are never repeated. Several processes, also on several machines that share the
     folder, may work on one campaign: a lock on each run keeps them apart. On an interrupt (Ctrl-C,
-    SIGTERM) all LAMMPS processes are ended; a later call goes on.
+    SIGTERM) all LAMMPS processes are ended; a later call continues.
 
     Args:
         settings: the campaign, or its YAML file.
         workers: runs at the same time; default: that of the settings.
         part: (k, m): only every m-th run, beginning with the k-th, counted from 1.
-        watch: called whenever something has changed.
-        report: called with lines of news.
+        watch: called whenever the status has changed.
+        report: called with messages of one line.
 
     Returns:
         How far the campaign is.
 
     Raises:
         LegatoError: if settings, models or structure are wrong, if earlier results were made with
-            others, or if LAMMPS stopped with an error that is no failure of a model.
+            others, or if LAMMPS stopped with an error that is not a failure of a model.
         KeyboardInterrupt: after an interrupt.
     """
     if isinstance(settings, Path):
@@ -121,27 +121,30 @@ def run_campaign(
     plan = make_plan(settings)
     if part is not None:
         plan = plan.part(*part)
-    number = workers_of(settings.workers if workers is None else workers, plan.cores)
+    number = number_of_workers(settings.workers if workers is None else workers, plan.cores)
     return run_plan(plan, _STABILITY, workers=number, watch=watch, report=report)
 
 
 def run_plan(
     plan: Any,
-    kind: Kind,
+    kind: CampaignKind,
     *,
     workers: int,
     watch: Callable[[Status], None] = lambda status: None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Status:
-    """Do what is left of a plan, of whatever kind; see `run_campaign`.
+    """Run what is left of a plan of any kind of campaign; see `run_campaign`.
 
     Args:
         plan: has ``folder``, ``settings`` (a dataclass), and ``runs`` with ``name``, ``folder``,
             ``result``, ``fingerprint``, ``size``, and ``start`` where the kind has one.
-        kind: what is done with a run.
+        kind: how its runs are done.
         workers: runs at the same time.
-        watch: called whenever something has changed.
-        report: called with lines of news.
+        watch: called whenever the status has changed.
+        report: called with messages of one line.
+
+    Raises:
+        LegatoError: as `run_campaign`.
     """
     work = _Work(plan, kind, workers, watch, report)
     try:
@@ -165,11 +168,19 @@ def run_plan(
     return work.status
 
 
-def workers_of(asked: int | None, cores: int) -> int:
-    """How many runs at the same time, of so many cores each; None as many as the cores allow."""
-    if asked is not None and asked < 0:
+def number_of_workers(requested: int | None, cores: int) -> int:
+    """Number of runs at the same time; None or 0 for as many as fit on this machine.
+
+    Args:
+        requested: the number that the user asks for.
+        cores: number of cores of one run.
+
+    Raises:
+        LegatoError: if the number is negative.
+    """
+    if requested is not None and requested < 0:
         raise LegatoError("workers must not be negative; 0 takes as many as the cores allow")
-    return asked or max(1, len(sched_getaffinity(0)) // cores)
+    return requested or max(1, len(sched_getaffinity(0)) // cores)
 
 
 @contextmanager
@@ -196,12 +207,12 @@ def _interruptible(processes: Processes) -> Iterator[None]:
 
 
 class _Work:
-    """What the workers of one process share."""
+    """The runs that are left and the status, shared by the workers of one process."""
 
     def __init__(
         self,
         plan: Any,
-        kind: Kind,
+        kind: CampaignKind,
         workers: int,
         watch: Callable[[Status], None],
         report: Callable[[str], None],
@@ -233,16 +244,16 @@ class _Work:
                 problem = raised if isinstance(raised, LegatoError) else _as_error(raised)
                 with self._lock:
                     self.error = self.error or problem
-                if self.status.running:  # others go on to their end, which may take a while
+                if self.status.running:  # runs of other workers are finished, which takes time
                     self._report(f"no more runs are started: {problem}")
 
     def _step(self) -> bool:
-        """Do one piece of work; whether to come again."""
+        """Do one run, or wait for a start structure; False if nothing is left to do."""
         blocked = False
         for run in self._candidates():
             ready = self.kind.start is None or self._prepare(run.start)
             if not ready:
-                blocked = True  # somebody is at it
+                blocked = True  # another process is making the start structure
                 continue
             with self._claim(run.folder / ".lock") as mine:
                 if not mine:
@@ -274,7 +285,7 @@ class _Work:
             lock.release()
 
     def _prepare(self, start: Start) -> bool:
-        """Whether the start structure is there, made by us if nobody else is at it."""
+        """Make the start structure unless another process does; whether it is there."""
         if _is_made(start):
             return True
         with self._claim(start.folder / ".lock") as mine:
@@ -299,7 +310,7 @@ class _Work:
         with self._lock:
             if self._pending.pop(run.name, None) is None:
                 return
-        if run.result.is_file():  # another process has done it since we looked
+        if run.result.is_file():  # another process has done it in the meantime
             record = read_record(run.result, self.kind.record)
         else:
             try:
@@ -335,9 +346,11 @@ class _Work:
 
 
 def _as_error(problem: OSError) -> LegatoError:
-    # A full disk, a quota, rights that were taken away: nothing was recorded that is not true.
+    # A full disk, a quota, lost permissions: what has been recorded is still right.
     what = f"{problem.filename}: " if problem.filename else ""
-    return LegatoError(f"{what}{problem.strerror or problem}; the same command goes on afterwards")
+    return LegatoError(
+        f"{what}{problem.strerror or problem}; the same command continues afterwards"
+    )
 
 
 def _is_made(start: Start) -> bool:
@@ -356,4 +369,4 @@ def _is_made(start: Start) -> bool:
     return True
 
 
-_STABILITY = Kind(Record, execute, equilibrate)
+_STABILITY = CampaignKind(Record, execute, equilibrate)

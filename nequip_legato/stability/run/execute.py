@@ -1,4 +1,4 @@
-"""One LAMMPS process: started, watched, and its outcome told from what it wrote."""
+"""Doing one run of a campaign in LAMMPS, and recording its outcome."""
 
 import fcntl
 import json
@@ -32,11 +32,11 @@ __all__ = [
     "command",
     "equilibrate",
     "execute",
+    "launch_command",
     "note_early_end",
     "note_end",
     "record_of",
     "run_lammps",
-    "started_by",
     "wall_seconds",
 ]
 
@@ -48,15 +48,15 @@ _LOOP = re.compile(r"^Loop time of (\S+) on \d+ procs for (\d+) steps", re.MULTI
 _RUN = re.compile(r"^run \d", re.MULTILINE)
 _ERROR = re.compile(r"^ERROR.*$", re.MULTILINE)
 _GRACE = 10.0
-_EARLY_ENDS = "early_ends.json"  # steps reached by processes that ended without saying why
+_EARLY_ENDS = "early_ends.json"  # steps reached by processes that ended without an error message
 _TRIES = 3
-# Whoever ends without notice (SIGKILL) cannot end its children, but its end of a pipe closes, and
-# then the second process of the group ends the group: launchers, and what they have started.
+# A parent that gets SIGKILL cannot end its children, but its end of a pipe closes; then the second
+# process of the group ends the group: launchers, and what they have started.
 _WATCHED = 'exec 3<&0; (read -r _ <&3; kill -TERM 0) & exec "$@" 3<&- </dev/null'
 
 
 class KilledError(Exception):
-    """LAMMPS was killed, or ended before its time without an error: neither failed nor censored."""
+    """LAMMPS was killed, or ended early without an error: neither failed nor censored."""
 
 
 class Processes:
@@ -64,22 +64,22 @@ class Processes:
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
-        self._lock = threading.RLock()  # a signal may come while its handler is at work
+        self._lock = threading.RLock()  # a signal may interrupt its own handler
         self.stopped = False
 
     @contextmanager
     def started(
         self, arguments: list[str], folder: Path, threads: int
     ) -> Iterator[subprocess.Popen]:
-        """A process in ``folder`` that is gone when the context ends.
+        """A process in ``folder`` that is ended when the context ends.
 
         Raises:
-            KilledError: if no more are to be started, or if a process that outlived its campaign
-                is still at work in ``folder``.
+            KilledError: if no more processes may be started, or if a process that outlived its
+                campaign is still running in ``folder``.
         """
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
         with self._lock, (folder / _ALIVE).open("wb") as alive:
-            if self.stopped or not _taken(alive):
+            if self.stopped or not _try_lock(alive):
                 raise KilledError
             with (folder / _SCREEN).open("wb") as screen:
                 # Its own process group: mpiexec's ranks end with it; Ctrl-C reaches only us.
@@ -111,7 +111,7 @@ class Processes:
             _signal(process, signal.SIGTERM)
 
 
-def _taken(lock: BinaryIO) -> bool:
+def _try_lock(lock: BinaryIO) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -136,12 +136,12 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def command(settings: Settings) -> list[str]:
-    """How LAMMPS is started, with all options."""
-    return started_by(shlex.split(settings.launcher), settings.ranks)
+    """The command that starts LAMMPS, with all options."""
+    return launch_command(shlex.split(settings.launcher), settings.ranks)
 
 
-def started_by(launcher: list[str], ranks: int) -> list[str]:
-    """How LAMMPS is started with so many ranks; no launcher: this Python's ``lmp``."""
+def launch_command(launcher: list[str], ranks: int) -> list[str]:
+    """The command that starts LAMMPS; without a launcher, this Python's ``lmp`` on ``ranks``."""
     if not launcher:
         launcher = [_program("lmp")]
         if ranks > 1:
@@ -176,8 +176,8 @@ def equilibrate(plan: Plan, start: Start, processes: Processes) -> None:
         firing = criteria.first_firing(log, {})
         if firing is not None:
             raise LegatoError(
-                f"the equilibration of {start.atoms} atoms failed itself ({firing.criterion} at "
-                f"step {firing.step}, see {start.folder / LOG}); take a better equilibration "
+                f"the equilibration of {start.atoms} atoms failed ({firing.criterion} at "
+                f"step {firing.step}, see {start.folder / LOG}); use a better equilibration "
                 "model, fewer steps or another start structure"
             )
         (start.folder / "equilibrated.data").replace(start.data)
@@ -192,9 +192,9 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
     """Do one run, or the rest of it, and write its record.
 
     Raises:
-        KilledError: if LAMMPS was killed; a later call goes on from the last restart file.
-        LegatoError: if LAMMPS stopped with an error that is no failure of the model, or has ended
-            several times at the same place without saying why.
+        KilledError: if LAMMPS was killed; a later call continues from the last restart file.
+        LegatoError: if LAMMPS stopped with an error that is not a failure of the model, or has
+            ended several times at the same place without an error message.
     """
     settings = plan.settings
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -287,20 +287,20 @@ def record_of(
 
 
 def note_end(folder: Path) -> None:
-    """Keep the trace of a process that ended before its time, and remember where that was."""
+    """Keep the trace of a process that ended early, and record the step that it reached."""
     trace.keep(folder)
     note_early_end(folder, trace.last_step(folder))
 
 
 def note_early_end(folder: Path, step: int) -> None:
-    """Remember where LAMMPS ended; a crash, unlike a kill, comes back at the same place.
+    """Record where LAMMPS ended; a crash, unlike a kill, recurs at the same place.
 
     Args:
         folder: the run's.
-        step: the last one that is known to be done.
+        step: the last step that is known to be done.
 
     Raises:
-        LegatoError: if it has got no further several times in a row. Tries are counted anew then.
+        LegatoError: if several tries in a row got no further. The count then starts again.
     """
     path = folder / _EARLY_ENDS
     reached = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
@@ -312,8 +312,8 @@ def note_early_end(folder: Path, step: int) -> None:
         return
     path.unlink(missing_ok=True)
     raise LegatoError(
-        f"LAMMPS has ended {_TRIES} times without an error message, at step {max(reached)} at the "
-        f"latest, in {folder}: it crashes or runs out of memory; see {_SCREEN} there"
+        f"LAMMPS has ended {_TRIES} times without an error message, at step {max(reached)} or "
+        f"before, in {folder}: it crashes or runs out of memory; see {_SCREEN} there"
     )
 
 
@@ -323,7 +323,7 @@ def _same_run(run: PlannedRun) -> bool:
 
 
 def _unreadable_restart(folder: Path) -> bool:
-    """Whether LAMMPS could not read the restart file: a node died before its disk had it all."""
+    """Whether LAMMPS could not read the restart file, which a crash of the node can truncate."""
     text = _text(folder / LOG)
     return f"\nread_restart {inputs.RESTART}" in text and "\npair_style" not in text
 
@@ -357,20 +357,20 @@ def run_lammps(
     """Run LAMMPS to its end.
 
     Args:
-        arguments: how it is started.
-        folder: where.
+        arguments: the command that starts it.
+        folder: where it runs.
         text: its input.
-        processes: of the campaign.
-        threads: of a rank.
-        fatal: whether an error may be the death of the simulation.
-        logs: names of the logs, one a partition.
+        processes: those of the campaign.
+        threads: threads per rank.
+        fatal: whether an error may mean that the model failed.
+        logs: names of the logs, one for each partition.
 
     Returns:
-        The failure that an error stands for; None if the input came to its end.
+        The failure that an error stands for; None if the input was run to its end.
 
     Raises:
         KilledError: if LAMMPS was killed.
-        LegatoError: if it could not be started, or stopped with an error that is no failure.
+        LegatoError: if it could not be started, or stopped with an error that is not a failure.
     """
     write_atomically(folder / _INPUT, text)
     for name in logs:
@@ -383,7 +383,7 @@ def run_lammps(
     paths = [folder / name for name in logs if (folder / name).is_file()]
     texts = [_text(path) for path in paths]
     if len(texts) == len(logs) and all(f"\n{inputs.DONE}" in t for t in texts):
-        return None  # whatever became of the process after that
+        return None  # even if the process crashed after that
     error = next(filter(None, map(_ERROR.search, [output, *texts])), None)
     if error is None:
         if code in (126, 127):
@@ -397,12 +397,12 @@ def run_lammps(
                 f"check launcher, and see {folder / _SCREEN}"
             )
         raise KilledError
-    # Before the dynamics nothing can have failed but the input, whatever words the error has.
+    # An error before the dynamics is a mistake in the input, whatever its text.
     began = any(_RUN.search(text) for text in texts)
-    death = criteria.failure_of_error(error.group(0)) if fatal and began else None
-    if death is None:
+    failure = criteria.failure_of_error(error.group(0)) if fatal and began else None
+    if failure is None:
         raise LegatoError(f"LAMMPS: {error.group(0)} (in {folder})")
-    return death
+    return failure
 
 
 def _text(path: Path) -> str:
@@ -415,7 +415,13 @@ def _steps_done(log: str) -> int | None:
 
 
 def wall_seconds(log: str, steps: int, elapsed: float) -> float:
-    """Loop time; of a resumed run, that of its last part, scaled to all steps."""
+    """LAMMPS' loop time in s; for a resumed run, that of the last part, scaled to all steps.
+
+    Args:
+        log: LAMMPS' log.
+        steps: steps survived.
+        elapsed: wall-clock time in s, used if the log has no loop time.
+    """
     found = [(float(seconds), int(n)) for seconds, n in _LOOP.findall(log)]
     done = sum(n for _, n in found)
     if not done:
