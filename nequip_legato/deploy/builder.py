@@ -54,8 +54,8 @@ class Deployed:
 
     Attributes:
         path: the file.
-        info: what it says about itself.
-        deviations: how far it is from nequip's eager model; None if it was not checked.
+        info: its metadata.
+        deviations: largest differences from nequip's eager model; None if it was not checked.
     """
 
     path: Path
@@ -81,39 +81,39 @@ def build(
 ) -> Deployed:
     """Deploy a trained Allegro model for ``pair_style allegro_legato``.
 
-    The file is written beside its final place and checked there: loaded by the engine that LAMMPS
-    runs in a process of its own, evaluated in blocks, and compared with nequip's eager model. Only
-    then does it get its name, so whatever happens, a file of that name is whole and right.
+    The file is written beside its final place and checked there: in a separate process the engine
+    that LAMMPS uses loads it and evaluates it in blocks, and the results are compared with nequip's
+    eager model. Only then does it get its name, so a file of that name is always complete and
+    correct.
 
     Args:
         model_path: nequip checkpoint (``.ckpt``) or package (``.nequip.zip``). It is unpickled, as
             by nequip's own commands: use only files that you trust. EMA weights are taken where
             there are any.
         output_path: ``*.nequip.pth`` for TorchScript, ``*.nequip.pt2`` for AOTInductor.
-        device: ``cpu`` or ``cuda``. A TorchScript file may be loaded anywhere all the same.
-        frames: file of the training frames, anything that ASE reads, for the case that the
-            training data cannot be found; domain and checks come from it.
+        device: ``cpu`` or ``cuda``. A TorchScript file can be loaded on either.
+        frames: file of the training frames, anything that ASE reads, if the training data cannot
+            be found; domain and checks come from it.
         model_key: which model, where the checkpoint holds several.
         modifiers: nequip's model modifiers to apply, by name.
         check_frames: number of frames to compare on.
         check_limit: seconds until the check of the finished file counts as hanging.
         energy_model: add a second model to an AOTInductor file that gives energies alone, for Monte
-            Carlo moves; half as long again to compile. TorchScript files do so without.
-        fence: add an energy that repels where no training frame has been: ``wall``, ``gaps``, or
-            settings; see docs/fence.md. All training frames are then read.
+            Carlo moves; compiling takes half as long again. TorchScript files need no second model.
+        fence: add a repulsive energy at distances that no training frame has: ``wall``, ``gaps``,
+            or settings; see docs/fence.md. All training frames are then read.
         kernels: ``auto``, the Triton kernels of ``nequip_legato.kernels`` in float32 AOTInductor
             files for ``cuda``, or ``off``.
         checked: False leaves out the check of the finished file, for a machine where the check
-            cannot run; ``info`` then says so. The blocks of the eager model are checked all the
-            same.
-        report: is called with a line of text at the start of each phase.
+            cannot run; ``info`` then says so. The blocks of the eager model are still checked.
+        report: called with a line of text at the start of each phase.
 
     Raises:
-        LegatoError: if anything is wrong with the input, the surroundings, or the deployed model.
+        LegatoError: if anything is wrong with the input, the machine, or the deployed model.
     """
     source_path, target = Path(model_path), Path(output_path)
     kind = kind_of(target)
-    _check_surroundings(target, kind, device)
+    _check_machine(target, kind, device)
     if check_frames < 1:
         raise ValueLegatoError(f"check_frames must be 1 or more, but is {check_frames}")
     if kernels not in KERNELS:
@@ -144,14 +144,14 @@ def build(
         else:
             domain, survey = survey_domain(data, cutoffs)
         references = _references(model, data, count=check_frames, cutoffs=cutoffs)
-        # Before minutes of compilation: is the model what blocks take it to be?
+        # Before minutes of compilation: does evaluation in blocks give what the model gives?
         dtype = entries["model_dtype"]
         compare(model, references, cutoffs=cutoffs, dtype=dtype, what="evaluation in blocks")
         engine = find_engine(report) if checked else None
 
         entries |= _legato_entries(source, domain, device=device, origin=data.origin)
-        alone = references[-1].sums.energies[: len(cutoffs)].tolist()
-        entries["legato_isolated_energy"] = " ".join(map(repr, alone))
+        isolated = references[-1].sums.energies[: len(cutoffs)].tolist()
+        entries["legato_isolated_energy"] = " ".join(map(repr, isolated))
         model = apply_modifiers(model, modifiers, persistent=False)
         if fence is not None:
             references = put_up_fence(
@@ -206,7 +206,7 @@ def build(
     return Deployed(target, info(target), deviations)
 
 
-def _check_surroundings(target: Path, kind: str, device: str) -> None:
+def _check_machine(target: Path, kind: str, device: str) -> None:
     if device not in DEVICES:
         raise ValueLegatoError(f"unknown device '{device}'; choose one of: {' '.join(DEVICES)}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -222,7 +222,7 @@ def _check_surroundings(target: Path, kind: str, device: str) -> None:
 
 @contextmanager
 def _scratch_beside(target: Path) -> Iterator[Path]:
-    """Path of a file to be written in the target's folder, which vanishes if it was not moved."""
+    """Path for writing a file in the target's folder; it is removed unless it has been moved."""
     with scratch_folder(".nequip-deploy-", target.absolute().parent, _unwritable) as scratch:
         try:
             yield scratch / target.name
@@ -258,7 +258,7 @@ def _references(
     chosen = list(data.spread(count))
     if not chosen:
         raise LegatoError(
-            f"no frame from {data.origin} has two atoms within the cutoff; give others with "
+            f"no frame from {data.origin} has two atoms within the cutoff; give other frames with "
             "--frames FILE"
         )
     chosen.append(isolated_atoms(num_types=len(cutoffs), cutoffs=cutoffs))
