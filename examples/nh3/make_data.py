@@ -2,23 +2,23 @@
 """Makes the ammonia data set: liquid NH3 at 200 to 800 K, labeled with GFN1-xTB.
 
 Labeling a frame of 64 atoms takes half a second, so molecular dynamics with GFN1-xTB itself would
-reach only a few correlated frames. Three steps give frames that are far apart instead:
+give only a few correlated frames. Three steps give uncorrelated frames instead:
 
-1. ``classical``: dynamics with a flexible classical force field in LAMMPS, one run a temperature;
-   some of its frames are labeled.
-2. ``learn``: a small Allegro model is trained on those with ``nequip-train`` and deployed. Where it
-   knows no better it invents bonds between molecules; so it runs a short dynamics, those frames
-   are labeled too, and a model is trained on all of them.
+1. ``classical``: dynamics with a flexible classical force field in LAMMPS, one run for each
+   temperature; some of its frames are labeled.
+2. ``learn``: a small Allegro model is trained on those with ``nequip-train`` and deployed. Outside
+   of its training data it forms wrong bonds between molecules. So frames of a short dynamics with
+   it are labeled too, and a model is trained on all of them.
 3. ``sample``: dynamics with the last model in LAMMPS, so that the frames follow GFN1-xTB's own
    distribution closely. They are labeled, the model's forces are compared with the labels, and
-   broken frames are thrown away.
+   broken frames are discarded.
 
 Configurational averages of classical dynamics do not depend on the masses, so hydrogen weighs 10 u
 in steps 2 and 3, which allows steps of 2 fs. Every step resumes where it stopped.
 
     python make_data.py all --work DIR --jobs 2      # everything; writes data/
     python make_data.py check                        # finite differences of the labels
-    python make_data.py stats                        # a table of what the frames hold
+    python make_data.py stats                        # a table of the frames' properties
 """
 
 import argparse
@@ -49,18 +49,18 @@ from tqdm import tqdm
 
 HERE = Path(__file__).parent
 TEMPERATURES = (200, 300, 400, 500, 600, 800)  # K
-VOLUME = 41.7  # A^3 a molecule, liquid ammonia near its boiling point
-N_CLASSICAL = 25  # labeled frames a temperature in step 1
-N_EXPLORED = 16  # frames a temperature and round in step 2
+VOLUME = 41.7  # A^3 per molecule, liquid ammonia near its boiling point
+N_CLASSICAL = 25  # labeled frames per temperature in step 1
+N_EXPLORED = 16  # frames per temperature and round in step 2
 ROUNDS = 1  # of exploring in step 2
-N_SAMPLED = 115  # frames a temperature in step 3
-# At 800 K a molecule of the first trajectory falls apart; a second one makes up for what is lost.
+N_SAMPLED = 115  # frames per temperature in step 3
+# At 800 K a molecule of the first trajectory falls apart; a second one replaces the lost frames.
 N_MORE, MORE_AT = 60, (800,)
-SPLIT = {"train": 78, "val": 12, "test": 14}  # frames a temperature, blocks in time
+SPLIT = {"train": 78, "val": 12, "test": 14}  # frames per temperature, blocks in time
 SMALLEST_GAP = 4  # frames left out between two blocks, at least
 INTERVAL = 60  # steps of 2 fs between two frames in steps 2 and 3
 HEAVY_HYDROGEN = 10.0  # u, in steps 2 and 3
-LARGEST_MODEL_ERROR = 0.25  # eV/A, rms; a model further off does not sample GFN1-xTB's liquid
+LARGEST_MODEL_ERROR = 0.25  # eV/A, rms; a worse model does not sample GFN1-xTB's liquid
 MASSES = {"H": 1.008, "N": 14.007}  # u
 PROGRAMS = {"lmp": "lammps[mpi]", "nequip-train": "nequip", "nequip-deploy": "nequip-legato"}
 
@@ -84,7 +84,7 @@ special_bonds lj/coul 0.0 0.0 0.5
 
 def molecule(rng: np.random.Generator) -> np.ndarray:
     """One NH3 in a random orientation: N at the origin, then three H, shape (4, 3), A."""
-    # cos(angle) = 1 - 1.5 sin^2(tilt) for three bonds that make the same tilt with the axis
+    # cos(angle) = 1 - 1.5 sin^2(tilt) for three bonds with the same tilt to the axis
     sine = np.sqrt((1 - np.cos(np.radians(BOND_ANGLE))) / 1.5)
     turns = np.radians([0, 120, 240])
     bonds = np.column_stack(
@@ -147,7 +147,7 @@ def program(name: str) -> str:
 
 
 def run_lammps(folder: Path, script: str) -> None:
-    """Run an input in ``folder`` unless the same one has ended well there before.
+    """Run an input in ``folder`` unless the same input has been run there successfully.
 
     Raises DataError with the end of the output if LAMMPS fails.
     """
@@ -169,7 +169,7 @@ def run_lammps(folder: Path, script: str) -> None:
 def read_dump(path: Path, cell: np.ndarray, n_frames: int) -> list[Atoms]:
     """Frames of a dump with columns id type xu yu zu, atoms sorted by id.
 
-    Three more columns, if there are, become the array ``model_forces``.
+    Three more columns, if present, become the array ``model_forces``.
     """
     frames = []
     blocks = path.read_text().split("ITEM: TIMESTEP\n")[1:]
@@ -323,7 +323,7 @@ def model_runs(
     """Labeled frames of a model's dynamics, in order of temperature and time.
 
     Trajectories of one temperature differ in start and seed; frames of the second are counted from
-    1000. Raises DataError if LAMMPS fails. Broken frames are still there.
+    1000. Broken frames are included. Raises DataError if LAMMPS fails.
     """
     frames = []
     starts = classical_runs(work)
@@ -361,7 +361,7 @@ def learn(work: Path, jobs: int) -> Path:
     frames = classical(work, jobs)
     model = train(work / "model_0", frames)
     for i in range(1, ROUNDS + 1):
-        # torn molecules stay in: the model has to learn what they cost
+        # keep broken molecules: the model has to learn their energies
         explored = model_runs(work, f"explore{i}", model, N_EXPLORED, jobs)
         frames += [frame for frame in explored if has_good_label(frame)]
         model = train(work / f"model_{i}", frames)
@@ -372,15 +372,15 @@ def learn(work: Path, jobs: int) -> Path:
 
 
 def sample(work: Path, model: Path, jobs: int) -> list[Atoms]:
-    """Step 3: labeled frames; DataError where the model's forces are too far from the labels."""
+    """Step 3: labeled frames; raises DataError if the model's forces deviate from the labels."""
     frames = model_runs(work, "sample", model, N_SAMPLED, jobs)
     more = {"temperatures": MORE_AT, "trajectory": 1}
     frames += model_runs(work, "sample", model, N_MORE, jobs, **more)
     for temperature, error in model_errors(frames).items():
         if not error < LARGEST_MODEL_ERROR:
             raise DataError(
-                f"the model's forces at {temperature} K are {error:.2f} eV/A off (rms), more than "
-                f"{LARGEST_MODEL_ERROR}: its liquid is not GFN1-xTB's; more ROUNDS are needed"
+                f"the rms error of the model's forces at {temperature} K is {error:.2f} eV/A, more "
+                f"than {LARGEST_MODEL_ERROR}: its liquid is not GFN1-xTB's; more ROUNDS are needed"
             )
     for frame in frames:
         del frame.arrays["model_forces"]
@@ -411,9 +411,9 @@ def write_start(folder: Path, atoms: Atoms) -> None:
 
 
 def blocks(frames: list[Atoms]) -> dict[str, list[Atoms]]:
-    """Consecutive blocks of one trajectory, by split; the spare frames lie between them.
+    """Consecutive blocks of one trajectory, by split, with the spare frames between them.
 
-    Frames that follow one another are alike; the gaps keep those out of different splits.
+    Successive frames are correlated; the gaps keep correlated frames out of different splits.
     """
     spare = len(frames) - sum(SPLIT.values())
     gap = spare // (len(SPLIT) - 1)
@@ -427,7 +427,7 @@ def blocks(frames: list[Atoms]) -> dict[str, list[Atoms]]:
 
 
 def write_splits(folder: Path, frames: list[Atoms]) -> None:
-    """Throw broken frames away and write train, val and test, ordered by temperature and time."""
+    """Discard broken frames and write train, val and test, ordered by temperature and time."""
     splits = {name: [] for name in SPLIT}
     for temperature in TEMPERATURES:
         mine = [frame for frame in frames if frame.info["temperature"] == temperature]
@@ -447,7 +447,7 @@ def write_splits(folder: Path, frames: list[Atoms]) -> None:
 
 def make_all(work: Path, out: Path, jobs: int) -> None:
     """Every step; see the module's description."""
-    # What is missing should show now, not after half an hour.
+    # Missing programs should fail now, not after half an hour.
     gfn1()
     for name in PROGRAMS:
         program(name)
@@ -475,7 +475,7 @@ def main() -> None:
     command.add_argument("--jobs", type=_count, default=1, help="labeling processes")
     command = commands.add_parser("check", help="finite differences of the labels of some frames")
     command.add_argument("--data", type=Path, default=HERE / "data" / "test.extxyz", help="frames")
-    command.add_argument("--frames", type=_count, default=3, help="how many to check")
+    command.add_argument("--frames", type=_count, default=3, help="number of frames to check")
     command = commands.add_parser("stats", help="a table of energies, forces and distances")
     command.add_argument("--data", type=Path, default=HERE / "data", help="folder of the splits")
     arguments = parser.parse_args()
