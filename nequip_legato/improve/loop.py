@@ -26,8 +26,8 @@ from nequip_legato.improve.stages import (
     train,
 )
 from nequip_legato.improve.training import training_config
-from nequip_legato.stability.run.execute import KilledError
 from nequip_legato.stability.run.plan import check_model
+from nequip_legato.stability.run.processes import KilledError
 from nequip_legato.stability.run.structures import read_start
 from nequip_legato.stability.statistics.rates import group_rate
 

@@ -37,8 +37,8 @@ from nequip_legato.improve.structures import cut, id_of, read_structures, write_
 from nequip_legato.improve.training import fine_tune, steps_of, training_config, with_training_keys
 from nequip_legato.stability.records import Record, read_records
 from nequip_legato.stability.run.campaign import Status, number_of_workers, run_campaign, run_plan
-from nequip_legato.stability.run.execute import Processes
 from nequip_legato.stability.run.plan import make_plan
+from nequip_legato.stability.run.processes import Processes
 
 __all__ = [
     "choose_structures",

@@ -15,7 +15,7 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.improve.knowledge import Origin
 from nequip_legato.improve.settings import Training, merged
-from nequip_legato.stability.run.execute import KilledError, Processes
+from nequip_legato.stability.run.processes import KilledError, Processes
 
 __all__ = ["BEST", "fine_tune", "robust_loss", "steps_of", "training_config", "with_training_keys"]
 

@@ -24,16 +24,10 @@ from nequip_legato.quantum.settings import IPI, Settings
 from nequip_legato.stability import trace
 from nequip_legato.stability.records import write_record
 from nequip_legato.stability.run import criteria, snapshot
-from nequip_legato.stability.run.execute import (
-    LOG,
-    KilledError,
-    Processes,
-    launch_command,
-    note_early_end,
-    run_lammps,
-    wall_seconds,
-)
+from nequip_legato.stability.run.early_ends import note_early_end
 from nequip_legato.stability.run.inputs import linked_model
+from nequip_legato.stability.run.lammps_process import LOG, launch_command, run_lammps, wall_seconds
+from nequip_legato.stability.run.processes import KilledError, Processes
 from nequip_legato.stability.run.settings import Size
 from nequip_legato.stability.run.structures import replicated
 

@@ -31,14 +31,10 @@ from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.serve import SERVER_LOG
 from nequip_legato.stability.records import write_record
 from nequip_legato.stability.run import criteria, snapshot
-from nequip_legato.stability.run.execute import (
-    LOG,
-    KilledError,
-    Processes,
-    note_early_end,
-    run_lammps,
-)
+from nequip_legato.stability.run.early_ends import note_early_end
 from nequip_legato.stability.run.inputs import linked_model
+from nequip_legato.stability.run.lammps_process import LOG, run_lammps
+from nequip_legato.stability.run.processes import KilledError, Processes
 from nequip_legato.stability.run.settings import Size
 from nequip_legato.stability.run.structures import replicated
 

@@ -20,8 +20,8 @@ from ase.io.lammpsrun import read_lammps_dump_text
 from matscipy.neighbours import neighbour_list
 from training import DATA, HERE
 
-from nequip_legato.stability.run.execute import launch_command
 from nequip_legato.stability.run.inputs import linked_model
+from nequip_legato.stability.run.lammps_process import launch_command
 
 sys.path.insert(0, str(HERE.parents[1] / "examples" / "nh3"))
 from nh3_labels import has_good_label, label_all

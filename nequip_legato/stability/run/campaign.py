@@ -17,8 +17,9 @@ from filelock import FileLock, Timeout
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.stability.records import Record, read_record, read_records
-from nequip_legato.stability.run.execute import KilledError, Processes, equilibrate, execute
+from nequip_legato.stability.run.execute import equilibrate, execute
 from nequip_legato.stability.run.plan import Start, check_fingerprints, make_plan
+from nequip_legato.stability.run.processes import KilledError, Processes
 from nequip_legato.stability.run.resolve import load_settings
 from nequip_legato.stability.run.settings import Settings
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nequip_legato.errors import LegatoError
-from nequip_legato.stability.run.execute import command
+from nequip_legato.stability.run.lammps_process import command
 from nequip_legato.stability.run.plan import Plan
 
 __all__ = ["SYSTEMS", "dry_run", "job_array"]
