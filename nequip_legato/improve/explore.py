@@ -7,12 +7,12 @@ from nequip_legato.improve.settings import Observe
 from nequip_legato.stability import trace
 from nequip_legato.stability.records import Record, write_record
 from nequip_legato.stability.run import criteria, inputs
-from nequip_legato.stability.run.campaign import CampaignKind
 from nequip_legato.stability.run.early_ends import note_end
 from nequip_legato.stability.run.execute import equilibrate, record_of
 from nequip_legato.stability.run.lammps_process import LOG, command, run_lammps, wall_seconds
 from nequip_legato.stability.run.plan import Plan, PlannedRun
 from nequip_legato.stability.run.processes import KilledError, Processes
+from nequip_legato.stability.run.run_queue import CampaignKind
 from nequip_legato.stability.run.settings import Bonds
 
 __all__ = ["EVENTS", "STATES", "exploration_input", "exploring"]

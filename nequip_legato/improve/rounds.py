@@ -11,8 +11,8 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.improve.labels import GOOD, LabelStore, labeled
 from nequip_legato.improve.settings import ImproveSettings, campaign_of
 from nequip_legato.improve.structures import id_of, read_structures
-from nequip_legato.stability.run.campaign import Status
 from nequip_legato.stability.run.settings import Bonds, Settings
+from nequip_legato.stability.run.status import Status
 
 __all__ = ["Round", "Show", "bonds_of", "label_store", "largest_force", "new_frames"]
 

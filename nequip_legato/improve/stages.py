@@ -36,9 +36,10 @@ from nequip_legato.improve.settings import FILES, ImproveSettings
 from nequip_legato.improve.structures import cut, id_of, read_structures, write_structures
 from nequip_legato.improve.training import fine_tune, steps_of, training_config, with_training_keys
 from nequip_legato.stability.records import Record, read_records
-from nequip_legato.stability.run.campaign import Status, number_of_workers, run_campaign, run_plan
+from nequip_legato.stability.run.campaign import number_of_workers, run_campaign, run_plan
 from nequip_legato.stability.run.plan import make_plan
 from nequip_legato.stability.run.processes import Processes
+from nequip_legato.stability.run.status import Status
 
 __all__ = [
     "choose_structures",

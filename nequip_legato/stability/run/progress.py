@@ -9,7 +9,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nequip_legato.stability.run.campaign import Status
+from nequip_legato.stability.run.status import Status
 
 __all__ = ["Display", "show_progress"]
 
