@@ -6,7 +6,8 @@ from pathlib import Path
 from nequip_legato.quantum.execute import execute
 from nequip_legato.quantum.plan import make_quantum_plan
 from nequip_legato.quantum.records import QuantumRecord
-from nequip_legato.quantum.settings import Settings, load_quantum_settings
+from nequip_legato.quantum.resolve import load_quantum_settings
+from nequip_legato.quantum.settings import Settings
 from nequip_legato.stability.run.campaign import number_of_workers, run_plan
 from nequip_legato.stability.run.run_queue import CampaignKind
 from nequip_legato.stability.run.status import Status

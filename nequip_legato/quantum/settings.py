@@ -1,24 +1,13 @@
 """The settings of a quantum campaign: the keys of its YAML file, and their allowed values."""
 
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
-from pathlib import Path
 from typing import Any
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.isotopes import read_isotopes, standard_mass
-from nequip_legato.stability.run.resolve import resolved_models
-from nequip_legato.stability.run.schema import (
-    AUTO,
-    OFF,
-    existing_file,
-    local_path,
-    number_or_word,
-    read_settings,
-    require,
-    structure_path,
-)
+from nequip_legato.stability.run.schema import AUTO, OFF, number_or_word, require
 from nequip_legato.stability.run.settings import Criteria, check_criteria
 
 __all__ = [
@@ -34,8 +23,6 @@ __all__ = [
     "Settings",
     "System",
     "check",
-    "load_quantum_settings",
-    "resolved",
 ]
 
 CLASSICAL, PIMD, TRPMD, PIGLET = "classical", "pimd", "trpmd", "piglet"
@@ -208,22 +195,6 @@ class Settings:
         return self.ranks or (1 if self.engine_of(method) == IPI else beads)
 
 
-def load_quantum_settings(path: Path) -> Settings:
-    """Read, check and resolve a quantum campaign's YAML file.
-
-    Raises:
-        LegatoError: if the file is missing, is not YAML, has unknown keys or impossible values.
-    """
-    if not path.is_file():
-        raise LegatoError(f"{path} does not exist; give a campaign's YAML file")
-    settings = read_settings(path, Settings, docs="docs/quantum.md")
-    try:
-        check(settings)
-    except LegatoError as problem:
-        raise LegatoError(f"{path}: {problem}") from None
-    return resolved(settings, path)
-
-
 def check(s: Settings) -> None:
     """Refuse impossible values; files are not looked for.
 
@@ -324,29 +295,4 @@ def check(s: Settings) -> None:
         or not paths
         or max(s.beads) == 1,
         "launcher needs {ranks} in place of the number of ranks; or set ranks",
-    )
-
-
-def resolved(settings: Settings, path: Path) -> Settings:
-    """A copy with absolute paths and the symbols of all types.
-
-    Args:
-        settings: the campaign's.
-        path: its YAML file, to which paths are relative.
-
-    Raises:
-        LegatoError: if a file does not exist.
-    """
-    base = path.absolute().parent
-    systems = tuple(
-        replace(system, structure=structure_path(base, system.structure, f"systems: {system.name}"))
-        for system in settings.systems
-    )
-    return replace(
-        settings,
-        models=resolved_models(settings.models, base),
-        systems=systems,
-        symbols=settings.symbols or settings.types,
-        piglet=settings.piglet and str(existing_file(base / local_path(settings.piglet), "piglet")),
-        output=str(base / (local_path(settings.output) or path.stem)),
     )
