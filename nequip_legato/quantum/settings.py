@@ -201,6 +201,24 @@ def check(s: Settings) -> None:
     Raises:
         LegatoError: if there is one.
     """
+    _check_entries(s)
+    _check_methods(s)
+    _check_numbers(s)
+    _check_structures(s)
+    check_criteria(s.criteria, s.types)
+    _check_launcher(s)
+
+
+def _engines(s: Settings) -> set[str]:
+    return {s.engine_of(method) for method in s.methods}
+
+
+def _partitioned_methods(s: Settings) -> list[str]:
+    """Methods whose beads are partitions of LAMMPS."""
+    return [m for m in s.methods if m != CLASSICAL and s.engine_of(m) == LAMMPS]
+
+
+def _check_entries(s: Settings) -> None:
     for key in ("models", "systems", "isotopes"):
         entries = getattr(s, key)
         require(bool(entries), f"{key} is empty; name at least one")
@@ -223,29 +241,37 @@ def check(s: Settings) -> None:
     require(len(s.symbols) in (0, len(s.types)), "symbols needs as many entries as types")
     for symbol in s.symbols or s.types:
         standard_mass(symbol)
+
+
+def _check_methods(s: Settings) -> None:
     for method in s.methods:
         require(method in METHODS, f"methods: '{method}' is none of {' '.join(METHODS)}")
-    require(all(0 < t < inf for t in s.temperatures), "temperatures must be positive and finite")
     require(s.engine in (LAMMPS, IPI), f"engine '{s.engine}' is neither {LAMMPS} nor {IPI}")
     require(all(p >= 1 for p in s.beads), "beads must be at least 1")
     require(
         TRPMD not in s.methods or all(p > 1 for p in s.beads),
         "methods: trpmd needs at least 2 beads; with one it is classical",
     )
-    engines = {s.engine_of(method) for method in s.methods}
-    if IPI in engines:
+    if IPI in _engines(s):
         require(
             not s.criteria.temperature_window,
             "criteria: temperature_window has no effect in runs by i-PI; leave it out",
         )
-    paths = [m for m in s.methods if m != CLASSICAL and s.engine_of(m) == LAMMPS]
-    if s.ranks and paths:
+    if s.ranks and _partitioned_methods(s):
         for beads in s.beads:
             require(
                 s.ranks % beads == 0,
                 f"ranks: {s.ranks} is not a multiple of {beads} beads; every bead needs as many "
                 "ranks as the others",
             )
+    require(
+        s.integrator in ("baoab", "obabo"),
+        f"integrator '{s.integrator}' is neither baoab nor obabo",
+    )
+
+
+def _check_numbers(s: Settings) -> None:
+    require(all(0 < t < inf for t in s.temperatures), "temperatures must be positive and finite")
     for key in ("timestep", "damping_fs", "trpmd_scale", "pile_scale", "stretch_above"):
         require(0 < getattr(s, key) < inf, f"{key} must be positive and finite")
     for key in ("steps", "sample_every", "velocity_every", "velocity_seeds"):
@@ -256,17 +282,16 @@ def check(s: Settings) -> None:
             getattr(s, key) is None or getattr(s, key) > 0, f"{key} must not be negative or zero"
         )
     total = s.equilibration_steps + s.steps
-    most = total * max(s.beads) if IPI in engines else total
+    most = total * max(s.beads) if IPI in _engines(s) else total
     require(most <= _LARGEST_INTEGER, f"LAMMPS counts steps up to {_LARGEST_INTEGER}")
     require(s.threads >= 1, "threads must be at least 1")
     require(
         1 <= s.first_velocity_seed <= _LARGEST_SEED - s.velocity_seeds,
         f"first_velocity_seed must lie between 1 and {_LARGEST_SEED}",
     )
-    require(
-        s.integrator in ("baoab", "obabo"),
-        f"integrator '{s.integrator}' is neither baoab nor obabo",
-    )
+
+
+def _check_structures(s: Settings) -> None:
     for system in s.systems:
         good = len(system.replicate) == 3 and all(n >= 1 for n in system.replicate)
         require(
@@ -283,7 +308,9 @@ def check(s: Settings) -> None:
         require(name in s.types, f"geometry names '{name}', which is not among types")
     require(bool(g.center) == bool(g.ligand), "geometry needs both center and ligand")
     require(g.max > 0 and g.rdf >= 0, "geometry: max must be positive, and rdf not negative")
-    check_criteria(s.criteria, s.types)
+
+
+def _check_launcher(s: Settings) -> None:
     try:
         shlex.split(s.launcher.format(ranks=1))
     except (ValueError, KeyError, IndexError) as problem:
@@ -292,7 +319,7 @@ def check(s: Settings) -> None:
         not s.launcher
         or "{ranks}" in s.launcher
         or bool(s.ranks)
-        or not paths
+        or not _partitioned_methods(s)
         or max(s.beads) == 1,
         "launcher needs {ranks} in place of the number of ranks; or set ranks",
     )
