@@ -9,7 +9,8 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.quantum.analysis import Cell, Options, analyze, read_campaign
 from nequip_legato.quantum.plots import all_figures
-from nequip_legato.quantum.tables import Table, all_tables
+from nequip_legato.quantum.table import Table
+from nequip_legato.quantum.tables import all_tables
 from nequip_legato.stability.report.page import template
 from nequip_legato.stability.report.pictures import save
 
