@@ -13,10 +13,10 @@ from nequip.utils.aot import aot_export_model
 from structures import Periodic, ammonia
 
 from nequip_legato import deploy
-from nequip_legato.deploy.builder import _model_entries
 from nequip_legato.deploy.channels import repeat_weights
 from nequip_legato.deploy.contraction import contract_centers_first
-from nequip_legato.deploy.export import _without_executable_stack, save_torchscript
+from nequip_legato.deploy.export import save_torchscript, without_executable_stack
+from nequip_legato.deploy.metadata import model_entries
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
 from nequip_legato.files import replacing
 from nequip_legato.trained.checkpoint import open_source
@@ -69,7 +69,7 @@ class Models:
         if not path.is_file():
             model = self._model()
             with replacing(path) as hidden:
-                save_torchscript(model, _model_entries(model), hidden, device="cpu")
+                save_torchscript(model, model_entries(model), hidden, device="cpu")
         return path
 
     @property
@@ -125,8 +125,8 @@ class Models:
             output_path=content,
             inductor_configs={
                 "cpp.threads": threads,
-                "aot_inductor.metadata": _model_entries(model),  # pair_allegro reads it
-                **_without_executable_stack(model),
+                "aot_inductor.metadata": model_entries(model),  # pair_allegro reads it
+                **without_executable_stack(model),
             },
         )
         with replacing(path) as hidden:

@@ -1,18 +1,14 @@
 """From a trained model to a deployed file: load, export, check, and only then let it appear."""
 
 import copy
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata as packages
 from pathlib import Path
-from typing import Any
 
 import torch
 from nequip.train.lightning import _SOLE_MODEL_KEY
-from nequip.utils.global_state import get_latest_global_state
 
 from nequip_legato.deploy import export
 from nequip_legato.deploy.channels import repeat_weights
@@ -24,17 +20,22 @@ from nequip_legato.deploy.check import (
     reference_of,
 )
 from nequip_legato.deploy.contraction import contract_centers_first
-from nequip_legato.deploy.domain import Domain, domain_of
+from nequip_legato.deploy.domain import domain_of
 from nequip_legato.deploy.fencing import put_up_fence, survey_domain
 from nequip_legato.deploy.finished import CHECK_LIMIT, FinishedFile, check_finished, find_engine
+from nequip_legato.deploy.metadata import (
+    check_entries,
+    cutoffs_of,
+    legato_entries,
+    model_entries,
+)
 from nequip_legato.deploy.on_gpu import has_triton, use_kernels
-from nequip_legato.deployed.reader import FORMAT, ModelInfo, info, kind_of
+from nequip_legato.deployed.reader import ModelInfo, info, kind_of
 from nequip_legato.errors import LegatoError, ValueLegatoError
 from nequip_legato.fence.profile import Fence
 from nequip_legato.fence.settings import FenceSettings, as_settings
 from nequip_legato.files import scratch_folder
 from nequip_legato.trained.checkpoint import (
-    Source,
     apply_modifiers,
     open_source,
     refuse_nonlocal,
@@ -45,7 +46,6 @@ __all__ = ["DEVICES", "KERNELS", "Deployed", "build"]
 
 DEVICES = ("cpu", "cuda")
 KERNELS = ("auto", "off")
-_VERSIONS = ("torch", "nequip", "nequip-allegro", "nequip-legato", "e3nn")
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def build(
             report(f"note: {note}")
         refuse_nonlocal(source.model, source_path)
         model = apply_modifiers(source.model, modifiers, persistent=True)
-        entries = _model_entries(model)
-        cutoffs = _cutoffs(entries)
+        entries = model_entries(model)
+        cutoffs = cutoffs_of(entries)
 
         data = find_frames(
             source,
@@ -149,7 +149,7 @@ def build(
         compare(model, references, cutoffs=cutoffs, dtype=dtype, what="evaluation in blocks")
         engine = find_engine(report) if checked else None
 
-        entries |= _legato_entries(source, domain, device=device, origin=data.origin)
+        entries |= legato_entries(source, domain, device=device, origin=data.origin)
         isolated = references[-1].sums.energies[: len(cutoffs)].tolist()
         entries["legato_isolated_energy"] = " ".join(map(repr, isolated))
         model = apply_modifiers(model, modifiers, persistent=False)
@@ -193,7 +193,7 @@ def build(
                 remedy=remedy,
             )
 
-        _check_entries(scratch, entries)
+        check_entries(scratch, entries)
         deviations = None
         if checked:
             report(
@@ -239,19 +239,6 @@ def _unwritable(folder: Path, problem: OSError) -> LegatoError:
     )
 
 
-def _model_entries(model: Any) -> dict[str, str]:
-    if any(len(name.split()) != 1 for name in model.type_names):
-        raise LegatoError("type names with spaces cannot be deployed; train with names without")
-    entries = {**model.metadata, **get_latest_global_state(only_metadata_related=True)}
-    return {k: str(int(v)) if isinstance(v, bool) else str(v) for k, v in entries.items()}
-
-
-def _cutoffs(entries: dict[str, str]) -> torch.Tensor:
-    n = len(entries["type_names"].split())
-    words = entries.get("per_edge_type_cutoff", "").split() or [entries["r_max"]] * n * n
-    return torch.tensor([float(word) for word in words], dtype=torch.float64).view(n, n)
-
-
 def _references(
     model: torch.nn.Module, data: Frames, *, count: int, cutoffs: torch.Tensor
 ) -> list[Reference]:
@@ -263,34 +250,6 @@ def _references(
         )
     chosen.append(isolated_atoms(num_types=len(cutoffs), cutoffs=cutoffs))
     return [reference_of(model, frame) for frame in chosen]
-
-
-def _legato_entries(source: Source, domain: Domain, *, device: str, origin: str) -> dict[str, str]:
-    shortest = domain.shortest_distance.view(-1).tolist()
-    versions = {}
-    for name in _VERSIONS:
-        try:
-            versions[name] = packages.version(name)
-        except packages.PackageNotFoundError:
-            versions[name] = "unknown"
-    return {
-        "legato_format": FORMAT,
-        "legato_device": device,
-        "legato_units": "metal",
-        "legato_shortest_distance": " ".join(repr(value) for value in shortest),
-        "legato_largest_force": repr(domain.largest_force),
-        "legato_domain_frames": str(domain.n_frames),
-        "legato_versions": json.dumps(versions),
-        "legato_training": json.dumps(source.training),
-        "legato_history": json.dumps(source.history | {"domain_origin": origin}),
-    }
-
-
-def _check_entries(path: Path, entries: dict[str, str]) -> None:
-    stored = info(path).entries
-    missing = [key for key, value in entries.items() if stored.get(key) != value]
-    if missing:
-        raise LegatoError(f"torch did not store the metadata {', '.join(missing)}; report this")
 
 
 def _remedy(kind: str, modifiers: Sequence[str], *, kernels: bool) -> str:

@@ -40,6 +40,7 @@ __all__ = [
     "load_energy_model",
     "save_aotinductor",
     "save_torchscript",
+    "without_executable_stack",
 ]
 
 # Embedding weights as C++ source costs about 2 s and 140 MB of memory per MB.
@@ -177,7 +178,7 @@ def _compiled(
                     "cpp.threads": 1,
                     # Our own engine makes the indices and checks them.
                     "assert_indirect_indexing": device == "cpu",
-                    **_without_executable_stack(model),
+                    **without_executable_stack(model),
                 },
             )
         except Exception as problem:  # torch.export and inductor have no common error
@@ -240,10 +241,13 @@ def _of_realistic_size(data: AtomicDataDict.Type, *, n_edges: int) -> AtomicData
     return repeated | {AtomicDataDict.EDGE_INDEX_KEY: index}
 
 
-def _without_executable_stack(model: torch.nn.Module) -> dict[str, bool]:
-    # Inductor puts weights in through an assembly file that does not declare its stack, so the
-    # linker marks the whole library as needing an executable one, which glibc >= 2.41 refuses to
-    # load. Weights in C++ source avoid that.
+def without_executable_stack(model: torch.nn.Module) -> dict[str, bool]:
+    """Settings of Inductor for a library that needs no executable stack, if it is not too large.
+
+    Inductor puts weights in through an assembly file that does not declare its stack, so the linker
+    marks the whole library as needing an executable one, which glibc >= 2.41 refuses to load.
+    Weights in C++ source avoid that.
+    """
     name = "use_consts_asm_build"
     n_bytes = sum(p.nbytes for p in [*model.parameters(), *model.buffers()])
     if n_bytes > _MAX_WEIGHTS_IN_CPP or not hasattr(torch._inductor.config.aot_inductor, name):
