@@ -41,6 +41,7 @@ from nequip_legato.trained.checkpoint import (
     refuse_nonlocal,
 )
 from nequip_legato.trained.dataset import Frames, find_frames
+from nequip_legato.trained.frames import Frame
 
 __all__ = ["DEVICES", "KERNELS", "Deployed", "build"]
 
@@ -172,27 +173,16 @@ def build(
             export.save_torchscript(model, entries, scratch, device=device)
         else:
             report("compiling with AOTInductor (a minute or two)")
-            model = repeat_weights(model)
-            if on_gpu:
-                model = use_kernels(model)
-            example = max((r.frame for r in references), key=lambda f: f.n_edges)
-            second = None
-            if energy_model:
-                entries["legato_energy_model"] = "1"
-                second = apply_modifiers(
-                    copy.deepcopy(model), ["disable_ForceStressOutput"], persistent=True
-                )
-            export.save_aotinductor(
+            _compile(
                 model,
                 entries,
                 scratch,
                 device=device,
-                data=example.by_edge_vectors(),
-                energy_model=second,
+                example=max((r.frame for r in references), key=lambda f: f.n_edges),
+                energy_model=energy_model,
                 kernels=on_gpu,
                 remedy=remedy,
             )
-
         check_entries(scratch, entries)
         deviations = None
         if checked:
@@ -204,6 +194,39 @@ def build(
             deviations = check_finished(finished, references, engine=engine, limit=check_limit)
         os.replace(scratch, target)
     return Deployed(target, info(target), deviations)
+
+
+def _compile(
+    model: torch.nn.Module,
+    entries: dict[str, str],
+    path: Path,
+    *,
+    device: str,
+    example: Frame,
+    energy_model: bool,
+    kernels: bool,
+    remedy: str,
+) -> None:
+    """Write an AOTInductor file; ``entries`` get what it holds besides the model."""
+    model = repeat_weights(model)
+    if kernels:
+        model = use_kernels(model)
+    second = None
+    if energy_model:
+        entries["legato_energy_model"] = "1"
+        second = apply_modifiers(
+            copy.deepcopy(model), ["disable_ForceStressOutput"], persistent=True
+        )
+    export.save_aotinductor(
+        model,
+        entries,
+        path,
+        device=device,
+        data=example.by_edge_vectors(),
+        energy_model=second,
+        kernels=kernels,
+        remedy=remedy,
+    )
 
 
 def _check_machine(target: Path, kind: str, device: str) -> None:

@@ -181,8 +181,17 @@ def check(s: Settings) -> None:
     Raises:
         ValueLegatoError: if there is one.
     """
-    require(bool(s.models), "models is empty; name at least one")
-    names = [m.name for m in s.models]
+    _check_models(s.models)
+    _check_types(s)
+    _check_sizes(s.sizes)
+    _check_runs(s)
+    _check_equilibration(s.equilibration)
+    check_criteria(s.criteria, s.types)
+
+
+def _check_models(models: Sequence[Model]) -> None:
+    require(bool(models), "models is empty; name at least one")
+    names = [m.name for m in models]
     twice = sorted({n for n in names if names.count(n) > 1})
     require(not twice, f"models: several are called {' '.join(twice)}; give each its own name")
     for name in names:
@@ -190,6 +199,9 @@ def check(s: Settings) -> None:
             bool(name) and not set(name) & set("/\\ \t\n$\"'&#") and name not in (".", ".."),
             f"models: '{name}' cannot be the name of a folder; use letters, digits, '-', '_', '.'",
         )
+
+
+def _check_types(s: Settings) -> None:
     require(bool(s.types), "types is empty; give the model's type name of each LAMMPS type")
     for name in s.types:
         plain = name.isascii() and name.isprintable() and not set(name) & set(' "')
@@ -197,8 +209,11 @@ def check(s: Settings) -> None:
     require(len(s.symbols) in (0, len(s.types)), "symbols needs as many entries as types")
     require(not s.masses or len(s.masses) == len(s.types), "masses needs as many entries as types")
     require(all(0 < m < inf for m in s.masses), "masses must be positive and finite")
-    require(bool(s.sizes), "sizes is empty; give at least one")
-    for size in s.sizes:
+
+
+def _check_sizes(sizes: Sequence[Size]) -> None:
+    require(bool(sizes), "sizes is empty; give at least one")
+    for size in sizes:
         good = len(size.replicate) == 3 and all(n >= 1 for n in size.replicate)
         require(good, f"sizes: replicate needs three positive numbers, not {list(size.replicate)}")
         good = size.steps is None or 0 < size.steps <= _LARGEST_INTEGER
@@ -206,8 +221,11 @@ def check(s: Settings) -> None:
         require(
             size.velocity_seeds is None or size.velocity_seeds > 0, "sizes: velocity_seeds >= 1"
         )
-    products = [tuple(size.replicate) for size in s.sizes]
+    products = [tuple(size.replicate) for size in sizes]
     require(len(set(products)) == len(products), "sizes: two of them are the same")
+
+
+def _check_runs(s: Settings) -> None:
     require(bool(s.ensembles), "ensembles is empty; give at least one")
     require(len(set(s.ensembles)) == len(s.ensembles), "ensembles: two of them are the same")
     for name in s.ensembles:
@@ -235,7 +253,9 @@ def check(s: Settings) -> None:
         shlex.split(s.launcher)
     except ValueError as problem:
         raise ValueLegatoError(f"launcher: {problem} in: {s.launcher}") from problem
-    e = s.equilibration
+
+
+def _check_equilibration(e: Equilibration) -> None:
     require(
         0 <= e.steps <= _LARGEST_INTEGER
         and 0 < e.timestep < inf
@@ -243,7 +263,6 @@ def check(s: Settings) -> None:
         and e.seed > 0,
         "equilibration: steps must not be negative; timestep, damping_fs and seed must be positive",
     )
-    check_criteria(s.criteria, s.types)
 
 
 def check_criteria(c: Criteria, types: Sequence[str]) -> None:
