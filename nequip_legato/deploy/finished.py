@@ -29,7 +29,7 @@ from nequip_legato.native.linkage import readable
 __all__ = ["CHECK_LIMIT", "LARGEST_BLOCKS", "FinishedFile", "check_finished", "find_engine"]
 
 CHECK_LIMIT = 600.0
-"""Seconds that the check may take unless the caller says otherwise."""
+"""Default time limit of the check, s."""
 LARGEST_BLOCKS = {"cpu": 128, "cuda": 32768}
 """Atoms of the largest block that the engine chooses, as in lammps_plugin/core/block_size.h."""
 

@@ -21,7 +21,7 @@ CACHE_VARIABLE = "NEQUIP_LEGATO_CACHE"
 
 _NOT_FOR_CMAKE = '"#$;\\\n'  # in the name of a build folder
 
-# What flock says on a file system without locks, such as NFS without its lock daemon.
+# Errors of flock on a file system without locks, such as NFS without its lock daemon.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 

@@ -245,7 +245,7 @@ def _check_entries(s: Settings) -> None:
 
 def _check_methods(s: Settings) -> None:
     for method in s.methods:
-        require(method in METHODS, f"methods: '{method}' is none of {' '.join(METHODS)}")
+        require(method in METHODS, f"methods: '{method}' is not one of {' '.join(METHODS)}")
     require(s.engine in (LAMMPS, IPI), f"engine '{s.engine}' is neither {LAMMPS} nor {IPI}")
     require(all(p >= 1 for p in s.beads), "beads must be at least 1")
     require(

@@ -115,7 +115,7 @@ def _load_models(path: Path) -> torch.nn.ModuleDict:
 
 
 def _checkpoint_record(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """Record of the run by nequip, and what the checkpoint says of its training."""
+    """Nequip's record of the training run, and the history of the training."""
     if path.name.endswith(tuple(SUFFIXES)):
         raise LegatoError(
             f"{path} is not a nequip checkpoint but an already deployed model; give the checkpoint "

@@ -48,7 +48,7 @@ def job_array(
         LegatoError: if the system is unknown or the number of tasks impossible.
     """
     if system not in SYSTEMS:
-        raise LegatoError(f"batch system '{system}' is none of {' '.join(SYSTEMS)}")
+        raise LegatoError(f"batch system '{system}' is not one of {' '.join(SYSTEMS)}")
     if not 1 <= tasks <= len(plan.runs):
         raise LegatoError(f"tasks must be between 1 and {len(plan.runs)}, the number of runs")
     s = plan.settings

@@ -229,7 +229,7 @@ def _check_runs(s: Settings) -> None:
     require(bool(s.ensembles), "ensembles is empty; give at least one")
     require(len(set(s.ensembles)) == len(s.ensembles), "ensembles: two of them are the same")
     for name in s.ensembles:
-        require(name in ENSEMBLES, f"ensembles: '{name}' is none of {' '.join(ENSEMBLES)}")
+        require(name in ENSEMBLES, f"ensembles: '{name}' is not one of {' '.join(ENSEMBLES)}")
     for key in (
         "temperature",
         "timestep",

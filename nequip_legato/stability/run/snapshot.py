@@ -21,7 +21,7 @@ from nequip_legato.stability.run.settings import Settings
 __all__ = ["FAILURE", "keep_neighborhood", "read_state", "wrong_bonds"]
 
 FAILURE = "failure.extxyz"
-_WHOLE = 200  # up to so many atoms the whole cell is kept
+_WHOLE = 200  # atoms; cells up to this size are kept whole
 _CUTOFFS = 2.0  # otherwise all atoms within this many cutoffs of the failing one
 
 
