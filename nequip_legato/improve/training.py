@@ -200,7 +200,8 @@ def with_training_keys(frames: Sequence[Atoms], keys: Mapping[str, Any]) -> list
     names = {ours: name for name, ours in (keys.get("key_mapping") or {}).items() if ours in _KEYS}
     if "virial" in names:
         raise LegatoError(
-            "the training has virials as labels, but labels have stress only; train with stress"
+            "the training uses virials as labels, but new labels have stress only; train with "
+            "stress"
         )
     result = []
     for atoms in frames:
