@@ -9,6 +9,7 @@ import yaml
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.improve import settings as improve
+from nequip_legato.quantum import resolve as quantum_resolve
 from nequip_legato.quantum import settings as quantum
 from nequip_legato.stability.run import resolve
 from nequip_legato.stability.run import settings as stability
@@ -170,7 +171,8 @@ def test_the_check_changes_nothing_and_what_is_resolved_is_frozen(tmp_path, read
     before = deepcopy(given)
     module.check(given)
     assert given == before
-    done = (resolve if name == "stability" else module).resolved(given, tmp_path / "c.yaml")
+    resolver = {"stability": resolve, "quantum": quantum_resolve}.get(name, module)
+    done = resolver.resolved(given, tmp_path / "c.yaml")
     assert given == before
     assert done.output == str(tmp_path / "c")
     for settings in (given, done):
