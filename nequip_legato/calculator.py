@@ -1,4 +1,4 @@
-"""ASE calculator on the engine that LAMMPS runs."""
+"""ASE calculator that uses the same engine as LAMMPS."""
 
 import os
 from collections.abc import Sequence
@@ -28,18 +28,18 @@ class LegatoCalculator(Calculator):
     Args:
         model: deployed file, ``.nequip.pth`` or ``.nequip.pt2``.
         type_names: chemical symbol -> model type name, where they differ (``{"D": "H"}``).
-        threads: blocks evaluated side by side.
-        block: largest number of atoms in a block (128 unless given; on a GPU what fits).
+        threads: number of blocks evaluated at the same time.
+        block: largest number of atoms in a block (default: 128; on a GPU, what fits).
         device: ``cpu``, ``cuda``, or ``auto``, as the keyword of the pair style.
 
     Results: ``energy`` and ``free_energy`` in eV, ``energies`` (n,), ``forces`` (n, 3) in eV/A, and
-    ``stress`` (6,) in eV/A^3 for periodic cells. Beside these, ``fence_edges`` and
-    ``fence_energy``: on how many edges the model's fence acts, and its part of the energy in eV;
-    zero without one.
+    ``stress`` (6,) in eV/A^3 for periodic cells. Also ``fence_edges`` and ``fence_energy``: the
+    number of edges on which the model's fence acts, and its part of the energy in eV; zero without
+    a fence.
 
     Copies and pickles keep settings and results, and open the model file again at their first
-    calculation: it must still be there, and unchanged. In a process that was forked off the engine
-    works on, with threads of its own.
+    calculation: it must still be there, and unchanged. In a forked process the engine keeps
+    working, with threads of its own.
 
     Raises:
         LegatoError: if the file cannot be used or an atom has no type in the model.
@@ -76,7 +76,7 @@ class LegatoCalculator(Calculator):
         """The engine: see `nequip_legato.native.engine`.
 
         Raises:
-            LegatoError: for a copy whose model file is gone or another one.
+            LegatoError: for a copy whose model file is missing or has changed.
         """
         if self._engine is None:
             self._engine = open_engine(self._model, **self._settings, digest=self._digest)
@@ -84,8 +84,8 @@ class LegatoCalculator(Calculator):
         return self._engine
 
     def __getstate__(self) -> dict[str, Any]:
-        # Not the engine: threads cannot be copied. And opened late, so that what is wrong with the
-        # file is said by a calculation: pools of processes hide what goes wrong while unpickling.
+        # Without the engine, whose threads cannot be copied. A copy opens the file at its first
+        # calculation, because process pools hide errors raised while unpickling.
         return self.__dict__ | {"_engine": None}
 
     def _types(self, symbols: Sequence[str]) -> np.ndarray:
@@ -107,14 +107,17 @@ class LegatoCalculator(Calculator):
     ) -> None:
         """Evaluate the model.
 
-        If only energies are asked for, nothing else is computed: the model is then not
-        differentiated, which makes trial moves of Monte Carlo sampling cheaper.
+        If only energies are asked for, the model is not differentiated, which makes trial moves of
+        Monte Carlo sampling cheaper.
+
+        Raises:
+            LegatoError: if an atom has no type in the model, or the model cannot be evaluated.
         """
         super().calculate(atoms, properties, system_changes)
         atoms = cast(Atoms, self.atoms)  # what the base class has just set
         n = len(atoms)
         types = self._types(atoms.get_chemical_symbols())
-        # A cell vector that is missing has no meaning but bins the neighbor search.
+        # The neighbor search needs a full cell; missing vectors only define its bins.
         cell = atoms.cell.complete()
         center, neighbor, shift = neighbour_list(
             "ijS",
@@ -163,8 +166,8 @@ class LegatoCalculator(Calculator):
         except load_binding().EngineError as problem:
             if self._process != os.getpid():
                 raise LegatoError(
-                    f"{problem} (in a process forked off after the model was loaded, which torch "
-                    "does not always survive: make the calculator in the new process, or "
+                    f"{problem} (in a process that was forked after the model was loaded, which "
+                    "torch does not always support: make the calculator in the new process, or "
                     "start it with multiprocessing.get_context('spawn'))"
                 ) from problem
             raise LegatoError(str(problem)) from problem

@@ -1,16 +1,17 @@
-"""The errors that users see, and those of others in one line."""
+"""The errors that users see, and other exceptions in one line."""
 
 __all__ = ["LegatoError", "ValueLegatoError", "first_line", "one_line"]
 
 
 class LegatoError(Exception):
-    """Something a user can put right: one line that names the cause and the remedy."""
+    """An error that a user can fix: one line that names the cause and the remedy."""
 
 
 class ValueLegatoError(LegatoError, ValueError):
-    """A setting or an argument has a value that it cannot have.
+    """An impossible value of a setting or an argument.
 
-    Its name ends as that of its base, so that who looks for ``LegatoError`` in a log finds both.
+    Its name ends with that of its base class, so that searching a log for ``LegatoError`` finds
+    both.
     """
 
 

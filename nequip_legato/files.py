@@ -1,4 +1,4 @@
-"""Files that appear complete or not at all, and folders that vanish."""
+"""Writing files that appear complete or not at all, and temporary folders."""
 
 import fcntl
 import os
@@ -11,19 +11,19 @@ from pathlib import Path
 
 __all__ = ["replacing", "scratch_folder", "write_atomically"]
 
-_YOUNG = 5.0  # seconds in which a scratch folder may not be locked yet
+_YOUNG = 5.0  # seconds; a younger scratch folder may not be locked yet
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A hidden file beside ``path`` to write to, which takes its name when the context ends well.
+    """A hidden file beside ``path`` to write to, which is renamed to ``path`` at the end.
 
-    A reader sees the old file or the new one; after an error the hidden one is gone.
+    A reader sees the old file or the new one; after an error the hidden one is removed.
 
     Raises:
-        OSError: if the folder of ``path`` cannot be written into.
+        OSError: if the folder of ``path`` cannot be written to.
     """
-    # cut, for a name that is as long as names may be has no room for more
+    # shortened, because the suffix must fit into the longest possible file name
     handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name[:40]}.")
     os.close(handle)
     hidden = Path(name)
@@ -37,9 +37,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write ``text``, on disk before it has its name; the folder is made if need be."""
+    """Write ``text`` to disk, then rename it to ``path``; the folder is made if it is missing.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # surrogates stand for bytes of file names that are no text in this locale
+    # surrogates stand for bytes of file names that this locale cannot decode
     with (
         replacing(path) as hidden,
         hidden.open("w", encoding="utf-8", errors="surrogateescape") as stream,
@@ -53,15 +57,15 @@ def write_atomically(path: Path, text: str) -> None:
 def scratch_folder(
     prefix: str, parent: Path, error: Callable[[Path, OSError], Exception] | None = None
 ) -> Iterator[Path]:
-    """A new folder in ``parent`` that is gone when the context ends.
+    """A new folder in ``parent`` that is removed when the context ends.
 
-    If the process is killed, it goes when the next one asks for such a folder: as long as a process
-    is alive, it holds a lock on its own.
+    If the process is killed, the folder is removed the next time such a folder is made: a process
+    holds a lock on its own folder as long as it is alive.
 
     Args:
-        prefix: how its name begins.
-        parent: where.
-        error: (parent, problem) -> what to raise if it cannot be made.
+        prefix: beginning of its name.
+        parent: folder in which it is made.
+        error: (parent, problem) -> exception to raise if it cannot be made.
 
     Raises:
         OSError: if it cannot be made, unless ``error`` is given.

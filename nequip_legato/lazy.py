@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used, for torch and nequip are heavy."""
+"""Importing names of a package when they are first used, because torch and nequip are heavy."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ __all__ = ["lazy_names"]
 def lazy_names(
     package: str, origins: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """What a package's ``__getattr__`` and ``__dir__`` are to be.
+    """``__getattr__`` and ``__dir__`` for a package.
 
     Args:
         package: its ``__name__``.

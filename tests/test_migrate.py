@@ -627,7 +627,7 @@ BAD = [
     ({"chemical_symbol_to_type": {"H": 1, "N": 2}}, "chemical_symbol_to_type"),
     ({"latent_mlp_latent_dimensions": []}, "latent_mlp_latent_dimensions"),
     ({"two_body_latent_mlp_latent_dimensions": [8, "x"]}, "two_body"),
-    ({"model_builders": ["SimpleIrrepsConfig", "EnergyModel"]}, "no Allegro model"),
+    ({"model_builders": ["SimpleIrrepsConfig", "EnergyModel"]}, "is not for an Allegro model"),
     ({"model_builders": ["allegro.model.Allegro"]}, "ForceOutput"),
     ({"default_dtype": "float16"}, "default_dtype"),
     ({"per_species_rescale_scales": [1.0]}, "per_species_rescale_scales"),

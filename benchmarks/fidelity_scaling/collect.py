@@ -1,4 +1,4 @@
-"""What the study keeps: errors, costs, sharpness, times to failure, and how they go together."""
+"""Results of the study: errors, costs, sharpness, times to failure, and their correlations."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def keep_campaign(folder: Path, results: Path) -> None:
-    """Keep a campaign in small: ``NAME.jsonl`` with its records, ``NAME_traces.csv.gz``."""
+    """Keep a campaign in compact form: ``NAME.jsonl`` with its records, ``NAME_traces.csv.gz``."""
     records = read_records(folder)
     results.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps({"format": 1, **asdict(record)}) for record in records]
@@ -90,7 +90,7 @@ def log_times(records: list[Record]) -> dict[str, float]:
 
 
 def choice_table(records: list[Record], rows: list[dict[str, Any]]) -> str:
-    """Markdown: how the variants fare on the seeds on which rho is chosen."""
+    """Markdown: errors and times to failure of the variants on the seeds for choosing rho."""
     times = log_times(records)
     lines = ["| variant | force RMSE (meV/Å) | time per failure (ps) |", "| --- | ---: | ---: |"]
     for variant in dict.fromkeys(row["variant"] for row in rows):
@@ -230,7 +230,7 @@ def _remedies(
     measured: dict[str, dict[str, Any]],
     pairs: list[list[str]],
 ) -> list[str]:
-    """Sections on what was tried besides."""
+    """Sections on the other variants that were tried."""
     text = []
     rows = list(models["report"])
     records = list(report)
@@ -257,8 +257,8 @@ def collect(results: Path, pairs: list[list[str]]) -> None:
     """Tables and figures from what is kept in ``results``; nothing else is read.
 
     Args:
-        results: needs ``models.json``, ``choice.jsonl``, ``report.jsonl`` and ``sharpness.json``,
-            and of the remedies what is there.
+        results: has ``models.json``, ``choice.jsonl``, ``report.jsonl`` and ``sharpness.json``;
+            files of the remedies are used if they are there.
         pairs: variants to be compared with each other.
     """
     models = json.loads((results / "models.json").read_text())

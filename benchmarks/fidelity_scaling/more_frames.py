@@ -1,4 +1,4 @@
-"""Training frames beyond those of examples/nh3: states in which models failed, displaced atoms."""
+"""More training frames than those of examples/nh3: states of failed runs, displaced atoms."""
 
 import sys
 from pathlib import Path
@@ -18,12 +18,12 @@ __all__ = ["make", "path"]
 
 
 def path(work: Path, kind: str) -> Path:
-    """The training frames of a variant: the original ones and ``kind``, fed or rattled."""
+    """Training frames of a variant: the original ones and those of ``kind`` (fed or rattled)."""
     return work / "data" / f"train_{kind}.extxyz"
 
 
 def make(work: Path, results: Path, original: Path, *, frames: int, displacement: float) -> None:
-    """Write the training files, and what is new in them to ``results``.
+    """Write the training files, and the added frames to ``results``.
 
     Args:
         work: has the campaign ``feed``.
@@ -50,7 +50,7 @@ def make(work: Path, results: Path, original: Path, *, frames: int, displacement
 
 
 def failed_states(campaign: Path) -> list[Atoms]:
-    """The whole cells in which runs failed, models and seeds taking turns."""
+    """The whole cells in which runs failed, alternating between models and seeds."""
     files = sorted(campaign.glob(f"runs/*/*/*/{FAILURE}"), key=lambda p: (p.parent.name, p.parts))
     return [bare(ase.io.read(file), label=False) for file in files]
 

@@ -1,4 +1,4 @@
-"""Tables of what was tried to make SAM help: pairs of variants that differ in one thing."""
+"""Tables of variants that were to make SAM help: pairs of variants that differ in one setting."""
 
 import math
 from collections.abc import Sequence
@@ -77,13 +77,13 @@ def pairs_table(
 
 
 def against_best_table(records: Sequence[Record], rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: every variant against the one that lives longest, cheapest first.
+    """Markdown: every variant against the most stable one, in order of cost.
 
-    The best has the largest time per failure, geometric mean over training seeds and sizes. Two
-    intervals of 95 %: for the ratio to the best that of `pairs_table`, over training seeds; for the
-    best itself, at each size, that of an exponential distribution over all of its runs, which is
-    too narrow, since runs of one model are alike. A variant is within where no time of its own is
-    below the latter.
+    The best has the largest time per failure, geometric mean over training seeds and sizes. There
+    are two 95 % intervals: for the ratio to the best, that of `pairs_table` over training seeds;
+    for the best itself, at each size, that of an exponential distribution over all of its runs,
+    which is too narrow because runs of one model are alike. A variant is marked as within if none
+    of its times is below the latter interval.
 
     Args:
         records: finished runs.
@@ -120,7 +120,7 @@ def against_best_table(records: Sequence[Record], rows: Sequence[dict[str, Any]]
 
 
 def _exponential_limits(records: Sequence[Record]) -> tuple[float, float]:
-    """Of the mean time to failure, 95 %, for runs that are censored at a fixed time.
+    """95 % interval of the mean time to failure, for runs that are censored at a fixed time.
 
     Source: Meeker & Escobar, Statistical Methods for Reliability Data (1998), chapter 7.
     """
@@ -164,7 +164,7 @@ def _shown_time(records: Sequence[Record]) -> str:
 
 
 def criterion_table(records: Sequence[Record]) -> str:
-    """Markdown: failures and time per failure by one other criterion."""
+    """Markdown: failures and time per failure with another criterion."""
     lines = ["| variant | failed of runs | time per failure (ps), seed by seed |"]
     lines.append("| --- | ---: | --- |")
     for variant in dict.fromkeys(record.group for record in records):

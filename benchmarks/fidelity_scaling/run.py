@@ -1,10 +1,10 @@
-"""The study: does SAM make simulations live longer? See README.md.
+"""The study: does SAM increase times to failure? See README.md.
 
-    python run.py                 everything, going on where an earlier call stopped
+    python run.py                 everything, continuing where an earlier call stopped
     python run.py --only train    one stage; train, deploy, choose, campaign, feed, remedies,
                                   methods, sharpness, collect
 
-Several hours on two cores. Models and runs go to work/ (or --work), what is kept to results/.
+Several hours on two cores. Models and runs go to work/ (or --work), results to results/.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from training import HERE, TRAINING_FRAMES, Training, train_all
 from nequip_legato.sharpness import Settings, measure
 from nequip_legato.stability.report.report import report
 from nequip_legato.stability.run.campaign import run_campaign
-from nequip_legato.stability.run.progress import shown
+from nequip_legato.stability.run.progress import show_progress
 
 STAGES = ("train", "deploy", "choose", "campaign", "feed", "remedies", "methods")
 STAGES += ("sharpness", "collect")
@@ -34,7 +34,7 @@ PROGRAMS = Path(sys.executable).parent
 
 
 def main() -> None:
-    """Parse and do the stages."""
+    """Parse the options and do the stages."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -56,7 +56,7 @@ class Study:
     Args:
         path: the study's YAML file.
         work: folder of models and campaigns.
-        results: folder of what is kept.
+        results: folder of the results.
         workers: processes at the same time.
     """
 
@@ -102,13 +102,13 @@ class Study:
         self._deploy("choice", "report")
 
     def _deploy(self, *parts: str) -> None:
-        """To AOTInductor; all with the domain of the original frames, and so the same criteria."""
+        """Deploy to AOTInductor, all with the domain of the original frames, for equal criteria."""
         trainings = [t for part in parts for t in self.trainings(part)]
         with ThreadPoolExecutor(self.workers) as pool:
             list(pool.map(_deploy, [t for t in trainings if not t.deployed.is_file()]))
 
     def choose(self) -> None:
-        """Time to failure of the models among which rho is chosen."""
+        """Time to failure of the models for choosing rho."""
         self._campaign("choice")
 
     def campaign(self) -> None:
@@ -122,7 +122,7 @@ class Study:
         more_frames.make(self.work, self.results, TRAINING_FRAMES, **kept)
 
     def remedies(self) -> None:
-        """Train, deploy and run what might help, and run the paper's criterion."""
+        """Train, deploy and run the remedies; also run the paper's criterion."""
         self._train("remedies")
         self._deploy("remedies")
         self._campaign("remedies")
@@ -153,7 +153,7 @@ class Study:
         ]
         path = self.work / f"{part}.yaml"
         path.write_text(yaml.safe_dump(campaign, sort_keys=False))
-        with shown() as progress:
+        with show_progress() as progress:
             run_campaign(path, workers=self.workers, watch=progress.watch, report=progress.report)
         if keep:
             collect.keep_campaign(self.work / part, self.results)
@@ -178,10 +178,10 @@ class Study:
         collect.write_json(self.results / "sharpness.json", found)
 
     def collect(self) -> None:
-        """Tables and figures, from what is kept in results/."""
+        """Tables and figures from the files in results/."""
         traces = self.work / "report"  # not kept one by one
         source = traces if traces.is_dir() else self.results / "report.jsonl"
-        # Relative, for the report names its sources.
+        # Relative paths, because the report names its sources.
         report([os.path.relpath(source)], out=self.results / "report", reference="plain")
         collect.collect(self.results, self.settings["compare"])
 

@@ -1,4 +1,4 @@
-"""Trains the study's models with nequip-train, several at once, one thread each."""
+"""Trains the study's models with nequip-train, several at once with one thread each."""
 
 import csv
 import os
@@ -27,7 +27,7 @@ class Training:
     Attributes:
         variant: name of the method, e.g. ``sam_0.01``.
         seed: seed of weights and of the order of the data.
-        epochs: how many.
+        epochs: number of epochs.
         callback: the callback of nequip_legato, ``SAM`` if it names none; empty for plain training.
         folder: where it runs.
         overrides: settings of train.yaml that differ, e.g. ``training_module.ema_decay: 0``.
@@ -68,7 +68,7 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Whether the run has reached its test."""
+        """Whether the run has finished, including its test."""
         return self.checkpoint.is_file() and bool(metrics(self).get("test0_epoch/forces_rmse"))
 
     def config(self) -> DictConfig:
@@ -98,7 +98,7 @@ def metrics(training: Training) -> dict[str, float]:
 
 
 def train_all(trainings: list[Training], *, workers: int) -> None:
-    """Train what is not yet trained; a run that was cut off begins anew."""
+    """Train what is not yet trained; an interrupted run starts again."""
     with ThreadPoolExecutor(workers) as pool:
         for name, seconds in pool.map(_train, [t for t in trainings if not t.done]):
             print(f"trained {name} ({seconds:.0f} s)", flush=True)

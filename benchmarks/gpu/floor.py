@@ -1,10 +1,10 @@
-"""The floor: what an evaluation has to compute and to move, from the graph that is deployed.
+"""Lower bounds of the time of an evaluation, from the operations of the deployed graph.
 
     python floor.py [--out FILE]
 
-Counts, for an atom of liquid ammonia, energy and forces, float32: floating-point operations of
-matrix products and of everything else, and bytes. Then how long a card of 60 TFLOP/s and 4.3 TB/s
-and one core of this machine, whose rates are measured, would need for them.
+Counts, per atom of liquid ammonia, for energy and forces in float32: floating-point operations of
+matrix products and of everything else, and bytes. From these, the time on a card of 60 TFLOP/s and
+4.3 TB/s, and on one core of this machine, whose rates are measured.
 """
 
 import argparse
@@ -32,7 +32,7 @@ __all__ = ["Traffic", "count", "model_of"]
 ROOT = Path(__file__).absolute().parents[2]
 GPU = {"flops": 60e12, "bytes": 4.3e12}
 MEASURED = {"small": 1 / 2.5e6, "medium": 1 / 0.41e6}
-"""Seconds an atom and step on an H200, see h200.json."""
+"""Seconds per atom and step on an H200, see h200.json."""
 CPU_MEASURED = {"small": 88e-6}
 """The same on one core, see benchmarks/md."""
 MEDIUM = {
@@ -49,13 +49,13 @@ _MOVES = ("clone", "copy_", "_to_copy", "cat", "index_select", "index", "stack")
 
 
 class Traffic(TorchDispatchMode):
-    """Adds up what operations read and write, each on its own, as without fusion.
+    """Adds up the bytes that operations read and write, without fusion.
 
     Attributes:
         read, written: bytes of all operations.
         flops: floating-point operations of matrix products.
-        products: bytes that these read and write.
-        others: floating-point operations besides matrix products, one for each number written.
+        products: bytes that matrix products read and write.
+        others: other floating-point operations, one for each number written.
     """
 
     def __init__(self) -> None:
@@ -89,7 +89,7 @@ class Traffic(TorchDispatchMode):
 
 
 def model_of(name: str, *, dtype: str = "float32") -> torch.nn.Module:
-    """The example's model, or the medium one, with random weights, as it is deployed."""
+    """The deployed graph of the example's model, or of the medium one, with random weights."""
     config = OmegaConf.load(ROOT / "examples" / "nh3" / "train.yaml")
     settings = OmegaConf.to_container(config.training_module.model, resolve=False)
     settings |= {
@@ -108,7 +108,7 @@ def model_of(name: str, *, dtype: str = "float32") -> torch.nn.Module:
 
 
 def count(name: str) -> dict[str, float]:
-    """Operations and bytes for an atom."""
+    """Operations and bytes per atom."""
     model = model_of(name)
     cutoff = MEDIUM["r_max"] if name == "medium" else 4.5
     inputs = ammonia_block(1, cutoff, "cpu")
@@ -124,13 +124,13 @@ def count(name: str) -> dict[str, float]:
         "read": traffic.read / atoms,
         "written": traffic.written / atoms,
         "product_bytes": traffic.products / atoms,
-        # vectors (float64) and two indices in, derivatives out
+        # per edge: vector (float64) and two indices in, derivative out
         "compulsory": (24 + 16 + 24) * edges / atoms,
     }
 
 
 def rates_of_this_core() -> dict[str, float]:
-    """Measured on one thread: operations of a matrix product and elsewhere, bytes a second."""
+    """Rates of one thread: operations per second (matrix products, others), bytes per second."""
     torch.set_num_threads(1)
 
     def best(call, work: float) -> float:
@@ -142,7 +142,7 @@ def rates_of_this_core() -> dict[str, float]:
         return work / min(times)
 
     a = torch.randn(1024, 1024)
-    small, other, result = (torch.randn(16384) for _ in range(3))  # in the second-level cache
+    small, other, result = (torch.randn(16384) for _ in range(3))  # fits into the L2 cache
     large, copy = torch.zeros(2**26), torch.zeros(2**26)
 
     def many() -> None:
@@ -157,7 +157,7 @@ def rates_of_this_core() -> dict[str, float]:
 
 
 def tables(counts: dict[str, dict[str, float]], core: dict[str, float]) -> str:
-    """Markdown."""
+    """The results in Markdown."""
     lines = ["| an atom, energy and forces | " + " | ".join(counts) + " |", "| --- | ---: | ---: |"]
     rows = (
         ("neighbors", "neighbors", 1.0, ""),

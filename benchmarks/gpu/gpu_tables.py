@@ -1,4 +1,4 @@
-"""Tables and the picture of what was measured on a GPU.
+"""Tables and the picture of the measurements on a GPU.
 
 python gpu_tables.py        reads h200.json and h100.json; writes tables.md, kernels.md, speed.png
 """
@@ -23,13 +23,13 @@ STYLES = {"ours": "allegro_legato/kk", "peer": "pair_allegro/kk"}
 
 
 def series(content: dict, style: str, file: str) -> dict[int, float]:
-    """Atoms -> seconds a step, of a style (``ours`` or ``peer``) and a file, by Kokkos."""
+    """Atoms -> seconds per step, of a style (``ours`` or ``peer``) and a file, by Kokkos."""
     name = f"{style} {file} kk"
     return {r["atoms"]: r["wall"] for r in content["rows"] if r["name"] == name and "wall" in r}
 
 
 def fit(content: dict) -> tuple[float, float]:
-    """Small model: seconds an atom, and of a step whatever the number of atoms.
+    """Small model: seconds per atom, and seconds of a step that do not depend on the atoms.
 
     Least squares of relative deviations, so that small and large systems count alike.
     """
@@ -45,7 +45,7 @@ def _speed(atoms: int, seconds: float | None) -> str:
 
 
 def tables(content: dict) -> str:
-    """Markdown: speed against size, blocks, styles and files."""
+    """Markdown: speed for sizes, blocks, styles and files."""
     lines = ["# Speed on a GPU", "", f"{content['machine']}.", "", f"{content['what']}.", ""]
     lines += ["1,000 atom-steps a second. AOTInductor unless another file is named.", ""]
     lines += ["| model | atoms | " + " | ".join(STYLES.values()) + " | ratio |"]
@@ -91,7 +91,7 @@ def tables(content: dict) -> str:
 
 
 def kernel_tables(content: dict) -> str:
-    """Markdown: evaluations by kinds of kernels, and pair_allegro/kk on the same card."""
+    """Markdown: time of evaluations by kind of kernel, and pair_allegro/kk on the same card."""
     lines = ["# With kernels of our own", "", f"{content['machine']}.", ""]
     lines += [f"{content['evaluations_what']}.", ""]
     lines += [

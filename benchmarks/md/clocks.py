@@ -1,4 +1,4 @@
-"""How much of the machine other programs took meanwhile."""
+"""The processor time that other programs take during a measurement."""
 
 import os
 import time
@@ -8,7 +8,7 @@ __all__ = ["OtherPrograms"]
 
 
 class OtherPrograms:
-    """Watches from its making on; Linux only."""
+    """Measures the load by other programs since its construction; Linux only."""
 
     def __init__(self) -> None:
         self._busy, self._begin = self._now(), time.perf_counter()
@@ -21,6 +21,6 @@ class OtherPrograms:
         return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
     def cores(self, own_seconds: float) -> float:
-        """Processors that others kept busy, on average, given our own processor time."""
+        """Mean number of cores that other programs kept busy; ``own_seconds``: our own time."""
         wall = time.perf_counter() - self._begin
         return max(0.0, (self._now() - self._busy - own_seconds) / wall)

@@ -2,9 +2,9 @@
 
     python evaluate.py JOB.json        one process, its threads pinned by the caller
 
-Each repeat goes once through all cases, so that what disturbs the machine disturbs all alike. Times
-are wall-clock seconds, and processor seconds of all threads of this process: the latter do not
-count what other programs take.
+Each repeat goes once through all cases, so that disturbances affect all of them alike. Times are
+wall-clock seconds, and processor seconds of all threads of this process, which do not include other
+programs.
 """
 
 import json
@@ -36,7 +36,7 @@ class Case:
         name: as in the tables.
         file: compiled model.
         repeat: of the box of 432 atoms, three numbers.
-        threads: of torch, or blocks side by side.
+        threads: threads of torch, or number of blocks at the same time.
         block: centers in a block.
     """
 
@@ -53,7 +53,7 @@ class Case:
         )()
 
     def run(self) -> dict:
-        """Evaluate once, and say what it took."""
+        """Evaluate once; returns times and other results."""
         torch.set_num_threads(self.threads if self.engine is None else 1)
         inside = self.engine.model_seconds() if self.engine else 0.0
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -79,7 +79,7 @@ class Case:
 
         def call():
             begin = time.process_time()
-            # virials of atoms are for the steps on which LAMMPS is asked for them
+            # LAMMPS needs per-atom virials only on some steps
             result = self.engine.compute(
                 system.positions,
                 types,
@@ -88,7 +88,7 @@ class Case:
                 with_forces,
                 with_atomic_virials=False,
             )
-            self.in_engine = time.process_time() - begin  # adding images up in numpy left out
+            self.in_engine = time.process_time() - begin  # without adding up images in numpy
             if not with_forces:
                 return result["energy"], None
             return result["energy"], self._on_owners(result["forces"])
@@ -99,13 +99,13 @@ class Case:
         return self._blocks(with_forces=False)
 
     def _whole(self):
-        """All atoms at once by positions, with ghosts, as ``pair_allegro`` does."""
+        """All atoms at once from positions, with ghosts, as in ``pair_allegro``."""
         data = self.system.by_positions()
         if self.file.endswith(".pth"):
             module = torch.jit.freeze(torch.jit.load(self.file).eval())
 
             def model(data):
-                # as pair_allegro and we do: shapes change all the time
+                # as in pair_allegro and our style, because shapes change
                 with torch.jit.optimized_execution(False):
                     return module(data)
         else:
@@ -124,7 +124,7 @@ class Case:
         return call
 
     def _ase(self):
-        """Nequip's own calculator, the TorchScript file; its neighbor list is part of it."""
+        """Nequip's own calculator with the TorchScript file, including its neighbor list."""
         from nequip.integrations.ase import NequIPCalculator
 
         atoms = start().repeat(self.settings["repeat"])
@@ -140,7 +140,7 @@ class Case:
         return call
 
     def _static(self):
-        """Blocks of a fixed shape: all blocks are evaluated as the first one, padded."""
+        """Blocks of a fixed shape: the first block, padded, is evaluated for all blocks."""
         compiled = torch._inductor.aoti_load_package(self.file)
         data = static_inputs(self.system, self.block)
         inputs = [data[key] for key in INPUTS]
@@ -159,7 +159,7 @@ class Case:
         return call
 
     def _dynamic(self):
-        """As _static, through a file for any shape, without padding."""
+        """As `_static`, but with a file for any shape, without padding."""
         compiled = torch._inductor.aoti_load_package(self.file)
         data = self.system.block(0, self.block)
         inputs = [data[key] for key in INPUTS]
@@ -194,7 +194,7 @@ def main(path: Path) -> None:
     job = json.loads(path.read_text())
     cases = [Case(**case) for case in job["cases"]]
     rows = []
-    for case in cases:  # once without counting; forces must agree
+    for case in cases:  # a first evaluation that is not timed, to compare forces
         _, forces = case.call()
         case.forces = forces
     if job.get("compare"):
@@ -210,7 +210,7 @@ def main(path: Path) -> None:
             cpu, wall = (1e6 * row[clock] / row["atoms"] for clock in ("cpu", "wall"))
             print(
                 f"  {row['name']:20s} {row['atoms']:6d} atoms, {row['threads']} threads, block "
-                f"{row['block']:4d}: {cpu:7.1f} us an atom cpu, {wall:7.1f} wall",
+                f"{row['block']:4d}: {cpu:7.1f} us per atom cpu, {wall:7.1f} wall",
                 flush=True,
             )
         write_atomically(Path(job["out"]), json.dumps(rows, indent=1) + "\n")

@@ -2,8 +2,8 @@
 
     python lammps_runs.py JOB.json
 
-A light process on purpose: the largest memory of a program that Linux reports includes that of the
-process it was started from.
+This process is small on purpose: the peak memory of a program that Linux reports includes that of
+the process that started it.
 """
 
 import json
@@ -38,7 +38,7 @@ class Run:
         threads: of each rank.
         ranks: MPI processes.
         lmp: program.
-        repeats: run in so many repeats only; None for all.
+        repeats: run only in this number of repeats; None for all.
     """
 
     name: str
@@ -52,22 +52,22 @@ class Run:
 
 
 def pair_legato(model: Path, block: int, threads: int = 1) -> str:
-    """Our style."""
+    """LAMMPS commands of our pair style."""
     return (
         f"pair_style allegro_legato block {block} threads {threads}\npair_coeff * * {model} H N\n"
     )
 
 
 def pair_allegro(model: Path) -> str:
-    """The style of mir-group/pair_nequip_allegro, which the LAMMPS must have.
+    """LAMMPS commands of mir-group/pair_nequip_allegro, which LAMMPS must have.
 
-    It takes files that ``nequip-compile`` makes for it, TorchScript or AOTInductor.
+    It takes files of ``nequip-compile``, TorchScript or AOTInductor.
     """
     return f"pair_style allegro\npair_coeff * * {model} H N\n"
 
 
 def pair_none(cutoff: float) -> str:
-    """No interaction, but the full neighbor list of the others: the memory of LAMMPS itself."""
+    """No interaction, but the same full neighbor list, for the memory of LAMMPS itself."""
     return f"pair_style zero {cutoff} full\npair_coeff * *\n"
 
 
@@ -75,9 +75,9 @@ def simulate(run: Run, folder: Path) -> dict:
     """Run LAMMPS.
 
     Returns:
-        ``atoms``, ``wall`` and ``cpu`` (seconds an MD step, processor time added up over threads
-        and ranks), ``pair`` (share of the wall time), ``energy`` (eV, start), ``memory`` (largest
-        resident set in bytes; of one process, so for one rank only).
+        ``atoms``, ``wall`` and ``cpu`` (seconds per MD step; processor time of all threads and
+        ranks), ``pair`` (share of the wall time), ``energy`` (eV, at the start), ``memory``
+        (largest resident set of a process in bytes, so meaningful for one rank only).
 
     Raises:
         RuntimeError: if LAMMPS fails.
@@ -117,8 +117,7 @@ def simulate(run: Run, folder: Path) -> dict:
         "threads": run.threads,
         "ranks": run.ranks,
         "wall": wall,
-        # LAMMPS says how much of a processor each rank had, on average, with all of its threads;
-        # it counts user time only
+        # LAMMPS prints the mean processor use of a rank with all of its threads, user time only
         "cpu": wall * float(share[1]) / 100 * run.ranks,
         "pair": float(pair[1]) / 100,
         "energy": float(energy),
@@ -142,7 +141,7 @@ def main(path: Path) -> None:
             cpu, wall = (1e6 * row[clock] / row["atoms"] for clock in ("cpu", "wall"))
             print(
                 f"  {run.name:12s} {row['atoms']:6d} atoms, {run.ranks} ranks, {run.threads} "
-                f"threads: {cpu:7.1f} us an atom cpu, {wall:7.1f} wall, "
+                f"threads: {cpu:7.1f} us per atom cpu, {wall:7.1f} wall, "
                 f"{row['memory'] / 1e6:.0f} MB",
                 flush=True,
             )

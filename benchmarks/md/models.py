@@ -1,4 +1,4 @@
-"""The models that are compared: one checkpoint in all its compiled forms, made once."""
+"""The models that are compared: compiled forms of one checkpoint, each made once."""
 
 import io
 import os
@@ -13,10 +13,10 @@ from nequip.utils.aot import aot_export_model
 from structures import Periodic, ammonia
 
 from nequip_legato import deploy
-from nequip_legato.deploy.builder import _model_entries
 from nequip_legato.deploy.channels import repeat_weights
 from nequip_legato.deploy.contraction import contract_centers_first
-from nequip_legato.deploy.export import _without_executable_stack, save_torchscript
+from nequip_legato.deploy.export import save_torchscript, without_executable_stack
+from nequip_legato.deploy.metadata import model_entries
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
 from nequip_legato.files import replacing
 from nequip_legato.trained.checkpoint import open_source
@@ -28,16 +28,16 @@ NH3 = HERE.parents[1] / "examples" / "nh3"
 _TARGET = COMPILE_TARGET_DICT["pair_allegro"]
 POSITION_INPUTS: list[str] = _TARGET["input"]
 PADDING = 1.15
-"""Edges of the fixed-shape block, over the average number: dense spots must fit, too."""
+"""Edges of the fixed-shape block over the average number, so that dense regions fit, too."""
 
 
 class Models:
-    """Compiled forms of one model, in a folder. Each property makes what is not there.
+    """Compiled forms of one model in a folder; each property makes its file if it is missing.
 
     Args:
         folder: where they are kept.
-        checkpoint: of ``nequip-train``; None trains the example's model for one epoch, for speed
-            does not depend on the values of the weights.
+        checkpoint: of ``nequip-train``; None trains the example's model for one epoch, because
+            speed does not depend on the values of the weights.
     """
 
     def __init__(self, folder: Path, checkpoint: Path | None = None) -> None:
@@ -64,12 +64,12 @@ class Models:
 
     @property
     def nequips_torchscript(self) -> Path:
-        """TorchScript of nequip's own graph, as ``nequip-compile`` has it for ``pair_allegro``."""
+        """TorchScript of nequip's own graph, as from ``nequip-compile`` for ``pair_allegro``."""
         path = self.folder / "nequip.nequip.pth"
         if not path.is_file():
             model = self._model()
             with replacing(path) as hidden:
-                save_torchscript(model, _model_entries(model), hidden, device="cpu")
+                save_torchscript(model, model_entries(model), hidden, device="cpu")
         return path
 
     @property
@@ -78,7 +78,7 @@ class Models:
         return self._deployed("block.nequip.pt2")
 
     def whole_aotinductor(self, threads: int) -> Path:
-        """AOTInductor by positions, nequip's target ``pair_allegro``, threads within the model."""
+        """AOTInductor from positions, nequip's target ``pair_allegro``, multithreaded."""
         path = self.folder / f"whole-{threads}.nequip.pt2"
         if not path.is_file():
             data = ammonia((1, 1, 1)).by_positions()
@@ -110,7 +110,7 @@ class Models:
         return path
 
     def _model(self) -> torch.nn.Module:
-        """As trained."""
+        """The eager model."""
         return open_source(self.checkpoint, model_key="sole_model").model
 
     def _compile(self, path, model, data, inputs, outputs, sizes, threads: int) -> None:
@@ -125,8 +125,8 @@ class Models:
             output_path=content,
             inductor_configs={
                 "cpp.threads": threads,
-                "aot_inductor.metadata": _model_entries(model),  # pair_allegro reads it
-                **_without_executable_stack(model),
+                "aot_inductor.metadata": model_entries(model),  # pair_allegro reads it
+                **without_executable_stack(model),
             },
         )
         with replacing(path) as hidden:

@@ -16,14 +16,13 @@ import matplotlib.pyplot as plt
 __all__ = ["report"]
 
 _OTHERS = 0.15
-"""Cores that other programs may take where more than one thread or rank is measured."""
+"""Cores that other programs may take while more than one thread or rank is measured."""
 
 
 def report(folder: Path, *, machine: dict[str, str]) -> None:
     """Write ``tables.md``, ``ratios.json`` and ``speed.png`` beside the measurements.
 
-    Medians over repeats. Ratios are formed within each repeat, in which everything was run in turn,
-    and the median is taken of them.
+    Times are medians over repeats. Ratios are medians of the ratios within each repeat.
     """
     whole, block, md = (_read(folder / f"{name}.json") for name in ("whole", "block", "md"))
     ratios = _ratios(whole, md)
@@ -69,7 +68,7 @@ def _groups(rows: list[dict], names: tuple[str, ...]) -> dict[tuple, list[dict]]
 
 
 def _undisturbed(rows: list[dict]) -> list[dict]:
-    """Those during which other programs left the cores alone, as two threads or ranks need."""
+    """Rows during which other programs hardly used the cores, as two threads or ranks need."""
     return [row for row in rows if row.get("others", 1.0) < _OTHERS]
 
 
@@ -82,7 +81,7 @@ def _pick(rows: list[dict], **wanted) -> list[dict]:
 
 
 def _ratio(above: list[dict], below: list[dict], clock: str) -> float | None:
-    """Median over repeats of (time an atom above) / (time an atom below)."""
+    """Median over repeats of (time per atom above) / (time per atom below)."""
     other = {row["repeat"]: row for row in below}
     pairs = [(row, other[row["repeat"]]) for row in above if row["repeat"] in other]
     values = [a[clock] / a["atoms"] / (b[clock] / b["atoms"]) for a, b in pairs if b[clock] > 0]
@@ -237,8 +236,8 @@ def _md_extra(rows: list[dict]) -> dict[str, str]:
 
 
 def _plot(md: list[dict], block: list[dict], path: Path) -> None:
-    # for LAMMPS wall time: the processor time that it prints leaves out what passes in the
-    # kernel, a third of what pair_allegro takes
+    # Wall time for LAMMPS, whose processor time leaves out the time in the kernel, a third of that
+    # of pair_allegro.
     figure, (speed, memory, sizes) = plt.subplots(
         1, 3, figsize=(12, 3.8), constrained_layout=True, gridspec_kw={"wspace": 0.08}
     )
@@ -296,7 +295,7 @@ def _plot(md: list[dict], block: list[dict], path: Path) -> None:
 def _curve(
     axes: Axes, rows: list[dict], of: str, value: Callable[[dict], float], **style: str
 ) -> None:
-    """Medians of a number against the size that ``of`` names."""
+    """Draw medians of ``value`` against the size in the column ``of``."""
     groups = {key[0]: group for key, group in _groups(rows, (of,)).items()}
     if groups:
         at = sorted(groups)

@@ -1,9 +1,9 @@
 """Speed and memory of molecular dynamics with an Allegro model. See README.md.
 
     python run.py                       everything
-    python run.py --quick               small sizes, few repeats: does it work?
+    python run.py --quick               small sizes and few repeats, as a test
     python run.py --only evaluate       one stage: models, evaluate, md, report
-    python run.py --pair-allegro LMP    also pair_allegro, of a LAMMPS that has it
+    python run.py --pair-allegro LMP    also pair_allegro, with a LAMMPS that has it
 
 Models and raw outputs go to work/, results to results/ (--quick: to work/quick/).
 """
@@ -24,7 +24,7 @@ BLOCKS = (16, 32, 64, 128, 256, 512)
 
 
 def main() -> None:
-    """Parse and do the stages."""
+    """Parse the options and do the stages."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -56,9 +56,9 @@ class Benchmark:
     Args:
         work: models and raw outputs.
         results: JSON, tables and plots.
-        checkpoint: model; None for one that is trained here.
+        checkpoint: the model; None to train one.
         pair_allegro: a LAMMPS that has pair_style allegro.
-        repeats: of every measurement, interleaved.
+        repeats: number of repeats of every measurement, interleaved.
         quick: small sizes.
     """
 
@@ -72,7 +72,7 @@ class Benchmark:
         self.sizes = [(1, 1, 1), (2, 2, 2)] if quick else [(1, 1, 1), (2, 2, 2), (4, 4, 4)]
 
     def models(self) -> None:
-        """Compile what is not there."""
+        """Compile the models that are missing."""
         forms = self.forms
         for path in (forms.torchscript, forms.nequips_torchscript, forms.aotinductor):
             print(path.name)
@@ -80,7 +80,7 @@ class Benchmark:
         print(forms.static_block(128).name)
 
     def evaluate(self) -> None:
-        """Energies and forces in one process, all ways in turn."""
+        """Energies and forces in one process, all ways of evaluating in turn."""
         script, inductor = str(self.forms.torchscript), str(self.forms.aotinductor)
         nequips = str(self.forms.nequips_torchscript)
         whole2 = str(self.forms.whole_aotinductor(2))
@@ -130,7 +130,7 @@ class Benchmark:
         subprocess.run([sys.executable, str(HERE / "evaluate.py"), str(path)], check=True)
 
     def md(self) -> None:
-        """Molecular dynamics in LAMMPS: against N, threads and ranks; memory."""
+        """Molecular dynamics in LAMMPS for different N, threads and ranks; memory."""
         from lammps_runs import Run, pair_legato, pair_none
 
         runs = []
@@ -141,7 +141,11 @@ class Benchmark:
                 ("AOTInductor", self.forms.aotinductor),
             ):
                 runs.append(Run(kind, pair_legato(file, 128), repeat, steps))
-            if repeat == (2, 2, 2):  # beside the run on one core, for the machine's speed changes
+            if repeat == (
+                2,
+                2,
+                2,
+            ):  # right after the run on one core, as the machine's speed drifts
                 runs.append(replace(runs[-1], pair=pair_legato(file, 128, 2), threads=2))
                 runs.append(replace(runs[-2], ranks=2))
             runs.append(Run("no model", pair_none(4.5), repeat, steps))
@@ -160,13 +164,13 @@ class Benchmark:
         }
         path = self.work / "md.job.json"
         path.write_text(json.dumps(job))
-        # in a process without torch: a program starts with the memory of the one that started it
+        # in a process without torch, whose memory would count for the programs that it starts
         subprocess.run([sys.executable, str(HERE / "lammps_runs.py"), str(path)], check=True)
 
     def _runs_of_pair_allegro(self, repeat: tuple[int, int, int], steps: int) -> list:
         from lammps_runs import Run, pair_allegro
 
-        # 27,648 atoms whole need 16 GB, and minutes
+        # 27,648 atoms at once need 16 GB and minutes
         few = {"repeats": 1, "steps": 1} if repeat == (4, 4, 4) else {"steps": steps}
         files = {
             "pair_allegro, TorchScript": self.forms.nequips_torchscript,

@@ -1,11 +1,11 @@
-"""A prediction: MD on thousands of GPUs, from one. See docs/scaling.md for the formulas.
+"""Prediction of MD on thousands of GPUs from one; docs/scaling.md has the formulas.
 
     python scaling_model.py            measures the inputs, writes results/scaling.{json,md,png}
     python scaling_model.py --only predict     from results/scaling_inputs.json
 
-Measured here: time per atom of the pair style on a CPU core, numbers of ghosts in LAMMPS, how much
-the number of atoms in a subdomain fluctuates. Measured on one GPU (benchmarks/gpu): time an atom
-and of a step. Assumed: everything about networks.
+Measured here: time per atom of the pair style on a CPU core, numbers of ghosts in LAMMPS,
+fluctuation of the number of atoms in a subdomain. Measured on one GPU (benchmarks/gpu): time per
+atom and fixed time per step. Assumed: everything about networks.
 """
 
 import argparse
@@ -36,13 +36,13 @@ CUTOFF, SKIN = 4.5, 1.0
 
 @dataclass(frozen=True)
 class Inputs:
-    """Of the system.
+    """Properties of the system.
 
     Attributes:
-        density: atoms in an A^3.
-        halo: cutoff and skin, A.
+        density: atoms per A^3.
+        halo: cutoff plus skin, A.
         fluctuation: variance over mean of the number of atoms in a subdomain.
-        cpu_time: of one core for one atom and step, s.
+        cpu_time: time of one core per atom and step, s.
     """
 
     density: float
@@ -56,11 +56,11 @@ class Machine:
     """One GPU, as measured on an H200 with the small model, and assumptions about the network.
 
     Attributes:
-        speedup: one GPU over one CPU core, at full load: 0.40 us an atom against 88.
+        speedup: one GPU over one CPU core at full load: 0.40 us per atom against 88.
         fixed: time of a step that does not depend on the number of atoms, s: kernel launches.
-        latency: of one message between GPUs, s, packing kernels included.
-        bandwidth: of a GPU into the network, bytes a second.
-        reduction: one stage of a global sum, s.
+        latency: of one message between GPUs, s, including packing kernels.
+        bandwidth: of a GPU into the network, bytes per second.
+        reduction: time of one stage of a global sum, s.
     """
 
     speedup: float = 220.0
@@ -71,13 +71,13 @@ class Machine:
 
 
 def ghosts(n: float, inputs: Inputs) -> float:
-    """Images within the halo of a cubic subdomain of ``n`` atoms: rho ((L + 2h)^3 - L^3)."""
+    """Ghosts in the halo of a cubic subdomain of ``n`` atoms: rho ((L + 2h)^3 - L^3)."""
     side = (n / inputs.density) ** (1 / 3)
     return inputs.density * ((side + 2 * inputs.halo) ** 3 - side**3)
 
 
 def step(n: float, ranks: int, inputs: Inputs, machine: Machine) -> dict[str, float]:
-    """Seconds of the parts of a step with ``n`` atoms a GPU on average.
+    """Seconds of the parts of a step with ``n`` atoms per GPU on average.
 
     Returns:
         ``model``, ``imbalance`` (the fullest GPU beyond the average), ``fixed``, ``halo``
@@ -104,7 +104,7 @@ def step(n: float, ranks: int, inputs: Inputs, machine: Machine) -> dict[str, fl
 
 
 def predict(inputs: Inputs, machine: Machine, counts: Sequence[int]) -> dict[str, list[dict]]:
-    """Weak scaling at fixed atoms a GPU, strong scaling at fixed atoms."""
+    """Weak scaling at fixed atoms per GPU, and strong scaling at a fixed number of atoms."""
     rows: dict[str, list[dict]] = {"weak": [], "strong": []}
     for n in (1e3, 1e4, 1e5, 1e6):
         alone = step(n, 1, inputs, machine)["total"]
@@ -116,7 +116,7 @@ def predict(inputs: Inputs, machine: Machine, counts: Sequence[int]) -> dict[str
     for atoms in (1e6, 1e7, 1e8, 1e9):
         for ranks in counts:
             n = atoms / ranks
-            if not 10 <= n <= 5e6:  # memory of LAMMPS' own lists ends it above
+            if not 10 <= n <= 5e6:  # the upper limit is the memory of LAMMPS' own lists
                 continue
             parts = step(n, ranks, inputs, machine)
             ideal = inputs.cpu_time / machine.speedup * n
@@ -127,7 +127,7 @@ def predict(inputs: Inputs, machine: Machine, counts: Sequence[int]) -> dict[str
 
 
 def half_efficiency(inputs: Inputs, machine: Machine, ranks: int = 4096) -> float:
-    """Atoms a GPU at which half of a step is not the model's work: where strong scaling ends."""
+    """Atoms per GPU at which the model takes half of a step: where strong scaling ends."""
     low, high = 1.0, 1e8
     while high / low > 1.001:
         n = math.sqrt(low * high)
@@ -137,7 +137,7 @@ def half_efficiency(inputs: Inputs, machine: Machine, ranks: int = 4096) -> floa
 
 
 def measure(cpu_time: float) -> dict:
-    """Density, fluctuation, and LAMMPS' numbers of ghosts against the formula."""
+    """Density, fluctuation, and LAMMPS' numbers of ghosts compared with the formula."""
     from structures import start
 
     atoms = start()
@@ -173,10 +173,10 @@ run 0
 
 
 def _fluctuation() -> float:
-    """Variance over mean of the atoms in half a box, over the training frames.
+    """Variance over mean of the number of atoms in half a box, over the training frames.
 
-    Eighths of a 64-atom box are too small to be typical of a subdomain (molecules are cut at their
-    surface), so this overestimates, and with it the imbalance.
+    Halves of a 64-atom box are smaller than typical subdomains, and their surfaces cut many
+    molecules, so this overestimates the fluctuation and with it the imbalance.
     """
     import ase.io
 

@@ -1,4 +1,4 @@
-"""Liquid ammonia of any size, with its edges, for evaluations outside of LAMMPS."""
+"""Liquid ammonia of any size with its edges, for evaluations outside of LAMMPS."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,7 @@ class Periodic:
         return np.repeat(np.arange(self.n_atoms), np.diff(self.offsets))
 
     def by_positions(self) -> AtomicDataDict.Type:
-        """The whole structure as ``pair_allegro`` gives it to a model: atoms and ghosts."""
+        """Inputs of a model in ``pair_allegro``: the whole structure with atoms and ghosts."""
         return {
             AtomicDataDict.POSITIONS_KEY: torch.tensor(self.positions),
             AtomicDataDict.EDGE_INDEX_KEY: torch.tensor(np.stack([self.center, self.neighbor])),
@@ -63,7 +63,7 @@ class Periodic:
         }
 
     def block(self, begin: int, end: int) -> AtomicDataDict.Type:
-        """The contract's inputs for the centers ``begin`` to ``end``."""
+        """Inputs of a deployed model for the centers ``begin`` to ``end``."""
         edges = slice(self.offsets[begin], self.offsets[end])
         center, neighbor = self.center[edges], self.neighbor[edges]
         types = np.concatenate([self.types[begin:end], np.arange(TYPES)])

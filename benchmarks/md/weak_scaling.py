@@ -1,11 +1,10 @@
-"""Weak scaling over MPI ranks, for correctness: the cores may be fewer than the ranks.
+"""Weak scaling over MPI ranks, for correctness: there may be fewer cores than ranks.
 
     python weak_scaling.py MODEL [--ranks 1 2 4 8 16] [--out FILE]
 
 Each rank gets one box of 432 atoms (of --data). Replicas are equal, so every size must give the
-same energy an atom at the start, and the forces of P ranks must be those of one rank. The
-trajectory is followed for a few steps, with new lists in each, so that atoms can cross between
-ranks.
+same energy per atom at the start, and the forces of P ranks must be those of one rank. A few steps
+of dynamics follow, each with a new neighbor list, so that atoms can move between ranks.
 """
 
 import argparse
@@ -55,8 +54,8 @@ def weak_scaling(model: Path, *, ranks: list[int], steps: int, data: Path = DATA
     """Run each number of ranks, and the same structure on one rank.
 
     Returns:
-        For each number of ranks: ``atoms``, ``energy`` at the start and ``last_energy`` (eV an
-        atom), and ``force`` and ``position``, the largest difference from one rank (eV/A, A).
+        For each number of ranks: ``atoms``, ``energy`` at the start and ``last_energy`` (eV per
+        atom), and ``force`` and ``position``, the largest differences from one rank (eV/A, A).
     """
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -76,7 +75,7 @@ def weak_scaling(model: Path, *, ranks: list[int], steps: int, data: Path = DATA
                 }
             )
             print(
-                f"{count:3d} ranks, {split['atoms']:6d} atoms: {split['energy']:.9f} eV an atom, "
+                f"{count:3d} ranks, {split['atoms']:6d} atoms: {split['energy']:.9f} eV per atom, "
                 f"forces within {rows[-1]['force']:.1e} eV/A of one rank's after {steps} steps",
                 flush=True,
             )

@@ -1,4 +1,4 @@
-"""What the analysis of a long path-integral run costs.
+"""The cost of analyzing a long path-integral run.
 
     python analysis.py [--frames 100000] [--beads 32]
 
@@ -36,7 +36,7 @@ SPRING = 20.0  # eV/Angstrom^2
 
 
 def main() -> None:
-    """Write the frames, analyze them in a process of its own, and say what it took."""
+    """Write the frames, analyze them in a process of its own, and write times and memory."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -45,17 +45,17 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for the frames (default: temporary)")
     parser.add_argument("--out", type=Path, default=HERE / "results.json")
     parser.add_argument("--analyze", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.analyze:
-        print(json.dumps(analyzed(given.work, given.frames, given.beads)))
+    options = parser.parse_args()
+    if options.analyze:
+        print(json.dumps(analyzed(options.work, options.frames, options.beads)))
         return
-    with tempfile.TemporaryDirectory(dir=given.work) as folder:
-        write_run(Path(folder), given.frames, given.beads)
+    with tempfile.TemporaryDirectory(dir=options.work) as folder:
+        write_run(Path(folder), options.frames, options.beads)
         command = [sys.executable, __file__, "--analyze", "--work", folder]
-        command += ["--frames", str(given.frames), "--beads", str(given.beads)]
+        command += ["--frames", str(options.frames), "--beads", str(options.beads)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     print(done.stdout, end="")
-    write_atomically(given.out, done.stdout)
+    write_atomically(options.out, done.stdout)
 
 
 def structure() -> tuple[Atoms, np.ndarray]:
@@ -65,7 +65,7 @@ def structure() -> tuple[Atoms, np.ndarray]:
 
 
 def write_run(folder: Path, frames: int, beads: int) -> None:
-    """Frames and energies of every bead."""
+    """Write frames and energies of every bead."""
     atoms, _ = structure()
     generator = np.random.default_rng(0)
     steps = np.arange(frames)
@@ -81,7 +81,7 @@ def write_run(folder: Path, frames: int, beads: int) -> None:
 
 
 def analyzed(folder: Path, frames: int, beads: int) -> dict[str, float]:
-    """Analyze; returns what it took."""
+    """Analyze a run; returns times and memory."""
     atoms, types = structure()
     record = QuantumRecord(
         run="synthetic",
@@ -127,7 +127,7 @@ def analyzed(folder: Path, frames: int, beads: int) -> dict[str, float]:
 
 
 def peak_memory() -> int:
-    """Bytes; ru_maxrss would begin with the memory of the process that started this one."""
+    """Peak memory in bytes; ru_maxrss would include that of the process that started this one."""
     lines = Path("/proc/self/status").read_text().splitlines()
     (peak,) = [line.split()[1] for line in lines if line.startswith("VmHWM:")]
     return 1024 * int(peak)

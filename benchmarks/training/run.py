@@ -1,7 +1,7 @@
-"""What a step of training costs with each method, as a ratio to a plain step. See README.md.
+"""The cost of a training step with each method, relative to a plain step. See README.md.
 
 python run.py            both models, all batch sizes; writes results/
-python run.py --quick    small model, one batch size, one round: does it work?
+python run.py --quick    small model, one batch size, one round, as a test
 """
 
 import argparse
@@ -13,18 +13,18 @@ CASES = (("small", 1), ("small", 4), ("small", 16), ("medium", 1), ("medium", 4)
 
 
 def main() -> None:
-    """Parse, measure, write tables."""
+    """Parse the options, measure, and write tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--rounds", type=int, default=5, help="each goes once through all methods")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds over all methods")
     parser.add_argument(
-        "--cases", nargs="+", metavar="MODEL:BATCH", help="such as small:4; default all"
+        "--cases", nargs="+", metavar="MODEL:BATCH", help="e.g. small:4; default: all"
     )
-    parser.add_argument("--add", action="store_true", help="rounds to those that are there")
+    parser.add_argument("--add", action="store_true", help="add rounds to earlier ones")
     parser.add_argument(
-        "--methods", nargs="+", metavar="NAME", help="with --add: only these, such as plain SAM"
+        "--methods", nargs="+", metavar="NAME", help="with --add: only these, e.g. plain SAM"
     )
     parser.add_argument("--results", type=Path, default=HERE / "results")
     chosen = parser.parse_args()

@@ -1,4 +1,4 @@
-"""From times of single steps to ratios, and to a table."""
+"""Ratios and tables from times of single steps."""
 
 import json
 import os
@@ -15,7 +15,7 @@ TARGETS = {"SAM": 2.05, "late, 10 %": 1.12, "MomentumSAM": 1.05, OVERHEAD["SAM"]
 
 
 def save(folder: Path, model: str, batch: int, rows: list[dict[str, Any]]) -> None:
-    """One file for each case."""
+    """Write the file of one case."""
     import torch
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,16 +34,16 @@ def save(folder: Path, model: str, batch: int, rows: list[dict[str, Any]]) -> No
 
 
 def earlier(folder: Path, model: str, batch: int) -> list[dict[str, Any]]:
-    """Steps of a case that were measured before; none if there are none."""
+    """Steps of a case that were measured before; may be empty."""
     path = folder / f"{model}-{batch}.json"
     return json.loads(path.read_text())["steps"] if path.is_file() else []
 
 
 def ratios(rows: list[dict[str, Any]], clock: str) -> dict[str, float]:
-    """Lower quartiles over steps, over that of plain steps.
+    """Lower quartiles of the times of steps, relative to plain steps.
 
-    What else happens on a machine only makes steps longer, some by a third and more, so the faster
-    steps are the ones that compare methods.
+    Disturbances only make steps longer, some by a third and more, so the faster steps are the ones
+    to compare.
     """
 
     def quartile(times: list[float]) -> float:
@@ -74,7 +74,7 @@ def ratios(rows: list[dict[str, Any]], clock: str) -> dict[str, float]:
 
 
 def report(folder: Path) -> str:
-    """Write ``tables.md`` and ``ratios.json`` from all cases that are there; the table."""
+    """Write ``tables.md`` and ``ratios.json`` from all cases that are there; returns the table."""
     cases = [json.loads(path.read_text()) for path in folder.glob("*-*.json")]
     cases.sort(key=lambda c: (c["model"] != "small", c["batch"]))
     found = [

@@ -1,4 +1,4 @@
-"""Steps of real trainings (nequip's module, Lightning's trainer), method after method, in turn."""
+"""Times of steps of real trainings (nequip's module, Lightning's trainer), methods in turn."""
 
 import logging
 import time
@@ -32,8 +32,8 @@ RHO = 0.005
 WARM = 2
 """Steps at the beginning of each training that are not counted."""
 
-# Name: callback and number of steps. Late phase: two plain steps that count and three that climb.
-# The second SAM logs at every step; the others at none, as nearly all steps of a real training.
+# Name -> callback and number of steps. Late phase: two plain steps that count and three that climb.
+# The second SAM logs at every step, the others at none, like most steps of a real training.
 METHODS = {
     "plain": (None, 5),
     "SAM": (lambda: nequip_legato.SAM(rho=RHO), 5),
@@ -46,7 +46,7 @@ METHODS = {
 
 
 class TimedStrategy(SingleDeviceStrategy):
-    """Adds up the time within forward and backward passes, the second ones too."""
+    """Adds up the time within forward and backward passes, including the second ones."""
 
     passes = 0.0
     count = 0
@@ -57,7 +57,7 @@ class TimedStrategy(SingleDeviceStrategy):
         return super().training_step(*args, **kwargs)
 
     def post_backward(self, closure_loss: torch.Tensor) -> None:
-        """Called behind every backward pass."""
+        """Called after every backward pass."""
         super().post_backward(closure_loss)
         self.passes += time.process_time() - self._begin
         self.count += 1
@@ -71,7 +71,7 @@ class Clock(lightning.Callback):
         self._last: dict[str, float] | None = None
 
     def on_train_batch_end(self, trainer, *_) -> None:
-        """Note a step."""
+        """Record a step."""
         if trainer.strategy.root_device.type == "cuda":
             torch.cuda.synchronize()
         now = {
@@ -98,20 +98,21 @@ def measure(
     Args:
         model: a key of ``MODELS``.
         batch: frames of 64 atoms per step.
-        rounds: how often to go through all methods.
-        only: methods; default all.
-        device: ``cpu`` or ``cuda``, where only the wall time means something.
+        rounds: number of rounds over all methods.
+        only: methods; default: all.
+        device: ``cpu`` or ``cuda``, where only the wall time is meaningful.
 
     Returns:
-        Per step: method, round, seconds of processor (``cpu``) and ``wall``, those of the former
-        within forward and backward passes (``passes``), and their number (``count``).
+        For each step: method, round, processor time (``cpu``) and wall time (``wall``) in s,
+        processor time within forward and backward passes (``passes``), and their number
+        (``count``).
     """
     torch.set_num_threads(1)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
     set_global_state()
     frames = _batch(batch)
-    # what logging takes does not depend on the batch
+    # the time of logging does not depend on the batch size
     names = only or [k for k in METHODS if batch == 1 or k != "SAM, logging"]
     methods = {name: METHODS[name] for name in names}
     modules = {name: _module(model) for name in methods}
@@ -148,7 +149,7 @@ def _batch(size: int) -> AtomicDataDict.Type:
 
 
 def _module(model: str) -> NequIPLightningModule:
-    """As the example examples/nh3/train.yaml has it."""
+    """A training module with the settings of examples/nh3/train.yaml."""
     options = dict(MODELS[model])
     width = options.pop("width")
     metrics = {

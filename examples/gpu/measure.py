@@ -1,12 +1,12 @@
-"""What a GPU gives: the same forces as a CPU? How fast? See check.sh, which runs all of this.
+"""Compare forces of a GPU with those of a CPU, and measure speed. check.sh runs all of this.
 
     python measure.py agreement --lmp LMP --plugin FOLDER --work FOLDER --out FILE MODEL...
     python measure.py hard      --lmp LMP --plugin FOLDER --work FOLDER --out FILE MODEL...
     python measure.py speed     --lmp LMP --plugin FOLDER --work FOLDER --out FILE MODEL...
     python measure.py graph     --out FILE MODEL...
 
-``hard`` is ``agreement`` with small blocks and too little memory. MODEL are deployed files; the
-first one of these two is TorchScript, which runs on a CPU too.
+``hard`` is ``agreement`` with small blocks and too little memory. MODEL are deployed files; for
+these two the first one must be TorchScript, which runs on a CPU too.
 """
 
 import argparse
@@ -29,7 +29,7 @@ RIVAL = "pair_allegro"
 
 
 def ways_of(chosen: argparse.Namespace) -> list[dict]:
-    """How models are run: ``name``, keywords of ``pair``, ``kokkos``."""
+    """Ways to run models: ``name``, keywords of the pair style (``pair``), ``kokkos``."""
     ways = [{"name": "plain", "pair": f"device {chosen.device}", "kokkos": False}]
     return [{"name": "kk", "pair": "", "kokkos": True}, *ways] if chosen.kokkos else ways
 
@@ -49,7 +49,7 @@ def hard_ways_of(chosen: argparse.Namespace) -> list[dict]:
 
 
 def run_with_little_memory(run: Callable[[dict[str, str]], dict], model: Path, device: str) -> dict:
-    """Run with so little memory for torch that a first block of this file does not fit.
+    """Run with so little memory for torch that the first block of this model does not fit.
 
     Args:
         run: environment -> result of :func:`lammps`.
@@ -94,12 +94,12 @@ def compared(chosen: argparse.Namespace, model: Path, way: dict, reference: dict
         row[what] = float(np.abs(found[what] - reference[what]).max())
     row["passed"] = all(row[what] <= limit for what, limit in TOLERANCES.items())
     if little and not row["warnings"]:
-        row["passed"] = False  # there was no lack of memory, so nothing has been seen
+        row["passed"] = False  # memory was sufficient, so nothing has been tested
     return row
 
 
 def agreement(chosen: argparse.Namespace) -> int:
-    """Compare every way, or every hard way, with the plain style on the CPU, 3,456 atoms."""
+    """Compare all ways, or all hard ways, with the plain style on the CPU, for 3,456 atoms."""
     on_cpu = pair_style(chosen.models[0], "device cpu")
     reference = lammps(chosen, "cpu", on_cpu, kokkos=False, repeat=2)
     rows: list[dict] = []
@@ -113,9 +113,9 @@ def agreement(chosen: argparse.Namespace) -> int:
 
 
 def speed(chosen: argparse.Namespace) -> int:
-    """Time of a step against number of atoms, size of blocks, style and file.
+    """Time of a step for different numbers of atoms, block sizes, styles and files.
 
-    The first round has everything, the most telling first; ``--seconds`` ends it anywhere.
+    Each round has all cases, the most important first; ``--seconds`` limits the time.
     """
     started = time.monotonic()
     cases = []
@@ -157,11 +157,11 @@ def speed(chosen: argparse.Namespace) -> int:
 
 
 def fastest(rows: list[dict]) -> list[dict]:
-    """Of each number of atoms the fastest way of ours and of pair_allegro, by median wall time.
+    """For each number of atoms, the fastest of our ways and of pair_allegro by median wall time.
 
     Returns:
-        ``atoms``, ``ours``, ``theirs`` (names), ``wall`` (seconds a step), and ``ratio``, their
-        time over ours, the median of those within a round.
+        ``atoms``, ``ours``, ``theirs`` (names), ``wall`` (seconds per step), and ``ratio``, their
+        time over ours, the median of the ratios within a round.
     """
     done = [row for row in rows if "wall" in row]
     found = []
@@ -185,7 +185,7 @@ def fastest(rows: list[dict]) -> list[dict]:
 
 
 def ammonia_block(repeat: int, cutoff: float, device: str):
-    """All atoms of the example's box as one block, in the order of a deployed model's inputs."""
+    """All atoms of the example's box as one block: the inputs of a deployed model in order."""
     import torch
     from ase.io import read
     from matscipy.neighbours import neighbour_list
@@ -204,7 +204,7 @@ def ammonia_block(repeat: int, cutoff: float, device: str):
 
 
 def graph(chosen: argparse.Namespace) -> int:
-    """Is a block of fixed shape faster as a CUDA graph, which launches its kernels at once?"""
+    """Time of a block of fixed shape, also as a CUDA graph, which launches all kernels at once."""
     import torch
 
     from nequip_legato import deploy
@@ -276,14 +276,18 @@ def main() -> int:
         help="models that nequip-compile made for it",
     )
     parser.add_argument(
-        "--repeats", type=int, nargs="+", help="432 n^3 atoms, the most telling number first"
+        "--repeats", type=int, nargs="+", help="n of 432 n^3 atoms, the most important first"
     )
     parser.add_argument("--blocks", type=int, nargs="*", default=[1024, 4096, 16384])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="limit of `speed`")
-    parser.add_argument("--kokkos", metavar="WORDS", help="after -k on; cuda: g 1, cpu: no Kokkos")
+    parser.add_argument(
+        "--kokkos",
+        metavar="WORDS",
+        help="options after -k on; default for cuda: g 1, for cpu: no Kokkos",
+    )
     parser.add_argument("--calls", type=int, default=20)
-    parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"], help="cpu: to try it")
+    parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"], help="cpu: as a test")
     chosen = parser.parse_args()
     if chosen.what != "graph" and (chosen.lmp is None or chosen.plugin is None):
         parser.error(f"{chosen.what} needs --lmp and --plugin")

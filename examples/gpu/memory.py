@@ -1,9 +1,9 @@
-"""How much memory a deployed file takes, so that it can be given too little of it.
+"""The memory that a deployed model takes, so that it can be run with too little.
 
     python memory.py MODEL DEVICE BLOCK
 
-prints a line of JSON: bytes with one atom evaluated (``base``) and with a block of BLOCK atoms
-(``peak``). It is a program of its own, for what a process has once had counts.
+prints a line of JSON: bytes for evaluating one atom (``base``) and a block of BLOCK atoms
+(``peak``). It is a program of its own, because peak memory is that of the whole process.
 """
 
 import json
@@ -19,7 +19,7 @@ TRIALS = 4
 
 
 def measured(model: Path, device: str, *, block: int = FIRST_BLOCK) -> dict[str, int]:
-    """Bytes that a model takes with one atom (``base``), and in a block (``peak``).
+    """Bytes that a model takes for one atom (``base``) and for a block (``peak``).
 
     Raises:
         RuntimeError: if it cannot be evaluated.
@@ -32,15 +32,15 @@ def measured(model: Path, device: str, *, block: int = FIRST_BLOCK) -> dict[str,
 
 
 def little_memory(took: dict[str, int], trial: int) -> float:
-    """Bytes with which an atom fits and a first block does not.
+    """A memory limit in bytes with which one atom fits and the first block does not.
 
-    What torch counts differs a little from what it reserves, so there are further trials with less.
+    What torch counts differs a little from what it reserves, so later trials have less.
     """
     return took["base"] + (took["peak"] - took["base"]) * 0.5 ** (trial + 1)
 
 
 def _bytes(device: str) -> int:
-    """The most that this process has had: on a GPU what torch handed out, else all of it."""
+    """Peak memory of this process: on a GPU what torch has allocated, else all of it."""
     if device == "cpu":
         # ru_maxrss would also count what the process had before exec, its parent's memory.
         status = Path("/proc/self/status").read_text()

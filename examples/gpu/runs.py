@@ -1,4 +1,4 @@
-"""One run of LAMMPS: ammonia, replicated, with whatever pair style is asked for."""
+"""One run of LAMMPS: replicated ammonia with any pair style."""
 
 import argparse
 import os
@@ -41,13 +41,13 @@ def lammps(
         pair: lines of the pair style.
         kokkos: whether to switch Kokkos on.
         repeat: copies of the box along each axis.
-        steps: 0 for one evaluation, which is looked at.
+        steps: number of steps; 0 for one evaluation with forces and pressure.
         lmp: another LAMMPS.
-        environment: variables to set.
+        environment: environment variables to set.
 
     Returns:
-        ``atoms``, ``energy`` (eV an atom), ``wall`` (seconds a step), ``warnings``; without steps
-        also ``forces`` (n, 3) in eV/A and ``pressure`` of the virial in bar.
+        ``atoms``, ``energy`` (eV per atom), ``wall`` (seconds per step), ``warnings``; without
+        steps also ``forces`` (n, 3) in eV/A and the virial ``pressure`` in bar.
 
     Raises:
         RuntimeError: if LAMMPS fails.
@@ -97,5 +97,5 @@ def lammps(
 
 
 def pair_style(model: Path, keywords: str = "") -> str:
-    """Our style."""
+    """LAMMPS commands of our pair style."""
     return f"pair_style allegro_legato {keywords}\npair_coeff * * {model} H N\n"

@@ -1,4 +1,4 @@
-"""One table of what check.sh has written so far.
+"""A table of what check.sh has measured so far.
 
 python table.py FOLDER [--out FILE]
 """
@@ -74,7 +74,7 @@ def _graph(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def table(folder: Path) -> str:
-    """Markdown: what was measured, result, remark."""
+    """A Markdown table: what was measured, result, remark."""
     lines = ["| measured | result | |", "| --- | --- | --- |"]
     for part in (_agreement, _speed, _training, _graph, _steps):
         for row in part(folder):
@@ -83,7 +83,7 @@ def table(folder: Path) -> str:
 
 
 def main() -> int:
-    """Parse, print and write."""
+    """Parse the options, print and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path)

@@ -1,4 +1,4 @@
-"""Time of a training step with and without SAM, on the device: a row for each model and method.
+"""Time of a training step with and without SAM on a device: one row for each model.
 
 python training.py --out FILE [--device cpu] [--rounds N] [MODEL...]
 """
@@ -18,12 +18,12 @@ METHODS = ("plain", "SAM")
 
 
 def main() -> int:
-    """Parse and measure."""
+    """Parse the options and measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", default=["medium", "small"], metavar="MODEL")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
-    parser.add_argument("--batch", type=int, default=4, help="frames of 64 atoms a step")
+    parser.add_argument("--batch", type=int, default=4, help="frames of 64 atoms per step")
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args()
     rows = []
@@ -31,7 +31,7 @@ def main() -> int:
         steps = measure(
             model, chosen.batch, rounds=chosen.rounds, only=METHODS, device=chosen.device
         )
-        # the first round pays for kernels that are compiled or chosen
+        # the first round includes compiling and choosing kernels
         counted = [s for s in steps if s["round"] > 0] or steps
         row: dict = {"model": model, "batch": chosen.batch}
         for method in METHODS:

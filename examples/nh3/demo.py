@@ -28,10 +28,10 @@ from rich.table import Table
 HERE = Path(__file__).parent.absolute()
 PROGRAMS = Path(sys.executable).parent
 BAR_PER_EV_A3 = 1.602176634e6
-# float32 model: what rounding leaves of forces (eV/A) and of the virial (eV an atom)
+# for float32: forces in eV/A, energy in eV per atom, stress in eV/A^3
 FORCE_TOLERANCE, ENERGY_TOLERANCE, STRESS_TOLERANCE = 5e-5, 1e-5, 1e-6
 
-# One after the other: training has the other core.
+# Built one after the other, because training uses the other core.
 BUILD = """
 from nequip_legato.native import builder
 for artifact in (builder.plugin(), builder.binding()):
@@ -77,7 +77,7 @@ class Running:
         )
 
     def wait(self) -> float:
-        """Seconds from its start until now, when it has ended.
+        """Wait for its end; returns its wall-clock time in s.
 
         Raises:
             DemoError: if it failed.
@@ -91,13 +91,13 @@ class Running:
         return time.perf_counter() - self._started
 
     def stop(self) -> None:
-        """End it, if it still runs."""
+        """End it, if it is still running."""
         self._process.terminate()
         self._process.wait()
 
 
 def run(title: str, command: list[str], log: Path | None = None, **environment: str) -> float:
-    """Run a program; see `Running`. Returns the seconds it took."""
+    """Run a program; see `Running`. Returns its wall-clock time in s."""
     running = Running(title, command, log, **environment)
     try:
         return running.wait()
@@ -143,7 +143,7 @@ def start_forces(simulation: Simulation) -> np.ndarray:
 
 
 def compare(simulation: Simulation, expected: dict[str, np.ndarray]) -> None:
-    """Largest deviations of LAMMPS' first step from the reference."""
+    """Largest deviations of LAMMPS' first step from the reference; a DemoError if too large."""
     lines = (simulation.folder / "start.txt").read_text().split()
     energy = float(lines[1])
     first = lines.index("virial_pressure") + 1
@@ -208,7 +208,7 @@ def draw(path: Path, simulations: list[Simulation], expected: dict[str, np.ndarr
 
 
 def processor_minutes() -> float:
-    """What all programs of the demo have used so far."""
+    """Processor time of all programs of the demo so far, minutes."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(u.ru_utime + u.ru_stime for u in used) / 60
 
@@ -217,13 +217,13 @@ def summary(
     simulations: list[Simulation], times: dict[str, float], errors: dict[str, float], whole: float
 ):
     """The tables at the end."""
-    took = Table(title="What was done")
-    took.add_column("step")
-    took.add_column("seconds", justify="right")
+    steps = Table(title="What was done")
+    steps.add_column("step")
+    steps.add_column("seconds", justify="right")
     for name, seconds in times.items():
-        took.add_row(name, f"{seconds:.0f}")
-    took.add_row("[bold]all", f"[bold]{whole:.0f}")
-    console.print(took)
+        steps.add_row(name, f"{seconds:.0f}")
+    steps.add_row("[bold]all", f"[bold]{whole:.0f}")
+    console.print(steps)
     console.print(f"Processor time: {processor_minutes():.1f} minutes", highlight=False)
     console.print(
         f"Model on the test frames: force RMSE {1e3 * errors['forces_rmse']:.0f} meV/Å, "
@@ -242,15 +242,15 @@ def summary(
 def demo(out: Path, epochs: int, steps: int, overrides: list[str]) -> None:
     """All steps; see the module's description."""
     if out.exists():
-        # only what an earlier demo left is thrown away
+        # remove only the results of an earlier demo
         if not (out / "training").is_dir() and any(out.iterdir()):
-            raise DemoError(f"{out} holds other things than a demo; give another folder with --out")
+            raise DemoError(f"{out} is not empty, nor from a demo; give another folder with --out")
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    times, began = {}, time.perf_counter()
+    times, started_demo = {}, time.perf_counter()
     training = out / "training"
-    # Side by side, each on one core: within so small a model a second thread gains little, and on
-    # a busy machine threads that wait for one another lose much.
+    # At the same time, each on one core: a second thread gains little for such a small model, and
+    # on a busy machine threads lose time waiting for one another.
     plugin = Running(
         "Building the LAMMPS plugin and the engine that checks files, meanwhile",
         [sys.executable, "-c", BUILD],
@@ -276,7 +276,7 @@ def demo(out: Path, epochs: int, steps: int, overrides: list[str]) -> None:
     checkpoint = training / "best.ckpt"
     models = {"TorchScript": out / "nh3.nequip.pth", "AOTInductor": out / "nh3.nequip.pt2"}
     deploy = [str(PROGRAMS / "nequip-deploy"), "build", str(checkpoint)]
-    # AOTInductor compiles for most of a minute, on one core: TorchScript has the other one.
+    # AOTInductor compiles for most of a minute on one core; TorchScript uses the other one.
     compiling = Running(
         "Deploying to AOTInductor, meanwhile",
         [*deploy, str(models["AOTInductor"])],
@@ -306,16 +306,23 @@ def demo(out: Path, epochs: int, steps: int, overrides: list[str]) -> None:
         compare(simulation, expected)
     draw(out / "demo.png", simulations, expected)
     times["checking and drawing"] = time.perf_counter() - started
-    summary(simulations, times, test_errors(training), time.perf_counter() - began)
+    summary(simulations, times, test_errors(training), time.perf_counter() - started_demo)
     console.print(f"Models, trajectories and picture: {out} (see demo.png)", soft_wrap=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("demo_out"), help="folder, made anew")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("demo_out"),
+        help="folder of the results; an earlier demo there is replaced",
+    )
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=100, help="of molecular dynamics")
-    parser.add_argument("overrides", nargs="*", help="of the training configuration: key=value")
+    parser.add_argument("--steps", type=int, default=100, help="steps of molecular dynamics")
+    parser.add_argument(
+        "overrides", nargs="*", help="overrides of the training configuration: key=value"
+    )
     arguments = parser.parse_args()
     try:
         demo(arguments.out.absolute(), arguments.epochs, arguments.steps, arguments.overrides)

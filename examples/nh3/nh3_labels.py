@@ -1,4 +1,4 @@
-"""GFN1-xTB labels of ammonia frames: making, checking and summing them up."""
+"""GFN1-xTB labels of ammonia frames: computing, checking and summarizing them."""
 
 import contextlib
 from concurrent.futures import ProcessPoolExecutor
@@ -33,13 +33,13 @@ __all__ = [
 LONGEST_BOND = 1.5  # A; a frame with a longer N-H bond is broken
 SHORTEST_CONTACT = 2.2  # A; nitrogens of two molecules that are closer have bonded
 LARGEST_FORCE = 25.0  # eV/A
-# Labels from differences of the energy, in eV/A and eV/A^3. For 64 atoms stress stays 1e-6 to 2e-6
-# off, whatever the convergence and with smaller steps more, so these bounds are no tighter.
+# Deviations from differences of the energy, in eV/A and eV/A^3. For 64 atoms the stress deviates by
+# 1e-6 to 2e-6 at any convergence, and more with smaller steps, so the bounds are not tighter.
 LARGEST_DEVIATION = {"forces": 2e-4, "stress": 1e-5}
 
 
 class DataError(Exception):
-    """Something that the person at the keyboard can put right."""
+    """An error that the user can fix."""
 
 
 def gfn1() -> Calculator:
@@ -65,7 +65,7 @@ def label(atoms: Atoms) -> Atoms:
 
 
 def _label_file(target: Path) -> None:
-    """Label ``target`` with suffix .in; a frame without self-consistency stays unlabeled."""
+    """Label the frame in ``target`` with suffix .in; it stays unlabeled if it does not converge."""
     frame = ase.io.read(target.with_suffix(".in"), format="extxyz")
     with contextlib.suppress(CalculationFailed):
         frame = label(frame)
@@ -101,7 +101,7 @@ def measure(atoms: Atoms) -> dict[str, float]:
     """Distances in A, each hydrogen belonging to the nearest nitrogen.
 
     Returns:
-        ``bond``, the longest N-H distance in a molecule (inf where a nitrogen has not three
+        ``bond``, the longest N-H distance in a molecule (inf if a nitrogen does not have three
         hydrogens); ``N-H``, ``H-H`` and ``N-N``, the shortest distances between molecules.
     """
     distances = atoms.get_all_distances(mic=True)
@@ -118,13 +118,13 @@ def measure(atoms: Atoms) -> dict[str, float]:
 
 
 def has_good_label(atoms: Atoms) -> bool:
-    """Whether there is a label, and one that makes sense."""
+    """Whether there is a label with finite forces below 25 eV/A."""
     # NaN compares false
     return atoms.calc is not None and bool(np.abs(atoms.get_forces()).max() < LARGEST_FORCE)
 
 
 def is_broken(atoms: Atoms) -> bool:
-    """Whether the label is no good, a molecule fell apart or two nitrogens stick together."""
+    """Whether the label is bad, a molecule is dissociated or two nitrogens have bonded."""
     if not has_good_label(atoms):
         return True
     found = measure(atoms)
@@ -132,7 +132,7 @@ def is_broken(atoms: Atoms) -> bool:
 
 
 def read_frames(path: Path) -> list[Atoms]:
-    """All frames of an extxyz file; DataError in one line if that is not what it is."""
+    """All frames of an extxyz file; raises DataError if it cannot be read."""
     try:
         frames = ase.io.read(path, ":", format="extxyz")
     except (OSError, ValueError, KeyError, IndexError) as problem:
@@ -186,7 +186,7 @@ def check_labels(atoms: Atoms, step: float = 1e-3) -> dict[str, float]:
 
 
 def check(path: Path, count: int) -> None:
-    """Check the labels of some frames of a file; DataError if they are off."""
+    """Check the labels of some frames of a file; raises DataError if they deviate."""
     frames = read_frames(path)
     for i in np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int):
         found = check_labels(frames[i])
@@ -200,7 +200,7 @@ def check(path: Path, count: int) -> None:
 
 
 def print_table(frames: list[Atoms]) -> None:
-    """Print what the frames hold in a Markdown table, a row a temperature."""
+    """Print properties of the frames as a Markdown table, one row for each temperature."""
     if not all("temperature" in frame.info and frame.calc for frame in frames):
         raise DataError("some frames have no labels or no temperature")
     isolated = molecule("NH3")

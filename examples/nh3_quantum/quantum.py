@@ -32,7 +32,7 @@ HERE = Path(__file__).parent.absolute()
 DATA = HERE.parent / "nh3"
 PROGRAMS = Path(sys.executable).parent
 CAMPAIGNS = ("structure", "molecule", "spectra", "failures")
-# so few steps that only the machinery is shown
+# only a few steps, to test that everything works
 SMALL = {
     "equilibration_steps": 10,
     "steps": 60,
@@ -84,13 +84,13 @@ def campaign(name: str, out: Path, models: dict[str, Path], small: bool) -> Repo
 
 
 def harmonic_table(model: Path, done: Report) -> str:
-    """Kinetic energies of an atom of the molecule: of the campaign, and of the model's Hessian."""
+    """Kinetic energies per atom of the molecule: from the campaign, and from the Hessian."""
     atoms = ase.io.read(HERE / "nh3.xyz")
     atoms.calc = LegatoCalculator(model)
     BFGS(atoms, logfile=None).run(fmax=1e-3, steps=500)
     matrix = hessian(atoms)
     lines = [
-        "### Kinetic energy of an atom of the molecule against the model's own Hessian, meV",
+        "### Kinetic energy per atom of the molecule against the model's own Hessian, meV",
         "",
         "| runs of | species | simulated | harmonic, as many beads | harmonic, quantum |",
         "| --- | ---: | ---: | ---: | ---: |",
@@ -121,7 +121,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("quantum_out"))
     parser.add_argument("--small", action="store_true", help="a few steps of everything")
-    parser.add_argument("--epochs", type=int, default=40, help="of training, without --model")
+    parser.add_argument(
+        "--epochs", type=int, default=40, help="epochs of training, without --model"
+    )
     parser.add_argument(
         "--model",
         action="append",
@@ -132,8 +134,8 @@ def main() -> None:
     arguments = parser.parse_args()
     out = arguments.out.absolute()
     out.mkdir(parents=True, exist_ok=True)
-    given = (text.partition("=") for text in arguments.model)
-    models = {name: Path(file).absolute() for name, _, file in given}
+    named = (text.partition("=") for text in arguments.model)
+    models = {name: Path(file).absolute() for name, _, file in named}
     if not models:
         models = {"plain": trained(out, 1 if arguments.small else arguments.epochs)}
     parts = []

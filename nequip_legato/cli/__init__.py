@@ -1,7 +1,7 @@
-"""The commands ``nequip-deploy`` and ``nequip-legato``: one file a command.
+"""The commands ``nequip-deploy`` and ``nequip-legato``: one file for each command.
 
-They parse, call one function, and print. Torch and nequip are imported only by those that need
-them.
+They parse, call one function, and print. Torch and nequip are imported only by the commands that
+need them.
 """
 
 from nequip_legato.cli.commands import deploy_main, main

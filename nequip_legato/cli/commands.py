@@ -1,4 +1,4 @@
-"""Which commands there are."""
+"""The two programs and their commands."""
 
 import argparse
 from collections.abc import Sequence

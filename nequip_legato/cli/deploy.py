@@ -60,14 +60,14 @@ def add_build(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "--energy-model",
         action="store_true",
         help="add a second model to OUT.nequip.pt2 for energies alone, as for Monte Carlo moves; "
-        "half as long again to compile (TorchScript files give energies alone without)",
+        "compiling takes half as long again (TorchScript files need no second model)",
     )
     build.add_argument(
         "--kernels",
         default="auto",
         metavar="WHICH",
-        help="auto: kernels of our own in float32 files for cuda (default); off: the "
-        "compiler's alone",
+        help="auto: the Triton kernels of this package in float32 files for cuda (default); "
+        "off: only the compiler's kernels",
     )
     add_fence_options(build)
     build.set_defaults(run=_build)
@@ -77,7 +77,7 @@ def add_info(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     """Add ``info`` to the commands."""
     info = commands.add_parser(
         "info",
-        help="show what a deployed file says about itself",
+        help="show the metadata of a deployed file",
         description="Show atom types, cutoffs, training domain and origin of a deployed file. The "
         "model is not loaded, so this also works where it could not run.",
         epilog="Example: nequip-deploy info model.nequip.pt2",
@@ -88,7 +88,7 @@ def add_info(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 
 def _build(parsed: argparse.Namespace) -> None:
-    # What torch and e3nn deprecate is nothing to the user of this command.
+    # Users of this command cannot act on what torch and e3nn deprecate.
     warnings.simplefilter("ignore")
     from nequip_legato.deploy import build
 
@@ -108,8 +108,8 @@ def _build(parsed: argparse.Namespace) -> None:
         report=lambda line: print(f"nequip-deploy: {line}", flush=True),
         **chosen,
     )
-    said = done.deviations or "unknown, for the file was not checked"
-    print(f"nequip-deploy: largest deviations: {said}")
+    deviations = done.deviations or "unknown, because the file was not checked"
+    print(f"nequip-deploy: largest deviations: {deviations}")
     print(f"nequip-deploy: wrote {done.path} ({done.info.size / 1e6:.2f} MB)")
 
 

@@ -18,9 +18,9 @@ _OPTIONS = {
 
 
 def add_fence_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--fence`` and what belongs to it."""
+    """Add ``--fence`` and the options of the fence."""
     group = parser.add_argument_group(
-        "fence", "An energy that repels where no training frame has been; see docs/fence.md."
+        "fence", "A repulsive energy at distances that no training frame has; see docs/fence.md."
     )
     group.add_argument(
         "--fence",
@@ -38,16 +38,16 @@ def add_fence_options(parser: argparse.ArgumentParser) -> None:
 
 
 def fence_settings(parsed: argparse.Namespace) -> FenceSettings | None:
-    """The settings that were asked for; None without a fence.
+    """The settings of the fence that the options ask for; None without a fence.
 
     Raises:
-        LegatoError: if they make no sense.
+        LegatoError: if an option has no effect, or a value is impossible.
     """
-    given = {name: getattr(parsed, f"fence_{name}") for name in _OPTIONS}
-    given = {name: value for name, value in given.items() if value is not None}
+    options = {name: getattr(parsed, f"fence_{name}") for name in _OPTIONS}
+    options = {name: value for name, value in options.items() if value is not None}
     if parsed.fence is None:
-        if given:
-            name = next(iter(given)).replace("_", "-")
+        if options:
+            name = next(iter(options)).replace("_", "-")
             raise LegatoError(f"--fence-{name} has no effect without --fence; add --fence")
         return None
-    return FenceSettings(kind=parsed.fence, **given)
+    return FenceSettings(kind=parsed.fence, **options)

@@ -11,9 +11,9 @@ def add_improve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """Add ``improve`` to the commands."""
     improve = commands.add_parser(
         "improve",
-        help="simulate, label what failed, train on it, and again until the model lives",
-        description="Do what is left of a loop: explore, choose structures, label, train, deploy, "
-        "measure the life. It may be ended at any point; the same command goes on.",
+        help="simulate, label failures, train on them, and repeat until simulations are stable",
+        description="Run what is left of a loop: explore, choose structures, label, train, deploy, "
+        "measure the time to failure. It may be stopped at any point; the same command continues.",
         epilog="Example: nequip-legato improve improve.yaml. Checkpoints are unpickled: open only "
         "files that you trust.",
     )
@@ -27,18 +27,18 @@ def add_improve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _run(parsed: argparse.Namespace) -> None:
-    # What torch and e3nn deprecate is nothing to the user of this command.
+    # Users of this command cannot act on what torch and e3nn deprecate.
     warnings.simplefilter("ignore")
     from nequip_legato.improve.forecast import forecast
     from nequip_legato.improve.loop import check_before, improve
     from nequip_legato.improve.rounds import Show
     from nequip_legato.improve.settings import load_improve_settings
-    from nequip_legato.stability.run.progress import shown
+    from nequip_legato.stability.run.progress import show_progress
 
     settings = load_improve_settings(parsed.config)
     if parsed.dry_run:
         print(forecast(settings, check_before(settings)))
         return
-    with shown() as display:
+    with show_progress() as display:
         outcome = improve(settings, show=Show(display.report, display.watch))
     print(f"nequip-legato: {outcome.reason} after round {outcome.rounds}; see {outcome.folder}")

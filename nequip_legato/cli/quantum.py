@@ -37,8 +37,8 @@ def add_quantum(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _run(parsed: argparse.Namespace) -> None:
     from nequip_legato.quantum.campaign import run_quantum_campaign
     from nequip_legato.quantum.plan import make_quantum_plan
+    from nequip_legato.quantum.resolve import load_quantum_settings
     from nequip_legato.quantum.scripts import dry_run
-    from nequip_legato.quantum.settings import load_quantum_settings
 
     settings = load_quantum_settings(parsed.campaign)
     run_or_show(

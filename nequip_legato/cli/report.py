@@ -18,7 +18,7 @@ def add_report(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "campaign",
         type=Path,
         nargs="+",
-        help="a campaign's folder, or a file *.jsonl with one record a line",
+        help="a campaign's folder, or a file *.jsonl with one record per line",
     )
     report.add_argument(
         "--out", type=Path, metavar="FOLDER", help="default: report, in the campaign's folder"

@@ -1,4 +1,4 @@
-"""How every command runs and ends: errors in one line, interrupts, letters of the locale."""
+"""How every command runs and ends: one-line errors, interrupts, file names outside the locale."""
 
 import argparse
 import codecs
@@ -24,20 +24,20 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
         arguments: None for those of the process.
 
     Returns:
-        Exit status: 1 after an error that was told, 130 after Ctrl-C or SIGTERM.
+        Exit status: 1 after an error that was printed, 130 after Ctrl-C or SIGTERM.
     """
     _show_any_path()
     parsed = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace], None] = parsed.run
     try:
-        with _ended_in_order():
+        with _sigterm_as_interrupt():
             command(parsed)
     except LegatoError as problem:
         sys.stderr.write(getattr(problem, "output", ""))
         print(f"{parser.prog}: error: {problem}", file=sys.stderr)
         return 1
     except (UnicodeEncodeError, RuntimeError) as problem:
-        cause = _surroundings(problem)
+        cause = _missing_in_environment(problem)
         if not cause:
             raise
         print(f"{parser.prog}: error: {cause}", file=sys.stderr)
@@ -49,20 +49,20 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
     return 0
 
 
-def _surroundings(problem: Exception) -> str:
-    """What the user's surroundings lack, where Python's own functions have met it; else empty."""
+def _missing_in_environment(problem: Exception) -> str:
+    """What the user's environment lacks, if that is why Python itself failed; else empty."""
     if isinstance(problem, UnicodeEncodeError):
         return (
             f"'{problem.object}' cannot be the name of a file in this locale ({problem.encoding}); "
             "set LC_ALL=C.UTF-8, or use names without such letters"
         )
-    if "home directory" in str(problem):  # of pathlib, which ASE and matplotlib ask
-        return "there is no home, which Python packages need; set HOME to any folder of yours"
+    if "home directory" in str(problem):  # from pathlib, called by ASE and matplotlib
+        return "there is no home folder, which Python packages need; set HOME to a folder of yours"
     return ""
 
 
 def _show_any_path() -> None:
-    """Let file names through that the locale has no letters for: as bytes, as other programs do."""
+    """Print file names that the locale cannot encode as bytes, as other programs do."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             if codecs.lookup(stream.encoding).name == "ascii":
@@ -72,7 +72,7 @@ def _show_any_path() -> None:
 
 
 @contextmanager
-def _ended_in_order() -> Iterator[None]:
+def _sigterm_as_interrupt() -> Iterator[None]:
     """Treat SIGTERM (of batch systems at a time limit) like Ctrl-C: scratch files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -18,7 +18,7 @@ def add_sharpness(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         "sharpness",
         help="how flat the training loss is around a model's weights",
         description="Measure the sharpness of the training loss of one or several models, on the "
-        "same frames and with the same random numbers. The same command goes on after Ctrl-C.",
+        "same frames and with the same random numbers. The same command continues after Ctrl-C.",
         epilog="Example: nequip-legato sharpness plain/best.ckpt sam/best.ckpt. Checkpoints and "
         "packages are unpickled: open only files that you trust.",
     )
@@ -49,7 +49,7 @@ def add_sharpness(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         "--weights",
         choices=("ema", "raw"),
         default="ema",
-        help="averaged weights where there are any, or the optimizer's own",
+        help="ema: averaged weights, where there are any (default); raw: the optimizer's own",
     )
     sharpness.add_argument(
         "--measures",
@@ -109,14 +109,14 @@ def add_sharpness(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         type=float,
         default=0.2,
         metavar="X",
-        help="of lines and planes, in units of the weights' norm (default: 0.2)",
+        help="reach of lines and planes, in units of the weights' norm (default: 0.2)",
     )
     sharpness.add_argument(
         "--points",
         type=int,
         default=21,
         metavar="N",
-        help="on a line; a plane has half as many along each side (default: 21)",
+        help="points on a line; a plane has half as many along each side (default: 21)",
     )
     sharpness.add_argument(
         "--differences",
@@ -124,7 +124,7 @@ def add_sharpness(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
         help="Hessian products by finite differences of gradients",
     )
     sharpness.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="of all random numbers (default: 1)"
+        "--seed", type=int, default=1, metavar="N", help="seed of all random numbers (default: 1)"
     )
     sharpness.add_argument(
         "--model-key",
@@ -136,7 +136,7 @@ def add_sharpness(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _run(parsed: argparse.Namespace) -> None:
-    # What torch and e3nn deprecate is nothing to the user of this command.
+    # Users of this command cannot act on what torch and e3nn deprecate.
     warnings.simplefilter("ignore")
     from tqdm import tqdm
 

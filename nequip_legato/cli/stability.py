@@ -11,15 +11,15 @@ from nequip_legato.errors import LegatoError
 __all__ = ["RUN_DESCRIPTION", "add_run_options", "add_stability", "run_or_show"]
 
 RUN_DESCRIPTION = (
-    "Do what is left of a campaign. Ctrl-C ends it in order; the same command goes on. Several of "
-    "them may work on one campaign, also from several machines."
+    "Run what is left of a campaign. Ctrl-C ends it in order; the same command continues it. "
+    "Several processes may work on one campaign, also on several machines."
 )
 
 
 def add_stability(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add ``stability run|report`` to the commands."""
     stability = commands.add_parser(
-        "stability", help="how long molecular dynamics with a model lives"
+        "stability", help="how long molecular dynamics with a model stays stable"
     )
     actions = stability.add_subparsers(required=True, metavar="ACTION")
     run = actions.add_parser(
@@ -45,7 +45,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
     instead.add_argument(
         "--script",
         choices=("slurm", "pbs"),
-        help="print a job array that does the campaign, and run nothing",
+        help="print a job array that runs the campaign, and run nothing",
     )
     run.add_argument(
         "--tasks", type=int, default=None, metavar="M", help="size of the job array (default: 10)"
@@ -71,7 +71,7 @@ def run_or_show(
     *,
     action: str,
 ) -> None:
-    """What the options of `add_run_options` ask for.
+    """Run a campaign, or print what it would run, as the options of `add_run_options` say.
 
     Args:
         parsed: the options.
@@ -81,7 +81,7 @@ def run_or_show(
         commands_of: plan -> its commands.
         action: name of the command.
     """
-    from nequip_legato.stability.run.progress import shown
+    from nequip_legato.stability.run.progress import show_progress
     from nequip_legato.stability.run.scripts import job_array
 
     part = _part(parsed.part)
@@ -97,7 +97,7 @@ def run_or_show(
         else:
             print(commands_of(plan))
         return
-    with shown() as progress:
+    with show_progress() as progress:
         status = run_all(
             settings,
             workers=parsed.workers,
@@ -109,7 +109,7 @@ def run_or_show(
     if status.interrupted:
         raise LegatoError(
             f"{len(status.interrupted)} runs were killed from outside ({status.interrupted[0]}"
-            f"{', ...' if len(status.interrupted) > 1 else ''}); the same command goes on with them"
+            f"{', ...' if len(status.interrupted) > 1 else ''}); the same command continues them"
         )
 
 

@@ -1,6 +1,6 @@
 """Evaluating a deployed model block by block: the specification of the C++ core.
 
-An Allegro edge (center i, neighbor j) enters only the energy of i, and of j only its type matters
+An Allegro edge (center i, neighbor j) affects only the energy of i, and of j only its type matters
 (Musaelian et al., Nat. Commun. 14, 579 (2023), eq. 4). So the nodes of a block are its B centers
 followed by one node per type, and a neighbor index points at the node of its type. No other atoms
 enter the model, and blocks are exact. With t = dE_i/dr of the edge r = x_j - x_i:
@@ -33,7 +33,7 @@ class Block:
         types: (B + T,) types of the centers, then 0 ... T - 1.
         edge_index: (2, E) center nodes, then neighbor nodes (B + type of the neighbor).
         edge_vectors: (E, 3) x_j - x_i, Angstrom.
-        neighbors: (E real,) atom of the frame at the end of each edge that is not padding.
+        neighbors: (E - padding,) neighbor atom in the frame, of each edge that is not padding.
     """
 
     centers: torch.Tensor
@@ -48,7 +48,7 @@ class Block:
             AtomicDataDict.POSITIONS_KEY: torch.zeros(len(self.types), 3, dtype=torch.float64),
             AtomicDataDict.EDGE_INDEX_KEY: self.edge_index,
             AtomicDataDict.ATOM_TYPE_KEY: self.types,
-            # a copy, for models mark it for autograd
+            # a copy, because models mark it for autograd
             AtomicDataDict.EDGE_VECTORS_KEY: self.edge_vectors.clone(),
         }
 
@@ -72,7 +72,7 @@ def make_blocks(frame: Frame, *, cutoffs: torch.Tensor, sizes: Sequence[int]) ->
     """Cut a frame into blocks.
 
     Edges as long as their cutoff or longer are left out. A block with fewer than ``MIN_EDGES``
-    edges is padded with edges from the first type node to itself, whose energy nobody reads.
+    edges is padded with edges from the first type node to itself, whose energy is not used.
 
     Args:
         frame: the structure.
@@ -87,8 +87,8 @@ def make_blocks(frame: Frame, *, cutoffs: torch.Tensor, sizes: Sequence[int]) ->
     begin = turn = 0
     while begin < frame.n_atoms:
         end = min(begin + sizes[turn % len(sizes)], frame.n_atoms)
-        mine = (center >= begin) & (center < end)
-        n_padding = max(0, MIN_EDGES - int(mine.sum()))
+        in_block = (center >= begin) & (center < end)
+        n_padding = max(0, MIN_EDGES - int(in_block.sum()))
         type_node = torch.full((n_padding,), end - begin)
         padding = torch.tensor([[0.5 * float(cutoffs.max()), 0.0, 0.0]], dtype=torch.float64)
         yield Block(
@@ -96,12 +96,12 @@ def make_blocks(frame: Frame, *, cutoffs: torch.Tensor, sizes: Sequence[int]) ->
             types=torch.cat([frame.types[begin:end], torch.arange(num_types)]),
             edge_index=torch.stack(
                 [
-                    torch.cat([center[mine] - begin, type_node]),
-                    torch.cat([end - begin + frame.types[neighbor[mine]], type_node]),
+                    torch.cat([center[in_block] - begin, type_node]),
+                    torch.cat([end - begin + frame.types[neighbor[in_block]], type_node]),
                 ]
             ),
-            edge_vectors=torch.cat([vectors[mine], padding.expand(n_padding, 3)]),
-            neighbors=neighbor[mine],
+            edge_vectors=torch.cat([vectors[in_block], padding.expand(n_padding, 3)]),
+            neighbors=neighbor[in_block],
         )
         begin, turn = end, turn + 1
 

@@ -1,18 +1,14 @@
 """From a trained model to a deployed file: load, export, check, and only then let it appear."""
 
 import copy
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata as packages
 from pathlib import Path
-from typing import Any
 
 import torch
 from nequip.train.lightning import _SOLE_MODEL_KEY
-from nequip.utils.global_state import get_latest_global_state
 
 from nequip_legato.deploy import export
 from nequip_legato.deploy.channels import repeat_weights
@@ -24,28 +20,33 @@ from nequip_legato.deploy.check import (
     reference_of,
 )
 from nequip_legato.deploy.contraction import contract_centers_first
-from nequip_legato.deploy.domain import Domain, domain_of
+from nequip_legato.deploy.domain import domain_of
 from nequip_legato.deploy.fencing import put_up_fence, survey_domain
 from nequip_legato.deploy.finished import CHECK_LIMIT, FinishedFile, check_finished, find_engine
+from nequip_legato.deploy.metadata import (
+    check_entries,
+    cutoffs_of,
+    legato_entries,
+    model_entries,
+)
 from nequip_legato.deploy.on_gpu import has_triton, use_kernels
-from nequip_legato.deployed.reader import FORMAT, ModelInfo, info, kind_of
+from nequip_legato.deployed.reader import ModelInfo, info, kind_of
 from nequip_legato.errors import LegatoError, ValueLegatoError
 from nequip_legato.fence.profile import Fence
 from nequip_legato.fence.settings import FenceSettings, as_settings
 from nequip_legato.files import scratch_folder
 from nequip_legato.trained.checkpoint import (
-    Source,
     apply_modifiers,
     open_source,
     refuse_nonlocal,
 )
 from nequip_legato.trained.dataset import Frames, find_frames
+from nequip_legato.trained.frames import Frame
 
 __all__ = ["DEVICES", "KERNELS", "Deployed", "build"]
 
 DEVICES = ("cpu", "cuda")
 KERNELS = ("auto", "off")
-_VERSIONS = ("torch", "nequip", "nequip-allegro", "nequip-legato", "e3nn")
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Deployed:
 
     Attributes:
         path: the file.
-        info: what it says about itself.
-        deviations: how far it is from nequip's eager model; None if it was not checked.
+        info: its metadata.
+        deviations: largest differences from nequip's eager model; None if it was not checked.
     """
 
     path: Path
@@ -81,39 +82,39 @@ def build(
 ) -> Deployed:
     """Deploy a trained Allegro model for ``pair_style allegro_legato``.
 
-    The file is written beside its final place and checked there: loaded by the engine that LAMMPS
-    runs in a process of its own, evaluated in blocks, and compared with nequip's eager model. Only
-    then does it get its name, so whatever happens, a file of that name is whole and right.
+    The file is written beside its final place and checked there: in a separate process the engine
+    that LAMMPS uses loads it and evaluates it in blocks, and the results are compared with nequip's
+    eager model. Only then does it get its name, so a file of that name is always complete and
+    correct.
 
     Args:
         model_path: nequip checkpoint (``.ckpt``) or package (``.nequip.zip``). It is unpickled, as
             by nequip's own commands: use only files that you trust. EMA weights are taken where
             there are any.
         output_path: ``*.nequip.pth`` for TorchScript, ``*.nequip.pt2`` for AOTInductor.
-        device: ``cpu`` or ``cuda``. A TorchScript file may be loaded anywhere all the same.
-        frames: file of the training frames, anything that ASE reads, for the case that the
-            training data cannot be found; domain and checks come from it.
+        device: ``cpu`` or ``cuda``. A TorchScript file can be loaded on either.
+        frames: file of the training frames, anything that ASE reads, if the training data cannot
+            be found; domain and checks come from it.
         model_key: which model, where the checkpoint holds several.
         modifiers: nequip's model modifiers to apply, by name.
         check_frames: number of frames to compare on.
         check_limit: seconds until the check of the finished file counts as hanging.
         energy_model: add a second model to an AOTInductor file that gives energies alone, for Monte
-            Carlo moves; half as long again to compile. TorchScript files do so without.
-        fence: add an energy that repels where no training frame has been: ``wall``, ``gaps``, or
-            settings; see docs/fence.md. All training frames are then read.
+            Carlo moves; compiling takes half as long again. TorchScript files need no second model.
+        fence: add a repulsive energy at distances that no training frame has: ``wall``, ``gaps``,
+            or settings; see docs/fence.md. All training frames are then read.
         kernels: ``auto``, the Triton kernels of ``nequip_legato.kernels`` in float32 AOTInductor
             files for ``cuda``, or ``off``.
         checked: False leaves out the check of the finished file, for a machine where the check
-            cannot run; ``info`` then says so. The blocks of the eager model are checked all the
-            same.
-        report: is called with a line of text at the start of each phase.
+            cannot run; ``info`` then says so. The blocks of the eager model are still checked.
+        report: called with a line of text at the start of each phase.
 
     Raises:
-        LegatoError: if anything is wrong with the input, the surroundings, or the deployed model.
+        LegatoError: if anything is wrong with the input, the machine, or the deployed model.
     """
     source_path, target = Path(model_path), Path(output_path)
     kind = kind_of(target)
-    _check_surroundings(target, kind, device)
+    _check_machine(target, kind, device)
     if check_frames < 1:
         raise ValueLegatoError(f"check_frames must be 1 or more, but is {check_frames}")
     if kernels not in KERNELS:
@@ -130,8 +131,8 @@ def build(
             report(f"note: {note}")
         refuse_nonlocal(source.model, source_path)
         model = apply_modifiers(source.model, modifiers, persistent=True)
-        entries = _model_entries(model)
-        cutoffs = _cutoffs(entries)
+        entries = model_entries(model)
+        cutoffs = cutoffs_of(entries)
 
         data = find_frames(
             source,
@@ -144,14 +145,14 @@ def build(
         else:
             domain, survey = survey_domain(data, cutoffs)
         references = _references(model, data, count=check_frames, cutoffs=cutoffs)
-        # Before minutes of compilation: is the model what blocks take it to be?
+        # Before minutes of compilation: does evaluation in blocks give what the model gives?
         dtype = entries["model_dtype"]
         compare(model, references, cutoffs=cutoffs, dtype=dtype, what="evaluation in blocks")
         engine = find_engine(report) if checked else None
 
-        entries |= _legato_entries(source, domain, device=device, origin=data.origin)
-        alone = references[-1].sums.energies[: len(cutoffs)].tolist()
-        entries["legato_isolated_energy"] = " ".join(map(repr, alone))
+        entries |= legato_entries(source, domain, device=device, origin=data.origin)
+        isolated = references[-1].sums.energies[: len(cutoffs)].tolist()
+        entries["legato_isolated_energy"] = " ".join(map(repr, isolated))
         model = apply_modifiers(model, modifiers, persistent=False)
         if fence is not None:
             references = put_up_fence(
@@ -172,28 +173,17 @@ def build(
             export.save_torchscript(model, entries, scratch, device=device)
         else:
             report("compiling with AOTInductor (a minute or two)")
-            model = repeat_weights(model)
-            if on_gpu:
-                model = use_kernels(model)
-            example = max((r.frame for r in references), key=lambda f: f.n_edges)
-            second = None
-            if energy_model:
-                entries["legato_energy_model"] = "1"
-                second = apply_modifiers(
-                    copy.deepcopy(model), ["disable_ForceStressOutput"], persistent=True
-                )
-            export.save_aotinductor(
+            _compile(
                 model,
                 entries,
                 scratch,
                 device=device,
-                data=example.by_edge_vectors(),
-                energy_model=second,
+                example=max((r.frame for r in references), key=lambda f: f.n_edges),
+                energy_model=energy_model,
                 kernels=on_gpu,
                 remedy=remedy,
             )
-
-        _check_entries(scratch, entries)
+        check_entries(scratch, entries)
         deviations = None
         if checked:
             report(
@@ -206,7 +196,40 @@ def build(
     return Deployed(target, info(target), deviations)
 
 
-def _check_surroundings(target: Path, kind: str, device: str) -> None:
+def _compile(
+    model: torch.nn.Module,
+    entries: dict[str, str],
+    path: Path,
+    *,
+    device: str,
+    example: Frame,
+    energy_model: bool,
+    kernels: bool,
+    remedy: str,
+) -> None:
+    """Write an AOTInductor file; ``entries`` get what it holds besides the model."""
+    model = repeat_weights(model)
+    if kernels:
+        model = use_kernels(model)
+    second = None
+    if energy_model:
+        entries["legato_energy_model"] = "1"
+        second = apply_modifiers(
+            copy.deepcopy(model), ["disable_ForceStressOutput"], persistent=True
+        )
+    export.save_aotinductor(
+        model,
+        entries,
+        path,
+        device=device,
+        data=example.by_edge_vectors(),
+        energy_model=second,
+        kernels=kernels,
+        remedy=remedy,
+    )
+
+
+def _check_machine(target: Path, kind: str, device: str) -> None:
     if device not in DEVICES:
         raise ValueLegatoError(f"unknown device '{device}'; choose one of: {' '.join(DEVICES)}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -222,7 +245,7 @@ def _check_surroundings(target: Path, kind: str, device: str) -> None:
 
 @contextmanager
 def _scratch_beside(target: Path) -> Iterator[Path]:
-    """Path of a file to be written in the target's folder, which vanishes if it was not moved."""
+    """Path for writing a file in the target's folder; it is removed unless it has been moved."""
     with scratch_folder(".nequip-deploy-", target.absolute().parent, _unwritable) as scratch:
         try:
             yield scratch / target.name
@@ -239,58 +262,17 @@ def _unwritable(folder: Path, problem: OSError) -> LegatoError:
     )
 
 
-def _model_entries(model: Any) -> dict[str, str]:
-    if any(len(name.split()) != 1 for name in model.type_names):
-        raise LegatoError("type names with spaces cannot be deployed; train with names without")
-    entries = {**model.metadata, **get_latest_global_state(only_metadata_related=True)}
-    return {k: str(int(v)) if isinstance(v, bool) else str(v) for k, v in entries.items()}
-
-
-def _cutoffs(entries: dict[str, str]) -> torch.Tensor:
-    n = len(entries["type_names"].split())
-    words = entries.get("per_edge_type_cutoff", "").split() or [entries["r_max"]] * n * n
-    return torch.tensor([float(word) for word in words], dtype=torch.float64).view(n, n)
-
-
 def _references(
     model: torch.nn.Module, data: Frames, *, count: int, cutoffs: torch.Tensor
 ) -> list[Reference]:
     chosen = list(data.spread(count))
     if not chosen:
         raise LegatoError(
-            f"no frame from {data.origin} has two atoms within the cutoff; give others with "
+            f"no frame from {data.origin} has two atoms within the cutoff; give other frames with "
             "--frames FILE"
         )
     chosen.append(isolated_atoms(num_types=len(cutoffs), cutoffs=cutoffs))
     return [reference_of(model, frame) for frame in chosen]
-
-
-def _legato_entries(source: Source, domain: Domain, *, device: str, origin: str) -> dict[str, str]:
-    shortest = domain.shortest_distance.view(-1).tolist()
-    versions = {}
-    for name in _VERSIONS:
-        try:
-            versions[name] = packages.version(name)
-        except packages.PackageNotFoundError:
-            versions[name] = "unknown"
-    return {
-        "legato_format": FORMAT,
-        "legato_device": device,
-        "legato_units": "metal",
-        "legato_shortest_distance": " ".join(repr(value) for value in shortest),
-        "legato_largest_force": repr(domain.largest_force),
-        "legato_domain_frames": str(domain.n_frames),
-        "legato_versions": json.dumps(versions),
-        "legato_training": json.dumps(source.training),
-        "legato_history": json.dumps(source.history | {"domain_origin": origin}),
-    }
-
-
-def _check_entries(path: Path, entries: dict[str, str]) -> None:
-    stored = info(path).entries
-    missing = [key for key, value in entries.items() if stored.get(key) != value]
-    if missing:
-        raise LegatoError(f"torch did not store the metadata {', '.join(missing)}; report this")
 
 
 def _remedy(kind: str, modifiers: Sequence[str], *, kernels: bool) -> str:

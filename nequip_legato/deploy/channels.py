@@ -31,7 +31,7 @@ class RepeatedWeights(torch.nn.Module):
         self.sizes = [int(row.count_nonzero()) for row in old._rtoi]
 
     def forward(self, edge_attr: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Weight them.
+        """The weighted channels.
 
         Args:
             edge_attr: (E, i).
@@ -59,7 +59,7 @@ def repeat_weights(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _is_weighter(module: torch.nn.Module) -> bool:
-    # by name, for models from packages (.nequip.zip) have classes of their own
+    # by name, because models from packages (.nequip.zip) have classes of their own
     kind = type(module)
     return (
         kind.__name__ == "MakeWeightedChannels"
@@ -71,7 +71,10 @@ def _is_weighter(module: torch.nn.Module) -> bool:
 
 
 def _only_repeats(matrix: torch.Tensor | None, alpha: float | None) -> bool:
-    """Whether (r, i) is alpha where component i is of irrep r, these in order, and else zero."""
+    """Whether the matrix (r, i) is alpha where component i belongs to irrep r, and else zero.
+
+    The irreps have to be in order.
+    """
     if matrix is None or alpha is None:
         return False
     irrep_of = matrix.abs().argmax(0)

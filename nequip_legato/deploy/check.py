@@ -20,7 +20,7 @@ __all__ = [
     "reference_of",
 ]
 
-# Uneven on purpose: single centers, and sizes that divide nothing.
+# Uneven on purpose: single centers, and sizes that do not divide the number of atoms.
 _BLOCK_SIZES = (1, 7, 2, 128)
 _RELATIVE_FLOAT64 = 1e-8
 _FLOAT32 = 5e-5
@@ -30,7 +30,7 @@ _REPORT = "please report this with the model's configuration"
 
 @dataclass(frozen=True)
 class Reference:
-    """A frame and what the eager model says about it, by positions, on nequip's usual path."""
+    """A frame, and what nequip's eager model gives for it from positions."""
 
     frame: Frame
     sums: Sums
@@ -41,9 +41,9 @@ class Deviations:
     """Largest differences between a deployed file and the eager model.
 
     Attributes:
-        energy: of an atom, eV.
-        force: of a component, eV/A.
-        virial: of a component per atom, eV.
+        energy: of per-atom energies, eV.
+        force: of force components, eV/A.
+        virial: of virial components per atom, eV.
         largest_force: largest component of a force, eV/A.
         n_frames: structures compared, isolated atoms among them.
     """
@@ -63,24 +63,24 @@ class Deviations:
 
 
 def reference_of(model: torch.nn.Module, frame: Frame, *, device: str = "cpu") -> Reference:
-    """Evaluate nequip's eager model by positions.
+    """Evaluate nequip's eager model from positions.
 
     Raises:
         LegatoError: if the model predicts no forces.
     """
     data = {key: value.to(device) for key, value in frame.by_positions().items()}
     outputs = model(data)
-    wanted = (
+    needed = (
         AtomicDataDict.PER_ATOM_ENERGY_KEY,
         AtomicDataDict.FORCE_KEY,
         AtomicDataDict.VIRIAL_KEY,
     )
-    if any(key not in outputs for key in wanted):
+    if any(key not in outputs for key in needed):
         raise LegatoError(
             "the model predicts no forces; train it with 'do_derivatives: true', or give "
             "--modifiers enable_ForceStressOutput"
         )
-    energies, forces, virial = (outputs[key].detach().cpu().double() for key in wanted)
+    energies, forces, virial = (outputs[key].detach().cpu().double() for key in needed)
     return Reference(frame, Sums(energies.view(-1), forces, virial.view(3, 3)))
 
 
@@ -136,7 +136,7 @@ def judge(
     what: str,
     remedy: str,
 ) -> Deviations:
-    """Compare results with what they should be.
+    """Compare results with their references.
 
     Tolerances: 1e-8 of the largest force for float64 models; 5e-5 eV/A for float32 models, or
     2e-6 of the largest force where that is more. The same numbers hold for atomic energies (eV; for
@@ -144,24 +144,24 @@ def judge(
     the virial per atom.
 
     Args:
-        found: references, and what was found instead.
+        found: references, and the results to be compared with them.
         cutoffs: (T, T), Angstrom.
         dtype: ``float32`` or ``float64``.
         what: how to call the model in an error.
         remedy: what the user may do about one.
 
     Raises:
-        LegatoError: if they differ by more, with the numbers.
+        LegatoError: if they differ by more; the message gives the numbers.
     """
     energy = force = virial = largest = largest_energy = 0.0
     count = 0
     for reference, sums in found:
-        wanted = reference.sums
-        energy = _larger(energy, sums.energies - wanted.energies)
-        force = _larger(force, sums.forces - wanted.forces)
-        virial = _larger(virial, (sums.virial - wanted.virial) / len(wanted.energies))
-        largest = _larger(largest, wanted.forces)
-        largest_energy = _larger(largest_energy, wanted.energies)
+        expected = reference.sums
+        energy = _larger(energy, sums.energies - expected.energies)
+        force = _larger(force, sums.forces - expected.forces)
+        virial = _larger(virial, (sums.virial - expected.virial) / len(expected.energies))
+        largest = _larger(largest, expected.forces)
+        largest_energy = _larger(largest_energy, expected.energies)
         count += 1
     result = Deviations(energy, force, virial, largest, count)
     if dtype == "float64":
@@ -170,7 +170,7 @@ def judge(
     else:
         tolerance = max(_FLOAT32, _RELATIVE_FLOAT32 * largest)
         energy_tolerance = tolerance
-    # NaN is not within any tolerance, so ask for what must hold
+    # Written so that NaN is not within the tolerance.
     within = (
         force <= tolerance
         and energy <= energy_tolerance
@@ -188,10 +188,10 @@ def judge(
 def judge_energies(
     found: Iterable[tuple[Reference, torch.Tensor]], *, dtype: str, what: str, remedy: str
 ) -> None:
-    """Compare atomic energies that were evaluated without forces; arguments as :func:`judge`.
+    """Compare per-atom energies that were evaluated without forces; tolerances as in `judge`.
 
     Args:
-        found: references, and (n,) atomic energies in eV.
+        found: references, and (n,) per-atom energies in eV.
         dtype: ``float32`` or ``float64``.
         what: how to call the model in an error.
         remedy: what the user may do about one.
@@ -200,13 +200,13 @@ def judge_energies(
         LegatoError: if they differ by more.
     """
     for reference, energies in found:
-        wanted = reference.sums.energies
-        difference = _larger(0.0, energies - wanted)
-        scale = max(1.0, float(wanted.abs().max()))
+        expected = reference.sums.energies
+        difference = _larger(0.0, energies - expected)
+        scale = max(1.0, float(expected.abs().max()))
         if not difference <= (_RELATIVE_FLOAT64 * scale if dtype == "float64" else _FLOAT32):
             raise LegatoError(
                 f"energies alone of {what} differ from nequip's eager model by {difference:.1e} eV "
-                f"an atom. Nothing was written; {remedy}"
+                f"per atom. Nothing was written; {remedy}"
             )
 
 

@@ -1,11 +1,11 @@
-"""Evaluates a deployed file where a crash harms nobody: a process that `finished.py` starts.
+"""Evaluates a deployed file in a process that `finished.py` starts, so that a crash does no harm.
 
     python -m nequip_legato.deploy.check_process FOLDER
 
 FOLDER holds ``request.json`` and ``structures.npz``; ``results.npz`` is added. Each stage is
-printed before it begins, so that a process that died or hangs has said where. A file that cannot be
-used is told by one line on stderr and status 3. The engine is that of LAMMPS, and as there no
-Python code of torch takes part.
+printed before it begins, which tells where a process crashed or hangs. If the file cannot be used,
+stderr has one line and the status is 3. The engine is that of LAMMPS, and as in LAMMPS no Python
+code of torch takes part.
 """
 
 import json
@@ -23,7 +23,7 @@ __all__ = ["FRAME", "REFUSED", "STAGE", "main"]
 
 STAGE = "stage: "
 FRAME = "frame: "
-"""Begins a line on stderr for each function that a crash was in, as ``crash_report.cpp`` says."""
+"""Begins a line on stderr for each function of a crash's stack; see ``crash_report.cpp``."""
 REFUSED = 3
 
 Arrays = dict[str, np.ndarray]
@@ -31,13 +31,14 @@ Evaluate = Callable[[Arrays, bool], Arrays]
 
 
 def copies_of(structure: Arrays, count: int) -> Arrays:
-    """``count`` copies of a structure that do not see each other, as one structure.
+    """``count`` copies of a structure without edges between them, as one structure.
 
-    A model sees edges alone, so copies may lie in the same place.
+    A model depends on edges only, so the copies may be in the same place.
 
     Args:
         structure: ``positions`` (n, 3) in Angstrom, ``types`` (n,), ``edge_index`` (2, E), and
-            ``displacements`` (E, 3) in Angstrom, of the neighbor's image from the neighbor.
+            ``displacements`` (E, 3) in Angstrom, of the neighbor's image from the neighbor;
+            ``cutoffs`` is passed on.
         count: number of copies.
     """
     n = len(structure["types"])
@@ -52,7 +53,7 @@ def copies_of(structure: Arrays, count: int) -> Arrays:
 
 
 def engine_evaluator(module: Any, request: dict, block: int | None) -> tuple[Evaluate, Callable]:
-    """How the engine of LAMMPS evaluates a structure, and its largest block so far."""
+    """Functions that evaluate a structure by the engine of LAMMPS, and tell its largest block."""
     engine = module.Engine(request["model"], block=block, device=request["device"])
 
     def evaluate(structure: Arrays, with_forces: bool) -> Arrays:
@@ -81,7 +82,7 @@ def engine_evaluator(module: Any, request: dict, block: int | None) -> tuple[Eva
 
 
 def torch_evaluator(request: dict, block: int | None) -> tuple[Evaluate, Callable]:
-    """The same by torch's own loader, where the engine cannot be built."""
+    """The same as `engine_evaluator` by torch's own loader, if the engine cannot be built."""
     import torch
 
     from nequip_legato.deploy.blocks import evaluate_in_blocks
@@ -127,8 +128,7 @@ def _engine(path: str) -> Any:
 
 def results_of(request: dict, structures: list[Arrays]) -> Iterator[tuple[str, np.ndarray]]:
     """Name and array of each result, stage by stage."""
-    say = f"{STAGE}loading {{}}"
-    print(say.format("the engine"), flush=True)
+    print(f"{STAGE}loading the engine", flush=True)
     module = _engine(request["engine"]) if request["engine"] else None
     if module is not None:
         module.report_crashes()
@@ -136,8 +136,8 @@ def results_of(request: dict, structures: list[Arrays]) -> Iterator[tuple[str, n
     for number, case in enumerate(request["cases"]):
         block = case["block"]
         if block not in evaluators:
-            print(say.format("it"), flush=True)
-            evaluators.clear()  # one model in the memory at a time
+            print(f"{STAGE}loading it", flush=True)
+            evaluators.clear()  # keep one model in memory at a time
             evaluators[block] = (
                 torch_evaluator(request, block)
                 if module is None

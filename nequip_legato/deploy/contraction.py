@@ -6,10 +6,10 @@ channels u and constant w,
 
     out_zuk = sum_ij x_zui y_c(z)uj w_uijk.
 
-nequip-allegro copies y to every edge and forms x_zui y_zuj w_uijk there: for l_max 1 64 numbers for
-each edge and channel, which are half of the time of an evaluation by TorchScript. There are many
-times fewer centers than edges. So here the centers' side comes first, m_cuik = sum_j y_cuj w_uijk,
-and an edge is left with the product of its features and a small matrix.
+nequip-allegro copies y to every edge and forms x_zui y_zuj w_uijk there. For l_max = 1 these are 64
+numbers for each edge and channel, which take half of the time of an evaluation by TorchScript.
+There are many times fewer centers than edges. So here the centers' side comes first,
+m_cuik = sum_j y_cuj w_uijk, and each edge only multiplies its features by a small matrix.
 """
 
 import inspect
@@ -60,7 +60,7 @@ class CenterFirst(torch.nn.Module):
         if self.dim_out == 1:
             on_edges = torch.index_select(matrix.squeeze(3), 0, idxs)
             return (x1 * on_edges).sum(2).unsqueeze(2)
-        # One row of the matrices after the other: no array larger than the features is formed.
+        # Row by row, so that no array is larger than the features.
         columns = x1.unbind(2)
         rows = matrix.permute(2, 0, 1, 3).contiguous().unbind(0)
         out = columns[0].unsqueeze(2) * torch.index_select(rows[0], 0, idxs)
@@ -88,7 +88,7 @@ class CenterFirst(torch.nn.Module):
 def contract_centers_first(model: torch.nn.Module) -> torch.nn.Module:
     """Replace the tensor products of a model, in place, where they are those described above.
 
-    Others (of modifiers with kernels of their own, of other versions of nequip-allegro) stay.
+    Others (of modifiers with their own kernels, of other versions of nequip-allegro) stay.
     """
     for name, child in list(model.named_children()):
         if _is_contracter(child):
@@ -99,7 +99,7 @@ def contract_centers_first(model: torch.nn.Module) -> torch.nn.Module:
 
 
 def _is_contracter(module: torch.nn.Module) -> bool:
-    # by name, for models from packages (.nequip.zip) have classes of their own
+    # by name, because models from packages (.nequip.zip) have classes of their own
     kind = type(module)
     return (
         kind.__name__ == "Contracter"

@@ -1,4 +1,4 @@
-"""The domain of a model: what its training frames cover."""
+"""The domain of a model: what training has seen."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Domain:
         shortest_distance: (T, T) shortest distance of each pair of types, Angstrom; inf if never
             seen within the cutoff.
         largest_force: largest norm of a force label, eV/A; nan without labels.
-        n_frames: number of frames this was taken from.
+        n_frames: number of frames that the domain was taken from.
     """
 
     shortest_distance: torch.Tensor
@@ -27,7 +27,7 @@ class Domain:
 
 
 def domain_of(frames: Iterable[Frame], *, num_types: int) -> Domain:
-    """Take the domain of some frames; ``num_types`` is the number of the model's types."""
+    """The domain of frames; ``num_types`` is the number of the model's types."""
     shortest = torch.full((num_types * num_types,), float("inf"), dtype=torch.float64)
     largest, n_frames = float("nan"), 0
     for frame in frames:

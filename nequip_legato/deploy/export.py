@@ -1,4 +1,4 @@
-"""Writing a model as TorchScript or AOTInductor file."""
+"""Writing a model as a TorchScript or AOTInductor file."""
 
 import io
 import os
@@ -40,6 +40,7 @@ __all__ = [
     "load_energy_model",
     "save_aotinductor",
     "save_torchscript",
+    "without_executable_stack",
 ]
 
 # Embedding weights as C++ source costs about 2 s and 140 MB of memory per MB.
@@ -61,13 +62,13 @@ def _without_deprecations() -> Iterator[None]:
 def save_torchscript(
     model: torch.nn.Module, metadata: dict[str, str], path: Path, *, device: str
 ) -> None:
-    """Script a model and write it with its metadata. The model itself is changed on the way.
+    """Script a model and write it with its metadata. The model itself is changed.
 
     Raises:
         LegatoError: if the model cannot be scripted.
         OSError: if the file cannot be written.
     """
-    content = io.BytesIO()  # torch writes into memory, for a full disk can make it abort
+    content = io.BytesIO()  # in memory, because torch can abort when the disk is full
     with _without_deprecations():
         try:
             save_torchscript_model(model, metadata, content, device)
@@ -80,10 +81,10 @@ def save_torchscript(
 
 
 def check_compiler() -> None:
-    """See that AOTInductor will find a C++ compiler.
+    """Check that AOTInductor will find a C++ compiler.
 
     Raises:
-        LegatoError: if it will not.
+        LegatoError: if there is none.
     """
     from torch._inductor import exc
     from torch._inductor.cpp_builder import get_cpp_compiler
@@ -122,7 +123,7 @@ def save_aotinductor(
         device: ``cpu`` or ``cuda``; the file runs nowhere else.
         data: inputs with realistic sizes.
         energy_model: the same without derivatives, to be added for evaluations of the energy alone.
-        kernels: whether to add up edges, which have to be sorted by center, by kernels of our own.
+        kernels: whether to sum over edges with our own kernels; edges must be sorted by center.
         remedy: what the user may do if it fails.
 
     Raises:
@@ -156,10 +157,10 @@ def _compiled(
     kernels: bool,
     remedy: str,
 ) -> bytes:
-    """A package with one model."""
+    """The content of an AOTInductor package with one model."""
     content = io.BytesIO()
-    # Inductor names what it writes by the code, which models of one architecture share: without a
-    # cache of its own, one deployment may pack the metadata of another that runs beside it.
+    # Inductor names its files by the code, which models of one architecture share. Without a cache
+    # of its own, one deployment may pack the metadata of another that runs at the same time.
     with (
         _without_deprecations(),
         scratch_folder("nequip-deploy-", Path(tempfile.gettempdir())) as own,
@@ -175,9 +176,9 @@ def _compiled(
                     # Else the number of threads here is built in, whatever OMP_NUM_THREADS says
                     # later. LAMMPS evaluates blocks side by side instead, each on one thread.
                     "cpp.threads": 1,
-                    # Our own engine makes the indices, and looks at them where it does.
+                    # Our own engine makes the indices and checks them.
                     "assert_indirect_indexing": device == "cpu",
-                    **_without_executable_stack(model),
+                    **without_executable_stack(model),
                 },
             )
         except Exception as problem:  # torch.export and inductor have no common error
@@ -195,8 +196,8 @@ def _exported(
 ) -> torch.export.ExportedProgram:
     """The steps of nequip's ``aot_export_model`` up to the compilation.
 
-    That function loads what it has compiled into the same process, which ended with a segmentation
-    fault in torch's loader for files for a GPU. Nothing is loaded here; see ``finished.py``.
+    That function loads what it has compiled into the same process, where torch's loader crashed
+    for GPU files. Nothing is loaded here; see ``finished.py``.
     """
     check_pt2_compile_compatibility()
     torch._dynamo.reset()
@@ -223,15 +224,15 @@ def _exported(
 
 
 def _run_once(model: torch.nn.Module, data: AtomicDataDict.Type) -> None:
-    """Run a model with kernels of our own, which then find their fastest configurations."""
-    # A GPU with too little memory for this does without.
+    """Run a model with our own kernels once, so that they find their fastest configurations."""
+    # A GPU with too little memory keeps the default configurations.
     with suppress(torch.OutOfMemoryError):
         model(*(data[key].clone() for key in INPUTS))
     torch.cuda.empty_cache()
 
 
 def _of_realistic_size(data: AtomicDataDict.Type, *, n_edges: int) -> AtomicDataDict.Type:
-    """Copies of a block side by side, as large as blocks of a GPU: kernels are tried out on it."""
+    """Copies of a block, together as large as a block on a GPU, for timing kernels."""
     index = data[AtomicDataDict.EDGE_INDEX_KEY]
     times = max(1, n_edges // index.shape[1])
     shift = len(data[AtomicDataDict.ATOM_TYPE_KEY]) * torch.arange(times, device=index.device)
@@ -240,10 +241,13 @@ def _of_realistic_size(data: AtomicDataDict.Type, *, n_edges: int) -> AtomicData
     return repeated | {AtomicDataDict.EDGE_INDEX_KEY: index}
 
 
-def _without_executable_stack(model: torch.nn.Module) -> dict[str, bool]:
-    # Inductor puts weights in through an assembly file that does not declare its stack, so the
-    # linker marks the whole library as needing an executable one, which glibc >= 2.41 refuses to
-    # load. Through C++ source they come without.
+def without_executable_stack(model: torch.nn.Module) -> dict[str, bool]:
+    """Settings of Inductor for a library that needs no executable stack, if it is not too large.
+
+    Inductor puts weights in through an assembly file that does not declare its stack, so the linker
+    marks the whole library as needing an executable one, which glibc >= 2.41 refuses to load.
+    Weights in C++ source avoid that.
+    """
     name = "use_consts_asm_build"
     n_bytes = sum(p.nbytes for p in [*model.parameters(), *model.buffers()])
     if n_bytes > _MAX_WEIGHTS_IN_CPP or not hasattr(torch._inductor.config.aot_inductor, name):
@@ -258,8 +262,8 @@ def _explained(problem: Exception, remedy: str) -> LegatoError:
             f"the disk of the temporary folder {tempfile.gettempdir()}, where AOTInductor "
             "compiles, is full; make room, or set TMPDIR to another folder"
         )
-    said = [line.strip() for line in text.splitlines() if "error:" in line]
-    reason = f"{one_line(problem)}: {said[0]}" if said else one_line(problem)
+    errors = [line.strip() for line in text.splitlines() if "error:" in line]
+    reason = f"{one_line(problem)}: {errors[0]}" if errors else one_line(problem)
     return LegatoError(f"AOTInductor cannot compile the model ({reason}); {remedy}")
 
 
@@ -276,7 +280,7 @@ def load_deployed(path: Path, *, device: str) -> Callable[..., Any]:
         Function: dictionary of inputs -> dictionary of outputs.
     """
     if path.name.endswith(".nequip.pth"):
-        # not by its name, which may hold bytes that are no text
+        # not by its name, which may hold bytes that are not text
         with _without_deprecations(), path.open("rb") as content:
             return torch.jit.freeze(torch.jit.load(content, map_location=device).eval())
     compiled = _loaded(path)
@@ -288,8 +292,8 @@ def load_deployed(path: Path, *, device: str) -> Callable[..., Any]:
 def _loaded(path: Path, *, model_name: str = "model") -> Callable[..., Any]:
     """A model of a package, as a function.
 
-    torch unpacks the file and removes that again when it has been told to forget the model, which a
-    process that is killed does not do. So the folder is ours, and goes at once, but for GPUs, whose
+    torch unpacks the file and removes the files when the model is deleted, which a killed process
+    never does. So we unpack into our own folder and remove it at once; except on GPUs, whose
     kernels are read when they are first used.
     """
     with _without_deprecations(), ExitStack() as stack:

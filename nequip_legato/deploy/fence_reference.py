@@ -20,6 +20,9 @@ def fence_sums(fence: Fence, frame: Frame, type_names: list[str], cutoffs: torch
         frame: edges as long as their cutoff or longer do not count.
         type_names: the model's.
         cutoffs: (T, T) of each (center type, neighbor type), Angstrom.
+
+    Returns:
+        Per-atom energies in eV, forces in eV/Angstrom, virial in eV.
     """
     energies = torch.zeros(frame.n_atoms, dtype=torch.float64)
     forces = torch.zeros(frame.n_atoms, 3, dtype=torch.float64)
@@ -33,7 +36,7 @@ def fence_sums(fence: Fence, frame: Frame, type_names: list[str], cutoffs: torch
     ratio = squared * row[:, 0]
     depth = (1.0 - ratio).clamp(min=0.0)
     energy = row[:, 1] * depth**3 / ratio.sqrt()
-    # by the squared distance
+    # derivative by the squared distance
     slope = -row[:, 1] * row[:, 0] * depth**2 * (3.0 + 0.5 * depth / ratio) / ratio.sqrt()
     for k in range(2, rows.shape[1], 3):
         middle, inverse, height = row[:, k], row[:, k + 1], row[:, k + 2]

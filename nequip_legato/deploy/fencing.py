@@ -1,4 +1,4 @@
-"""What ``nequip_legato.deploy.build`` does about a fence."""
+"""Adding a fence to a model while it is deployed."""
 
 from collections.abc import Sequence
 
@@ -55,11 +55,11 @@ def put_up_fence(
         settings: how to choose.
         cutoffs: (T, T), Angstrom.
         references: what the model gives without the fence.
-        entries: metadata of the file to be.
+        entries: metadata of the file; the fence is added.
 
     Returns:
-        What the model should give with the fence, and one reference more, of pairs of atoms on
-        which the fence acts.
+        What the model should give with the fence, and one more reference: pairs of atoms on which
+        the fence acts.
 
     Raises:
         LegatoError: if the model cannot have a fence, or a training frame would feel it.

@@ -1,8 +1,8 @@
-"""Checking a finished file through the engine that LAMMPS runs, in a process of its own.
+"""Checking a finished file by the engine that LAMMPS uses, in a process of its own.
 
-Machine code made by a compiler can crash, hang, or be wrong, and torch's loader has crashed in the
-process that had compiled. None of that may take a deployment down, or leave a file that LAMMPS
-cannot run: here it is one line that says what happened.
+Compiled code can crash, hang, or be wrong, and torch's loader has crashed in the process that had
+compiled. None of that may end a deployment without an explanation, or leave a file that LAMMPS
+cannot run: every such failure becomes one line that says what happened.
 """
 
 import json
@@ -29,13 +29,13 @@ from nequip_legato.native.linkage import readable
 __all__ = ["CHECK_LIMIT", "LARGEST_BLOCKS", "FinishedFile", "check_finished", "find_engine"]
 
 CHECK_LIMIT = 600.0
-"""Seconds that the check may take unless the caller says otherwise."""
+"""Default time limit of the check, s."""
 LARGEST_BLOCKS = {"cpu": 128, "cuda": 32768}
 """Atoms of the largest block that the engine chooses, as in lammps_plugin/core/block_size.h."""
 
-# Uneven on purpose: single centers, and a size that divides nothing. None: the engine chooses.
+# Uneven on purpose: single centers, and a size that does not divide the number of atoms.
 _SMALL_BLOCKS = (1, 7)
-_FEW_ATOMS = 512  # small blocks of more would take long and show nothing new
+_FEW_ATOMS = 512  # small blocks of larger structures take long and test nothing new
 _ARRAYS = ("positions", "types", "edge_index", "displacements", "cutoffs")
 
 
@@ -44,7 +44,7 @@ class FinishedFile:
     """A deployed file before it gets its name.
 
     Attributes:
-        path: where it lies now.
+        path: where it is now.
         device: where it is to run, ``cpu`` or ``cuda``.
         dtype: ``float32`` or ``float64``.
         cutoffs: (T, T), Angstrom.
@@ -61,10 +61,10 @@ class FinishedFile:
 
 
 def find_engine(report: Callable[[str], None]) -> Path | None:
-    """The compiled engine, built if need be.
+    """The compiled engine, built if it is not there.
 
-    It takes a C++ compiler and CMake. Where they are missing, that is reported, and the check falls
-    back on torch's own loader (None): a file for another machine can still be made.
+    Building takes a C++ compiler and CMake. Without them, that is reported, and the check uses
+    torch's own loader (None), so that a file for another machine can still be made.
     """
     try:
         return builder.ensure(builder.binding())
@@ -124,7 +124,7 @@ def check_finished(
 
 
 def _cases(references: Sequence[Reference], largest_block: int) -> list[dict]:
-    """What to evaluate; one after the other, cases of one size of blocks share a loaded model."""
+    """What to evaluate, sorted so that cases with the same block size share a loaded model."""
     sizes = [reference.frame.n_atoms for reference in references]
     largest = max(range(len(sizes)), key=lambda k: references[k].frame.n_edges)
     enough = -(-largest_block // sizes[largest])
@@ -166,15 +166,14 @@ def _run(
     command = [sys.executable, "-m", "nequip_legato.deploy.check_process", "."]
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()  # the other process needs that memory
-    # No name that begins as that of another scratch folder: whoever makes such a one removes those
-    # that look abandoned.
+    # A prefix of its own: making a scratch folder removes abandoned ones with the same prefix.
     with scratch_folder("nequip-check-", Path(tempfile.gettempdir())) as folder:
         (folder / "request.json").write_text(json.dumps(request))
         named = {f"{k} {n}": a for k, arrays in enumerate(structures) for n, a in arrays.items()}
         np.savez(folder / "structures.npz", **named)  # type: ignore[arg-type]
         try:
-            # in the temporary folder, where torch's loader then leaves what a crash keeps it from
-            # removing, and where no file of the user can hide a Python module
+            # In the temporary folder: there torch's loader unpacks, so nothing is left after a
+            # crash, and no file of the user can hide a Python module.
             done = subprocess.run(
                 command,
                 cwd=folder,
@@ -187,10 +186,10 @@ def _run(
                 check=False,
             )
         except subprocess.TimeoutExpired as problem:
-            said = (problem.stdout or b"").decode(errors="replace")
+            printed = (problem.stdout or b"").decode(errors="replace")
             raise LegatoError(
-                f"the deployed file gave no result within {limit:g} s, {_stage(said)}; nothing was "
-                f"written; give it more time with --check-limit, or {file.remedy}"
+                f"the deployed file gave no result within {limit:g} s, {_stage(printed)}; nothing "
+                f"was written; give it more time with --check-limit, or {file.remedy}"
             ) from problem
         if done.returncode == 0:
             with np.load(folder / "results.npz") as stored:
@@ -211,15 +210,15 @@ def _stage(stdout: str) -> str:
 
 def _failure(file: FinishedFile, done: subprocess.CompletedProcess) -> LegatoError:
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    said = lines[-1].replace(str(file.path.absolute()), file.path.name) if lines else ""
-    if "executable stack" in said:
+    last_line = lines[-1].replace(str(file.path.absolute()), file.path.name) if lines else ""
+    if "executable stack" in last_line:
         return LegatoError(
             "the model is so large that its library needs an executable stack, which glibc >= 2.41 "
             "refuses; set GLIBC_TUNABLES=glibc.rtld.execstack=2, here and where LAMMPS runs"
         )
     stage = _stage(done.stdout)
     if done.returncode == REFUSED:
-        happened = f"the deployed file cannot be used, {stage}: {said}"
+        happened = f"the deployed file cannot be used, {stage}: {last_line}"
     elif done.returncode < 0:
         number = -done.returncode
         name = signal.Signals(number).name if number in set(signal.Signals) else str(number)
@@ -228,12 +227,12 @@ def _failure(file: FinishedFile, done: subprocess.CompletedProcess) -> LegatoErr
         happened = f"the deployed file crashed ({name}: {text}{memory}), {stage}{_place(lines)}"
     else:
         happened = f"the check of the deployed file ended with status {done.returncode}, {stage}"
-        happened += f" ({said})" if said else ""
+        happened += f" ({last_line})" if last_line else ""
     return LegatoError(f"{happened}; nothing was written; {file.remedy}")
 
 
 def _place(lines: list[str]) -> str:
-    """The innermost functions of a crash that have a name, if it was reported."""
+    """The innermost named functions of a crash, if they were reported."""
     frames = [line.removeprefix(FRAME) for line in lines if line.startswith(FRAME)]
     shown = []
     for frame in frames:

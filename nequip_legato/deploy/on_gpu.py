@@ -1,4 +1,4 @@
-"""Parts of a model that have kernels of their own on a GPU (``nequip_legato.kernels``)."""
+"""Replacing parts of a model by our own GPU kernels (``nequip_legato.kernels``)."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -15,7 +15,7 @@ _WIDEST_HIDDEN = 64
 
 
 def has_triton() -> bool:
-    """Whether Triton is there, which comes with builds of torch for GPUs."""
+    """Whether Triton is installed, which comes with builds of torch for GPUs."""
     return find_spec("triton") is not None
 
 
@@ -56,7 +56,7 @@ class _Network(torch.nn.Module):
 
 
 def use_kernels(model: torch.nn.Module, *, precision: str = "tf32x3") -> torch.nn.Module:
-    """Put kernels in where they do what the model does, in place.
+    """Replace parts of a model by kernels that compute the same, in place.
 
     Args:
         model: float32, after ``contract_centers_first``; its edges have to be sorted by center.
@@ -73,7 +73,7 @@ def use_kernels(model: torch.nn.Module, *, precision: str = "tf32x3") -> torch.n
 
 
 def _is_network(module: Any) -> bool:
-    # by name, for models from packages (.nequip.zip) have classes of their own
+    # by name, because models from packages (.nequip.zip) have classes of their own
     kind = type(module)
     if kind.__name__ != "ScalarMLPFunction" or not kind.__module__.endswith("nequip.nn.mlp"):
         return False
@@ -88,7 +88,7 @@ def _is_network(module: Any) -> bool:
 
 
 def sum_sorted_edges(graph_module: torch.fx.GraphModule, edge_index: str) -> torch.fx.GraphModule:
-    """Replace sums over the edges of each center, which would be atomic additions, in place.
+    """Replace sums over the edges of each center, otherwise atomic additions, in place.
 
     Args:
         graph_module: of ATen operations.
@@ -133,7 +133,7 @@ def sum_sorted_edges(graph_module: torch.fx.GraphModule, edge_index: str) -> tor
 
 
 def _centers_behind(node: Any, edge_index: str) -> Any:
-    """The row of centers that an index is a view of, if it is."""
+    """The row of centers that an index is a view of; None if it is not such a view."""
     aten = torch.ops.aten
     views = (aten.expand.default, aten.unsqueeze.default, aten.view.default, aten.alias.default)
     while node.target in views:

@@ -1,1 +1,1 @@
-"""Deployed files, and what they say of themselves; free of torch."""
+"""Deployed files and their metadata; free of torch."""

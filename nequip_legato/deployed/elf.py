@@ -1,4 +1,4 @@
-"""One question about a shared library: does it ask for an executable stack?"""
+"""Whether a shared library asks for an executable stack."""
 
 import struct
 
@@ -11,7 +11,7 @@ _PF_X = 1
 def needs_executable_stack(library: bytes) -> bool:
     """Whether a 64-bit little-endian ELF library asks for an executable stack.
 
-    glibc 2.41 and later refuse to load such a library at run time. The stack's permissions stand in
+    glibc 2.41 and later refuse to load such a library at run time. The stack's permissions are in
     the flags of the program header PT_GNU_STACK; without that header it is executable (System V
     ABI, gABI chapter 5; GNU extension). Anything that is not such a library asks for nothing.
     """

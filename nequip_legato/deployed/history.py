@@ -1,4 +1,4 @@
-"""What a checkpoint says of its own training: deeds, not configuration."""
+"""What a checkpoint records about its own training: what was done, not what was configured."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -16,17 +16,17 @@ def history_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
         ``steps`` of the optimizer. ``parts`` of the training, as in
-        `nequip_legato.sam.deeds.Deeds`; null if no such callback took part in the run that wrote
-        the checkpoint, or if it did not count. ``ema``: null, or ``decay`` and ``updates`` of the
-        averaged weights, which are deployed. ``started_from``: file of another model whose weights
-        were the first ones, or null.
+        `nequip_legato.sam.step_counts.StepCounts`; null if no such callback took part in the run
+        that wrote the checkpoint, or if it did not count. ``ema``: null, or ``decay`` and
+        ``updates`` of the averaged weights, which are deployed. ``started_from``: file of another
+        model whose weights the training started from, or null.
     """
     saved = checkpoint.get(_SAM_KEY)
     average = (checkpoint.get("state_dict") or {}).get(_EMA_STATE)
     record = checkpoint["hyper_parameters"]["info_dict"]
     ema = None
     if isinstance(average, Mapping):
-        # The first update of nequip's is the copy at the start.
+        # nequip's first update is the copy at the start.
         ema = {"decay": average["decay"], "updates": max(0, average["num_updates"] - 1)}
     return {
         "steps": checkpoint.get("global_step"),
@@ -60,7 +60,7 @@ def _started_from(config: Any) -> str | None:
 
 
 def rows(history: Mapping[str, Any], callback: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is to be shown of it: title and text.
+    """The history as rows for a table: title and text.
 
     Args:
         history: from `history_of` or `package_history`; empty for files of earlier versions.
@@ -98,7 +98,7 @@ def _part(part: Mapping[str, Any]) -> str:
         return f"plain training, {_steps(steps)}"
     name = _named(part["method"], part["settings"])
     if climbed is None:
-        return f"{name}, {_steps(steps)}, of which it is not known how many climbed"
+        return f"{name}, {_steps(steps)}, of which an unknown number climbed"
     text = f"{name}: {climbed} of {_steps(steps)} climbed"
     if not climbed:
         text += " (plain training)"

@@ -1,4 +1,4 @@
-"""Reading what a deployed file says about itself; needs no torch."""
+"""Reading the metadata of a deployed file; needs no torch."""
 
 import json
 import math
@@ -32,7 +32,7 @@ _CONVERT = (
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a deployed file says about itself.
+    """The metadata of a deployed file.
 
     Attributes:
         path: the file.
@@ -51,13 +51,14 @@ class ModelInfo:
         shortest_distance: [type][type] shortest distance in the training frames, Angstrom; inf if
             the pair never came within the cutoff.
         largest_force: largest force label in the training frames, eV/A; nan if unknown.
-        isolated_energy: of an atom of each type alone, eV; empty for files of earlier versions.
-        domain_frames: number of frames these two were taken from.
+        isolated_energy: energy of an isolated atom of each type, eV; empty for files of earlier
+            versions.
+        domain_frames: number of frames that the domain was taken from.
         domain_origin: where these frames came from.
         training: settings of the callback, SAM or a relative; empty for plain training.
-        history: what the training did by its checkpoint's own record, whatever the settings say;
+        history: what the training did according to its checkpoint, whatever the settings say;
             see `nequip_legato.deployed.history`. Empty for files of earlier versions.
-        fence: the fence, see `nequip_legato.fence.Fence`; None without one.
+        fence: see `nequip_legato.fence.Fence`; None without one.
         versions: of the packages that made the file.
         entries: all metadata as stored.
     """
@@ -87,13 +88,13 @@ class ModelInfo:
     entries: dict[str, str]
 
     def to_json(self) -> str:
-        """Everything but ``entries`` as JSON; numbers that JSON lacks become null."""
+        """Everything but ``entries`` as JSON; NaN and infinities become null."""
         content = asdict(self)
         del content["entries"]
         return json.dumps(_finite(content), indent=2, allow_nan=False)
 
     def __str__(self) -> str:
-        kernels = ", with kernels of our own" if self.entries.get("legato_kernels") else ""
+        kernels = ", with our own kernels" if self.entries.get("legato_kernels") else ""
         rows = {
             "file": f"{self.path} ({self.size / 1e6:.2f} MB, {self.kind})",
             "runs in": "pair_style allegro_legato" if self.usable else "other programs only",
@@ -199,7 +200,7 @@ def kind_of(path: Path) -> str:
 
 
 def info(path: str | Path) -> ModelInfo:
-    """Read what a deployed file says about itself; the model is not loaded.
+    """Read the metadata of a deployed file; the model is not loaded.
 
     Args:
         path: a file of ``nequip-deploy`` or ``nequip-compile``.
@@ -279,11 +280,11 @@ def _usable(path: Path, entries: dict[str, str]) -> tuple[bool, str]:
     if legato_format is not None:
         if legato_format == FORMAT:
             return True, ""
-        return False, f"format {legato_format} is not known to this version, which reads {FORMAT}"
+        return False, f"this version does not know format {legato_format}; it reads {FORMAT}"
     inputs = entries.get("nequip_aoti_inputs", "")
     if inputs == INPUTS and entries.get("nequip_aoti_outputs") == OUTPUTS:
         return True, (
-            "made by nequip-compile: it says nothing about its training domain and was not checked "
+            "made by nequip-compile: it has no record of its training domain and was not checked "
             "in blocks; 'nequip-deploy build' does both"
         )
     if inputs == "pos edge_index atom_types":

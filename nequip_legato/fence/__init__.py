@@ -1,9 +1,9 @@
-"""A fence around what a model knows: an energy of pair distances that no training frame reaches.
+"""A fence: a repulsive pair energy at distances that no training frame has.
 
-It is exactly zero on all training frames, and repels where none of them has been: below the
-shortest distance of a pair of types (a wall), and, if asked for, in the gaps between its shells.
+It is exactly zero on all training frames. It repels below the shortest distance of a pair of types
+(a wall), and, if asked for, in the gaps between its shells (a bump).
 
-Names are imported when they are first used, for most need torch.
+Names are imported when they are first used, because most need torch.
 """
 
 from typing import TYPE_CHECKING

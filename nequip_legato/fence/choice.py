@@ -1,4 +1,4 @@
-"""Choosing a fence from what the training frames visit."""
+"""Choosing a fence from the distances in the training frames."""
 
 import itertools
 import math
@@ -26,22 +26,22 @@ def choose_fence(
     type_names: Sequence[str],
     unlabeled_force: Callable[[], float],
 ) -> Fence:
-    """Choose walls, and bumps if they are wanted.
+    """Choose walls, and bumps if the settings ask for them.
 
-    A wall has the energy ``barrier kB T``, what thermal motion brings along, at (1 - p) r0, and
-    there repels at least with the largest force F that training has on atoms at such distances; p
-    is the penetration, or more where the wall would be too stiff for a time step. A bump has
-    ``barrier kB T + F w`` in its middle, w being half of its width, or the penetration times its
-    middle if that is less; it is lower where it would be too stiff.
+    At (1 - p) r0 a wall has the energy ``barrier kB T`` (thermal motion) and repels at least with
+    F, the largest force in training on atoms at such distances; p is the penetration, or more where
+    the wall would be too stiff for the time step. The height of a bump is ``barrier kB T + F w``; w
+    is half of its width, or the penetration times its middle if that is less. It is lower where the
+    bump would be too stiff.
 
     Args:
         survey: of all training frames.
-        settings: the user's wishes.
+        settings: how to choose.
         type_names: the model's.
         unlabeled_force: gives F, eV/Angstrom, where training frames have no force labels.
 
     Returns:
-        The fence, with notes on what it forbids and what it cannot know.
+        The fence, with notes on what it forbids and where data are missing.
     """
     walls: list[Wall] = []
     gaps: list[Gap] = []

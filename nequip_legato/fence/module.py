@@ -13,12 +13,12 @@ __all__ = ["FencedEnergy", "add_fence"]
 class FencedEnergy(torch.nn.Module):
     """A model of the energy with the fence's energy added.
 
-    It stands where nequip's ``ForceStressOutput`` has its model of the energy, so that all
-    derivatives include the fence. The energy of an edge belongs to its center, as in Allegro. Where
+    It replaces the energy model inside nequip's ``ForceStressOutput``, so that all derivatives
+    include the fence. The energy of an edge belongs to its center, as in Allegro. Where
     the fence does not act, zeros are added, which changes nothing.
 
     Args:
-        func: takes and gives nequip's dictionaries, of one structure.
+        func: the energy model: nequip's dictionary -> nequip's dictionary, of one structure.
         table: (T * T, 2 + 3 m) see :meth:`nequip_legato.fence.Fence.table`.
         num_types: T.
     """
@@ -41,8 +41,8 @@ class FencedEnergy(torch.nn.Module):
         center = data[AtomicDataDict.EDGE_INDEX_KEY][0]
         neighbor = data[AtomicDataDict.EDGE_INDEX_KEY][1]
         if torch.jit.is_scripting():  # type: ignore[attr-defined]
-            # Most edges are too long for any fence. AOTInductor, which fuses all of this into one
-            # loop, needs shapes that do not depend on numbers.
+            # Most edges are too long for any fence. Not for AOTInductor, which fuses all of this
+            # into one loop and needs shapes that do not depend on values.
             short = vectors.detach().square().sum(1) < self.reach_squared
             near = torch.nonzero(short).view(-1)
             vectors = torch.index_select(vectors, 0, near)
@@ -63,9 +63,9 @@ class FencedEnergy(torch.nn.Module):
             depth = torch.clamp(1.0 - z * z, min=0.0)
             energy = energy + rows[:, 4 + 3 * k] * depth * depth * depth
         atomic = data[AtomicDataDict.PER_ATOM_ENERGY_KEY]
-        of_atoms = torch.zeros_like(atomic, dtype=torch.float64).view(-1)
-        of_atoms = torch.index_add(of_atoms, 0, center, energy).view(-1, 1)
-        data[AtomicDataDict.PER_ATOM_ENERGY_KEY] = atomic + of_atoms.to(atomic.dtype)
+        per_atom = torch.zeros_like(atomic, dtype=torch.float64).view(-1)
+        per_atom = torch.index_add(per_atom, 0, center, energy).view(-1, 1)
+        data[AtomicDataDict.PER_ATOM_ENERGY_KEY] = atomic + per_atom.to(atomic.dtype)
         total = data[AtomicDataDict.TOTAL_ENERGY_KEY]
         data[AtomicDataDict.TOTAL_ENERGY_KEY] = total + energy.sum().to(total.dtype)
         return data
@@ -88,7 +88,7 @@ def add_fence(model: torch.nn.Module, table: list[list[float]], num_types: int) 
         LegatoError: if the model has no ``ForceStressOutput``.
     """
     rows = torch.tensor(table, dtype=torch.float64)
-    # by name, for models from packages (.nequip.zip) have classes of their own
+    # by name, because models from packages (.nequip.zip) have classes of their own
     found: list[Any] = [m for m in model.modules() if type(m).__name__ == "ForceStressOutput"]
     if len(found) != 1:
         raise LegatoError(

@@ -27,8 +27,8 @@ class Wall:
         types: names of the two types.
         shortest: shortest distance in training, Angstrom.
         begin: r0, distance below which the wall repels, Angstrom.
-        strength: k, eV for a pair of atoms.
-        force: largest force that training has on atoms of such pairs, eV/Angstrom.
+        strength: k, eV per pair of atoms.
+        force: largest force in training on atoms of such pairs, eV/Angstrom.
         pairs: number of pairs seen in training.
     """
 
@@ -57,15 +57,15 @@ class Wall:
 
 @dataclass(frozen=True)
 class Gap:
-    """A bump between two distances of a pair of types that training visits.
+    """A bump in a gap of the distances of a pair of types.
 
     Attributes:
         types: names of the two types.
-        seen: the distances on either side that training has, Angstrom.
+        seen: the distances in training on either side of the gap, Angstrom.
         begin: a, Angstrom.
         end: b, Angstrom.
-        height: h, eV for a pair of atoms.
-        force: largest force that training has on atoms of such pairs beside the gap, eV/Angstrom.
+        height: h, eV per pair of atoms.
+        force: largest force in training on atoms of such pairs beside the gap, eV/Angstrom.
         pairs: number of pairs seen in training below and above.
     """
 
@@ -84,7 +84,7 @@ class Gap:
         return self.height * max(0.0, 1.0 - ((distance**2 - middle) / half_width) ** 2) ** 3
 
 
-# A wall and a bump that no distance reaches.
+# Table entries of a wall and a bump that never act.
 _NO_WALL = [1e30, 0.0]
 _NO_BUMP = [-2.0, 1.0, 0.0]
 
@@ -96,7 +96,7 @@ class Fence:
     Attributes:
         settings: how they were chosen.
         n_frames: number of training frames, all of which were looked at.
-        walls: at most one a pair of types.
+        walls: at most one per pair of types.
         gaps: none unless asked for.
         notes: what a user should know, in words.
     """
@@ -108,7 +108,7 @@ class Fence:
     notes: tuple[str, ...] = ()
 
     def described(self) -> dict[str, str]:
-        """What a person wants to know, as rows of name and value."""
+        """Rows of name and value for ``nequip-deploy info``."""
         settings = self.settings
         rows = {
             "fence": f"{settings.kind}, from all {self.n_frames} training frames, to resist "
@@ -144,11 +144,11 @@ class Fence:
         )
 
     def table(self, type_names: list[str], cutoffs: list[list[float]]) -> list[list[float]]:
-        """What the deployed graph looks up for an edge: a row per (center type, neighbor type).
+        """Parameters of the deployed graph: one row per (center type, neighbor type).
 
         Columns: 1 / r0^2, k, and for each bump (a^2 + b^2) / 2, 2 / (b^2 - a^2), h. Each of a
-        pair's two edges has half of its energy. Where a fence reaches beyond the cutoff of one
-        direction, there is no edge of it there, so that the other has all.
+        pair's two edges has half of its energy. If a fence reaches beyond the cutoff of one
+        direction, that edge is missing there, so the other edge has all of the energy.
 
         Args:
             type_names: the model's.

@@ -1,4 +1,4 @@
-"""How a fence is to be chosen."""
+"""Settings of a fence."""
 
 import math
 from dataclasses import dataclass
@@ -12,28 +12,28 @@ KINDS = ("wall", "gaps")
 
 @dataclass(frozen=True, kw_only=True)
 class FenceSettings:
-    """How a fence is to be chosen from the training frames.
+    """How a fence is chosen from the training frames.
 
     Attributes:
         kind: ``wall`` for walls below the shortest distances; ``gaps`` for bumps in gaps, too,
             which forbid reactions.
         margin: walls begin at (1 - margin) times the shortest distance in training.
-        temperature: to be resisted, K.
+        temperature: temperature that the fence resists, K.
         barrier: thermal part of the fence's energy, in units of kB times the temperature.
         penetration: the wall reaches its energy at (1 - penetration) times the distance at which it
             begins, or deeper where it would be too stiff.
-        gap_margin: fraction of a distance that bumps keep from those on either side of the gap;
-            less than for walls, for bumps rise slowly.
+        gap_margin: bumps keep this fraction of the distance away from both ends of the gap; less
+            than for walls, because bumps rise slowly.
         gap_width: smallest width of a bump, Angstrom; narrower gaps are left alone.
-        gap_pairs: number of pairs that must have been seen on either side of a gap. A note says
-            where a wall rests on fewer.
+        gap_pairs: number of pairs that must have been seen on either side of a gap. A note lists
+            walls that rest on fewer.
         stiffness: largest curvature of a bump, and of a wall where it has its energy, in
             eV/Angstrom^2, which the time step has to resolve: bumps in narrow gaps are lower, walls
             at short distances are entered deeper. Stretching an N-H bond has about 45, N2 about
             140.
 
     Raises:
-        ValueLegatoError: if a value makes no sense.
+        ValueLegatoError: if a value is impossible.
     """
 
     kind: str = "wall"
@@ -65,5 +65,5 @@ class FenceSettings:
 
 
 def as_settings(fence: FenceSettings | str | None) -> FenceSettings | None:
-    """Settings from themselves, from a kind, or none from None."""
+    """A kind of fence as settings; settings and None are returned unchanged."""
     return FenceSettings(kind=fence) if isinstance(fence, str) else fence

@@ -1,4 +1,4 @@
-"""Which distances the training frames visit, per pair of types."""
+"""Which distances occur in the training frames, for each pair of types."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ _BIN = 0.01  # Angstrom; the ends of gaps are exact all the same
 
 @dataclass(frozen=True)
 class Visited:
-    """Visited intervals of one pair of types, rising; the stretches between them are empty.
+    """Intervals of distances of one pair of types in ascending order, with gaps between them.
 
     Attributes:
         lowest: (m,) shortest distance of each interval, Angstrom.
-        highest: (m,) longest one.
+        highest: (m,) longest distance of each interval, Angstrom.
         pairs: (m,) number of pairs of atoms seen.
         force: (m,) largest force on an atom of such a pair, eV/Angstrom; nan without labels.
     """

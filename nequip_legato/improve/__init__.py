@@ -1,1 +1,1 @@
-"""A loop that learns from failures: simulate, choose, label, train, deploy, and again."""
+"""A loop that learns from failures: simulate, choose, label, train, deploy, repeat."""

@@ -1,4 +1,4 @@
-"""Choosing structures that differ: farthest-point sampling of the atoms that they are about."""
+"""Choosing structures that differ, by farthest-point sampling of the flagged atoms."""
 
 from collections.abc import Sequence
 
@@ -22,10 +22,10 @@ def choose(
     `descriptors`. It begins with the first structure, unless some are known.
 
     Args:
-        structures: with flagged atoms, those that matter most first.
-        number: at most so many are taken; structures that are known or come twice are not.
-        cutoff: how far atoms are looked at, Angstrom.
-        known: structures that have been taken before, with flagged atoms.
+        structures: with flagged atoms, the most important ones first.
+        number: largest number of structures to take; known ones and duplicates are left out.
+        cutoff: of the descriptors, Angstrom.
+        known: structures that were taken before, with flagged atoms.
 
     Returns:
         Indices, in the order in which they were taken.
@@ -54,7 +54,7 @@ def choose(
 
 
 def check_libraries() -> None:
-    """Import what structures are chosen with.
+    """Check that the libraries for choosing structures are installed.
 
     Raises:
         LegatoError: if skmatter or featomic is not installed.
@@ -67,11 +67,11 @@ def check_libraries() -> None:
 
 
 def descriptors(structures: Sequence[Atoms], *, cutoff: float) -> np.ndarray:
-    """What the surroundings of the flagged atoms look like: SOAP power spectra.
+    """Descriptors of the environments of the flagged atoms: SOAP power spectra.
 
     Bartok et al. 2013 (doi:10.1103/PhysRevB.87.184115), by featomic. They do not depend on a model,
-    so structures of different rounds can be compared, and they see angles, which sorted distances
-    do not. Only the flagged atoms count: failures are local, and most of a state is like any other.
+    so structures of different rounds can be compared, and they include angles, unlike sorted
+    distances. Only flagged atoms count: failures are local, and the rest of a state is ordinary.
 
     Args:
         structures: with flagged atoms.

@@ -1,4 +1,4 @@
-"""Files out, labels in: for people who label in a queue."""
+"""Labels by way of files, for codes that run in a queue."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ __all__ = ["RETURNED", "WANTED", "read_labels", "write_wanted"]
 
 WANTED = "to_label.extxyz"
 RETURNED = "labeled.extxyz"
-_SAME_PLACE = 1e-3  # Angstrom; other programs round positions
+_POSITION_TOLERANCE = 1e-3  # Angstrom; other programs round positions
 
 
 def write_wanted(folder: Path, structures: Sequence[Atoms], store: LabelStore) -> int:
@@ -44,15 +44,14 @@ def write_wanted(folder: Path, structures: Sequence[Atoms], store: LabelStore) -
 def read_labels(
     folder: Path, structures: Sequence[Atoms], store: LabelStore, *, largest_force: float
 ) -> int:
-    """Take labels in from ``labeled.extxyz``, if it is there.
+    """Read labels from ``labeled.extxyz``, if it is there.
 
-    Frames are told apart by their ``legato_id``, or else by elements and positions (within 0.001
-    Angstrom). A frame that comes back without energy and forces is set aside: it could not be
-    labeled.
+    Frames are identified by their ``legato_id``, or else by elements and positions (within 0.001
+    Angstrom). A frame without energy or forces is set aside: it could not be labeled.
 
     Args:
         folder: where the file is.
-        structures: what was to be labeled.
+        structures: structures to be labeled.
         store: where labels are kept.
         largest_force: limit, eV/Angstrom.
 
@@ -60,7 +59,7 @@ def read_labels(
         The number of new labels.
 
     Raises:
-        LegatoError: if the file cannot be read, or holds a frame that nobody asked for.
+        LegatoError: if the file cannot be read, or has a frame that was not asked for.
     """
     path = folder / RETURNED
     if not path.is_file():
@@ -68,10 +67,10 @@ def read_labels(
     known = {id_of(atoms): atoms for atoms in structures}
     new = 0
     for number, frame in enumerate(read_structures(path, "labels")):
-        name = _who(frame, known)
+        name = _name_of(frame, known)
         if name is None:
             raise LegatoError(
-                f"{path}: frame {number} is none of those in {WANTED}; keep their '{ID}', or "
+                f"{path}: frame {number} is not one of those in {WANTED}; keep their '{ID}', or "
                 "elements, order and positions of their atoms"
             )
         if name in store:
@@ -96,7 +95,7 @@ def _value(frame: Atoms, key: str) -> Any:
         return None
 
 
-def _who(frame: Atoms, known: dict[str, Atoms]) -> str | None:
+def _name_of(frame: Atoms, known: dict[str, Atoms]) -> str | None:
     name = frame.info.get(ID)
     if name is not None:
         atoms = known.get(str(name))
@@ -107,4 +106,4 @@ def _who(frame: Atoms, known: dict[str, Atoms]) -> str | None:
 def _same(frame: Atoms, atoms: Atoms) -> bool:
     if len(frame) != len(atoms) or (frame.numbers != atoms.numbers).any():
         return False
-    return bool(np.abs(frame.positions - atoms.positions).max() < _SAME_PLACE)
+    return bool(np.abs(frame.positions - atoms.positions).max() < _POSITION_TOLERANCE)

@@ -1,4 +1,4 @@
-"""Exploring: a short campaign whose runs go on where they can, and keep every suspicious state."""
+"""Exploring: a short campaign whose runs continue where possible and keep suspicious states."""
 
 import os
 import time
@@ -7,19 +7,12 @@ from nequip_legato.improve.settings import Observe
 from nequip_legato.stability import trace
 from nequip_legato.stability.records import Record, write_record
 from nequip_legato.stability.run import criteria, inputs
-from nequip_legato.stability.run.campaign import Kind
-from nequip_legato.stability.run.execute import (
-    LOG,
-    KilledError,
-    Processes,
-    command,
-    equilibrate,
-    note_end,
-    record_of,
-    run_lammps,
-    wall_seconds,
-)
+from nequip_legato.stability.run.early_ends import note_end
+from nequip_legato.stability.run.execute import equilibrate, record_of
+from nequip_legato.stability.run.lammps_process import LOG, command, run_lammps, wall_seconds
 from nequip_legato.stability.run.plan import Plan, PlannedRun
+from nequip_legato.stability.run.processes import KilledError, Processes
+from nequip_legato.stability.run.run_queue import CampaignKind
 from nequip_legato.stability.run.settings import Bonds
 
 __all__ = ["EVENTS", "STATES", "exploration_input", "exploring"]
@@ -28,22 +21,22 @@ EVENTS = "events.dump"
 STATES = "states.dump"
 
 
-def exploring(observe: Observe, bonds: list[Bonds]) -> Kind:
-    """What `nequip_legato.stability.run.campaign.run_plan` does with the runs of an exploration.
+def exploring(observe: Observe, bonds: list[Bonds]) -> CampaignKind:
+    """The kind of campaign for `nequip_legato.stability.run.campaign.run_plan` that explores.
 
-    A run leaves ``events.dump``, the states in which the fence acted, atoms were outside of the
-    domain, or bonds were wrong; ``states.dump``, states in between; and ``end.dump``, the last one.
-    A run that is killed is repeated from its start, with the same result.
+    A run writes ``events.dump``, the states in which the fence acted, atoms were outside of the
+    domain, or bonds were wrong; ``states.dump``, states at regular intervals; and ``end.dump``, the
+    last one. A run that is killed is repeated from its start, with the same result.
 
     Args:
-        observe: how often it is looked at.
-        bonds: bonds that should stay; wrong ones are noted, and do not end the run.
+        observe: how often states are checked.
+        bonds: bonds that should stay; wrong ones are recorded, and do not end the run.
     """
 
     def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
         return _execute(plan, run, processes, observe, bonds)
 
-    return Kind(Record, execute, equilibrate)
+    return CampaignKind(Record, execute, equilibrate)
 
 
 def exploration_input(plan: Plan, run: PlannedRun, observe: Observe, bonds: list[Bonds]) -> str:
@@ -95,7 +88,7 @@ def _execute(
         for path in run.folder.glob(pattern):
             path.unlink()
     text = exploration_input(plan, run, observe, bonds)
-    began = time.monotonic()
+    started = time.monotonic()
     try:
         fatal = run_lammps(
             command(settings),
@@ -109,7 +102,7 @@ def _execute(
         if not processes.stopped:
             note_end(run.folder)
         raise
-    elapsed = time.monotonic() - began
+    elapsed = time.monotonic() - started
     trace.keep(run.folder)
     log = (run.folder / LOG).read_text(encoding="utf-8", errors="replace")
     limits = criteria.thresholds(settings, largest_force=run.largest_force)

@@ -1,4 +1,4 @@
-"""What a loop would do, and at what cost: for ``--dry-run``."""
+"""What a loop would do, and its cost: for ``--dry-run``."""
 
 import json
 from datetime import timedelta
@@ -15,9 +15,9 @@ __all__ = ["forecast"]
 
 
 def forecast(settings: ImproveSettings, origin: Origin) -> str:
-    """The stages of each round in words, with what is finished and what the rest costs at most.
+    """The stages of each round in words: what is finished, and what the rest costs at most.
 
-    Times come from what the loop has done so far; before that, only numbers are known.
+    Times are extrapolated from what the loop has done so far.
 
     Args:
         settings: the loop's.
@@ -37,7 +37,8 @@ def forecast(settings: ImproveSettings, origin: Origin) -> str:
         lines += [f"  {_campaign(now, 'life', rounds)}"]
     if settings.target:
         lines.append(
-            f"ends before if the rate is surely below {settings.target:g} per 1,000 atom ps"
+            "ends earlier if the upper end of the rate's interval is below "
+            f"{settings.target:g} per 1,000 atom ps"
         )
     return "\n".join(lines)
 
@@ -51,10 +52,10 @@ def _making(now: Round, rounds: list[Round], steps: int | None) -> list[str]:
     number = settings.choose.number
     how = "written to a file" if settings.labels == FILES else f"by {settings.labels['_target_']}"
     store = label_store(settings)
-    took = [store[name].seconds for name in store.names() if store[name].seconds]
-    cost = _time(number * sum(took) / len(took) / settings.jobs) if took else ""
+    times = [store[name].seconds for name in store.names() if store[name].seconds]
+    cost = _time(number * sum(times) / len(times) / settings.jobs) if times else ""
     training = f"train for {settings.training.epochs} epochs on old frames and up to "
-    training += f"{now.number * number} added ones"
+    training += f"{now.number * number} added frames"
     known = [
         json.loads(r.trained.read_text(encoding="utf-8")) for r in rounds if r.trained.is_file()
     ]
@@ -71,7 +72,7 @@ def _making(now: Round, rounds: list[Round], steps: int | None) -> list[str]:
 def _campaign(now: Round, part: str, rounds: list[Round]) -> str:
     campaign = now.campaign_unmade(part)
     runs, atom_steps = _size(campaign)
-    name = "explore" if part == "explore" else "measure the life"
+    name = "explore" if part == "explore" else "measure the time to failure"
     text = f"{name}: {runs} runs, up to {atom_steps:,} atom steps"
     done = _records(now.folder / part)
     if done:
@@ -90,9 +91,9 @@ def _size(campaign: Settings) -> tuple[int, int]:
     runs = total = 0
     for size in campaign.sizes:
         a, b, c = size.replicate
-        mine = (size.velocity_seeds or campaign.velocity_seeds) * len(campaign.ensembles)
-        runs += mine
-        total += mine * a * b * c * atoms * (size.steps or campaign.steps)
+        own = (size.velocity_seeds or campaign.velocity_seeds) * len(campaign.ensembles)
+        runs += own
+        total += own * a * b * c * atoms * (size.steps or campaign.steps)
     return runs, total
 
 

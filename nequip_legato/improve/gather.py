@@ -1,4 +1,4 @@
-"""From the runs of an exploration to candidates: failures, and what was nearly one."""
+"""Gathering candidates from the runs of an exploration: failures and near-failures."""
 
 import io
 import json
@@ -22,18 +22,18 @@ from nequip_legato.stability.run.snapshot import read_state, wrong_bonds
 
 __all__ = ["Candidate", "Known", "committee_deviations", "flag", "gather", "read_dump"]
 
-_SAME_EPISODE = 3  # looks without the event, after which it counts as a new one
+_SAME_EPISODE = 3  # checks; events further apart are different episodes
 _ITEM = re.compile(r"^(?=ITEM: TIMESTEP$)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the training data know of distances.
+    """Which distances occur in the training data.
 
     Attributes:
         names: type name of each LAMMPS type.
         shortest: (T, T) shortest distance of each pair of LAMMPS types, Angstrom; inf for none.
-        gaps: for each pair of LAMMPS types (i <= j) the ranges of distances that no frame has.
+        gaps: (i, j) with LAMMPS types i <= j -> ranges of distances that no frame has, Angstrom.
     """
 
     names: list[str]
@@ -42,7 +42,12 @@ class Known:
 
     @classmethod
     def of(cls, model: ModelInfo, types: list[str]) -> "Known":
-        """What a deployed file says of its training; gaps are those that its fence has bumps in."""
+        """Distances from the metadata of a deployed file; gaps are those with a bump of its fence.
+
+        Args:
+            model: metadata of the file.
+            types: type name of each LAMMPS type.
+        """
         places = [model.type_names.index(name) for name in types]
         shortest = np.array(model.shortest_distance)[np.ix_(places, places)]
         fence = json.loads(model.entries.get("legato_fence", "{}"))
@@ -61,13 +66,13 @@ class Candidate:
 
     Attributes:
         atoms: the whole state; arrays ``type``, ``id`` (of LAMMPS), ``names`` (of types) and
-            ``flagged`` (n,) bool: the atoms that it is about.
+            ``flagged`` (n,) bool: the atoms concerned.
         reason: ``contact``, ``gap``, ``bonds``, ``committee``, or the criterion of a failed run.
-        severity: larger is worse: 1 minus the ratio to the shortest distance, number of wrong
-            atoms, or eV/Angstrom; to be compared within a reason.
+        severity: larger is worse; comparable for the same reason only: 1 minus the ratio to the
+            shortest distance, depth in a gap in Angstrom, number of wrong atoms, or eV/Angstrom.
         failed: whether the run ended here.
-        run: its name.
-        step: of the run.
+        run: name of the run.
+        step: step of the run.
     """
 
     atoms: Atoms
@@ -90,15 +95,15 @@ def gather(
 ) -> list[Candidate]:
     """Failures and near-failures of an exploration.
 
-    Suspicious states that follow one another and have an atom in common are one episode, of which
-    the first and the worst state are taken. Of each run the state is added on whose forces a
-    committee agrees least, and the state in which it ended, if it failed.
+    Successive suspicious states with an atom in common are one episode, of which the first and the
+    worst state are taken. Each run adds the state with the largest disagreement of a committee, and
+    the state in which it ended, if it failed.
 
     Args:
         folder: of the campaign.
         records: its finished runs.
         settings: its settings.
-        known: what training knows.
+        known: distances in the training data.
         observe: limits.
         bonds: bonds that should stay.
         committee: ASE calculators; their forces are compared if there are two or more.
@@ -111,19 +116,19 @@ def gather(
     found: list[Candidate] = []
     for record in sorted(records, key=lambda r: r.run):
         place = folder / "runs" / record.run
-        mine = _episodes(place, record, watched, known, observe)
+        own = _episodes(place, record, watched, known, observe)
         end = _end(place, record, watched, known)
-        if end is not None and all(c.step != end.step for c in mine):
-            mine.append(end)
+        if end is not None and all(c.step != end.step for c in own):
+            own.append(end)
         if len(committee) > 1:
-            mine += _disagreement(place, record, watched, known, committee)
-        mine = [c for c in mine if closest(c.atoms, known)[0] >= observe.lowest_ratio]
-        found += _thinned(mine, observe.per_run)
+            own += _disagreement(place, record, watched, known, committee)
+        own = [c for c in own if closest(c.atoms, known)[0] >= observe.lowest_ratio]
+        found += _thinned(own, observe.per_run)
     return found
 
 
 def read_dump(path: Path, settings: Settings) -> Iterator[Atoms]:
-    """The whole states of a dump of several, in their order; see `snapshot.read_state`."""
+    """The complete states of a dump in order; see `snapshot.read_state`."""
     if not path.is_file():
         return
     for text in _ITEM.split(path.read_text(encoding="utf-8", errors="replace")):
@@ -135,7 +140,7 @@ def read_dump(path: Path, settings: Settings) -> Iterator[Atoms]:
 def closest(atoms: Atoms, known: Known) -> tuple[float, tuple[int, int]]:
     """Smallest ratio of a distance to the shortest one in training, and the two atoms.
 
-    Infinite where no two atoms are closer than that.
+    Infinite if no two atoms are within the largest of these distances.
     """
     finite = known.shortest[np.isfinite(known.shortest)]
     if not len(finite):
@@ -151,12 +156,12 @@ def closest(atoms: Atoms, known: Known) -> tuple[float, tuple[int, int]]:
 
 
 def flag(atoms: Atoms, settings: Settings, known: Known) -> tuple[str, np.ndarray, float] | None:
-    """What is suspicious about a state: reason, (n,) bool of the atoms, severity; None if nothing.
+    """Why a state is suspicious: reason, (n,) bool of the atoms, severity; None if it is not.
 
     Args:
         atoms: with LAMMPS types in ``arrays["type"]``.
         settings: its ``criteria.bonds`` should hold.
-        known: what training knows.
+        known: distances in the training data.
     """
     flagged = np.zeros(len(atoms), dtype=bool)
     ratio, pair = closest(atoms, known)
@@ -186,7 +191,7 @@ def flag(atoms: Atoms, settings: Settings, known: Known) -> tuple[str, np.ndarra
 
 
 def committee_deviations(atoms: Atoms, calculators: Sequence[object]) -> np.ndarray:
-    """How far models are apart on the force of each atom.
+    """How much the models of a committee disagree on the force on each atom.
 
     Args:
         atoms: a structure.

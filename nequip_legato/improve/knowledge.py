@@ -1,4 +1,4 @@
-"""What the checkpoint of the beginning says: how it was trained, on what, and how it is tested."""
+"""The initial checkpoint: its training, its data, and its test errors."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -37,14 +37,14 @@ _FORCES, _ENERGY = AtomicDataDict.FORCE_KEY, AtomicDataDict.TOTAL_ENERGY_KEY
 
 @dataclass(frozen=True)
 class Errors:
-    """How far a model is off the labels of some frames.
+    """Errors of a model on labeled frames.
 
     Attributes:
-        frames: how many.
-        force_rmse: of components, eV/Angstrom.
-        force_mae: of components, eV/Angstrom.
-        force_largest: of components, eV/Angstrom.
-        energy_rmse: eV an atom; None where no frame has an energy.
+        frames: number of frames.
+        force_rmse: root mean square error of force components, eV/Angstrom.
+        force_mae: mean absolute error of force components, eV/Angstrom.
+        force_largest: largest error of a force component, eV/Angstrom.
+        energy_rmse: root mean square error, eV per atom; None if no frame has an energy.
     """
 
     frames: int
@@ -56,13 +56,13 @@ class Errors:
 
 @dataclass(frozen=True)
 class Origin:
-    """What the checkpoint of the beginning says.
+    """The initial checkpoint and its training.
 
     Attributes:
         source: the checkpoint.
-        record: nequip's record of its training, with paths of files that are there.
+        record: nequip's record of its training, with paths resolved to existing files.
         datasets: configurations of its data sets, ``train``, ``val`` and ``test``, each a list.
-        keys: under which names labels are in its files, as nequip's ``from_ase`` takes them.
+        keys: names of the labels in its files, as keyword arguments of nequip's ``from_ase``.
         cutoff: of the model, Angstrom.
         type_of_symbol: chemical symbol -> model type.
         test: frames of the test set.
@@ -85,7 +85,7 @@ def open_origin(checkpoint: Path, *, test_frames: str = "") -> Origin:
         test_frames: file of the test frames; empty for those that the training names.
 
     Raises:
-        LegatoError: if the checkpoint is none, its data are gone, or there are no test frames.
+        LegatoError: if it is not a checkpoint, its data are missing, or there are no test frames.
     """
     source = open_source(checkpoint, model_key=_SOLE_MODEL_KEY)
     if "training_module" not in source.record or not source.data_config:
@@ -121,7 +121,7 @@ def open_origin(checkpoint: Path, *, test_frames: str = "") -> Origin:
 def write_original_frames(origin: Origin, path: Path) -> int:
     """Write the frames that the model was trained on, with their forces, as extxyz.
 
-    A fence that is to stand where these end is made from them.
+    The fence of all rounds is made from them (``fence: {frames: original}``).
 
     Returns:
         The number of frames.
@@ -132,7 +132,7 @@ def write_original_frames(origin: Origin, path: Path) -> int:
         for frame in frames.every():
             atoms = Atoms([symbols[int(t)] for t in frame.types], frame.positions.numpy())
             if frame.cell is not None and frame.shifts is not None:
-                # a direction that no edge crosses is as good as one without periodicity
+                # a direction that no edge crosses can be treated as not periodic
                 crossed = frame.shifts.ne(0).any(dim=0).numpy()
                 atoms.cell, atoms.pbc = frame.cell.numpy(), crossed
             if frame.forces is not None:
@@ -148,13 +148,13 @@ def errors_of(
     *,
     keys: Mapping[str, Any] | None = None,
 ) -> Errors:
-    """How far a checkpoint's model, without any fence, is off the labels of frames.
+    """Errors of a checkpoint's model, without a fence, on labeled frames.
 
     Args:
         checkpoint: of ``nequip-train``.
         frames: with labels.
         origin: types and cutoff.
-        keys: names of the labels; default: those of the training's files.
+        keys: names of the labels; default: those in the training files.
 
     Raises:
         LegatoError: if no frame has forces.
@@ -175,12 +175,12 @@ def errors_of(
             energies.append(difference / len(atoms))
     if not forces:
         raise LegatoError("the frames have no forces, so a model cannot be compared with them")
-    off = np.concatenate(forces)
-    off = off[np.isfinite(off)]
+    errors = np.concatenate(forces)
+    errors = errors[np.isfinite(errors)]
     return Errors(
         len(forces),
-        float(np.sqrt(np.mean(off**2))),
-        float(np.mean(np.abs(off))),
-        float(np.abs(off).max()),
+        float(np.sqrt(np.mean(errors**2))),
+        float(np.mean(np.abs(errors))),
+        float(np.abs(errors).max()),
         float(np.sqrt(np.mean(np.square(energies)))) if energies else None,
     )

@@ -23,7 +23,7 @@ __all__ = ["label_structures", "make_calculator", "one_label"]
 
 
 def make_calculator(config: Mapping[str, Any]) -> Calculator:
-    """An ASE calculator from its import path and keywords, as hydra does it.
+    """An ASE calculator from its import path and keywords, by hydra.
 
     Args:
         config: ``_target_``, e.g. ``tblite.ase.TBLite``, and keyword arguments.
@@ -43,15 +43,15 @@ def make_calculator(config: Mapping[str, Any]) -> Calculator:
             f"labels: the calculator {config['_target_']} cannot be made ({one_line(cause)})"
         ) from problem
     if not hasattr(calculator, "get_potential_energy"):
-        raise LegatoError(f"labels: {config['_target_']} makes no ASE calculator")
+        raise LegatoError(f"labels: {config['_target_']} is not an ASE calculator; name one")
     return calculator
 
 
 def one_label(atoms: Atoms, config: Mapping[str, Any], largest_force: float) -> Label:
     """Label one structure with a new calculator.
 
-    Whatever the calculator raises makes a bad label; so does an attribute ``converged`` that is
-    false. Stress is left out where the calculator has none.
+    An exception of the calculator makes a bad label; so does an attribute ``converged`` that is
+    False. Stress is left out if the calculator has none.
 
     Args:
         atoms: the structure.
@@ -64,7 +64,7 @@ def one_label(atoms: Atoms, config: Mapping[str, Any], largest_force: float) -> 
     calculator = make_calculator(config)
     copy = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     copy.calc = calculator
-    began = time.monotonic()
+    started = time.monotonic()
     energy = forces = stress = None
     problem = ""
     try:
@@ -74,7 +74,7 @@ def one_label(atoms: Atoms, config: Mapping[str, Any], largest_force: float) -> 
         except (PropertyNotImplementedError, NotImplementedError):
             stress = None
         if getattr(calculator, "converged", None) is False:
-            problem = "the calculator says that it has not converged"
+            problem = "the calculator reports that it has not converged"
     except Exception as raised:
         problem = one_line(raised)
     return check_label(
@@ -84,7 +84,7 @@ def one_label(atoms: Atoms, config: Mapping[str, Any], largest_force: float) -> 
         stress=stress,
         largest_force=largest_force,
         problem=problem,
-        seconds=round(time.monotonic() - began, 3),
+        seconds=round(time.monotonic() - started, 3),
     )
 
 
@@ -97,16 +97,16 @@ def label_structures(
     jobs: int = 1,
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
-    """Label what has no label yet; each label is kept as soon as it is there.
+    """Label structures that have no label yet; each label is stored as soon as it is there.
 
-    A structure at which the calculator's process dies (a crash, too little memory) is set aside.
+    A structure at which the calculator's process crashes or runs out of memory is set aside.
 
     Args:
         structures: what to label.
         config: of the calculator, see `make_calculator`.
         store: where labels are kept.
         largest_force: limit, eV/Angstrom.
-        jobs: at the same time, each in a process of its own.
+        jobs: number of labels at the same time, each in a process of its own.
         report: called with a line after each label.
 
     Raises:
@@ -116,7 +116,7 @@ def label_structures(
     total = len(waiting)
     suspects: list[str] = []
     while waiting:
-        # Whoever was at work when a process died is tried alone, to see whose fault it was.
+        # When a process crashed, its structures are tried one by one to find the cause.
         batch = suspects[:1] or list(waiting)
         try:
             workers = 1 if suspects else min(jobs, len(batch))
@@ -134,9 +134,9 @@ def label_structures(
                 suspects = [n for n in batch if n in waiting]
                 continue
             name = suspects.pop(0)
-            store.append(Label(name, BAD, "the process of the calculator died"))
+            store.append(Label(name, BAD, "the process of the calculator crashed"))
             del waiting[name]
-            report(f"label {total - len(waiting)} of {total}: set aside: its process died")
+            report(f"label {total - len(waiting)} of {total}: set aside: its process crashed")
 
 
 def _labels(
@@ -146,10 +146,10 @@ def _labels(
     config: Mapping[str, Any],
     largest_force: float,
 ) -> Iterator[tuple[str, Label]]:
-    """Labels as they come.
+    """Labels in the order in which they are finished.
 
-    The pool gets no more than its workers are at: a program that is killed leaves no queue behind
-    that is labeled for nobody.
+    The pool gets only as many structures as it has workers: after a kill, nothing more of a queue
+    is labeled in vain.
     """
     queue = iter(structures.items())
     running: dict[Future[Label], str] = {}
@@ -161,7 +161,7 @@ def _labels(
         done, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in done:
             if isinstance(future.exception(), BrokenProcessPool):
-                continue  # what others have finished first
+                continue  # first return what other processes have finished
             yield running.pop(future), future.result()
         if any(future in running for future in done):
             raise BrokenProcessPool
@@ -178,11 +178,11 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
     finally:
-        pool.shutdown(cancel_futures=True)  # after an error only what is at work comes to its end
+        pool.shutdown(cancel_futures=True)  # after an error, only running labels are finished
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent is gone, which SIGKILL keeps from saying so."""
+    """End this process when its parent is gone, which cannot tell it after SIGKILL."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""Labels: kept in a file that is only appended to, and checked before they are."""
+"""Labels: checked, then kept in a file that is only appended to."""
 
 import json
 import math
@@ -22,16 +22,16 @@ BAD = "bad"
 
 @dataclass(frozen=True)
 class Label:
-    """What a calculator said of a structure.
+    """Results of a calculator for a structure.
 
     Attributes:
         id: of the structure, see `nequip_legato.improve.structures.id_of`.
-        status: ``good``, or ``bad`` for one that is set aside.
+        status: ``good``, or ``bad`` for a label that is set aside.
         reason: why it is bad; empty for good ones.
         energy: eV; None where there is none.
         forces: (n, 3) eV/Angstrom; None where there are none.
         stress: (6,) eV/Angstrom^3, in ASE's order and sign; None where the calculator has none.
-        seconds: that it took.
+        seconds: wall-clock time of the calculation.
     """
 
     id: str
@@ -53,7 +53,7 @@ def check_label(
     problem: str = "",
     seconds: float = 0.0,
 ) -> Label:
-    """A label, set aside if it is of no use.
+    """A label, set aside if it cannot be used.
 
     Args:
         atoms: the structure, of n atoms.
@@ -62,7 +62,7 @@ def check_label(
         stress: (6,) eV/Angstrom^3; None if the calculator has none.
         largest_force: limit of the norm of the force on an atom, eV/Angstrom.
         problem: what the calculator raised, or that it did not converge.
-        seconds: that it took.
+        seconds: wall-clock time of the calculation.
     """
     name = id_of(atoms)
     if not problem and (energy is None or forces is None):
@@ -92,9 +92,9 @@ def check_label(
 
 
 def labeled(atoms: Atoms, label: Label) -> Atoms:
-    """A copy of a structure with a good label; without stress, NaN stands for it.
+    """A copy of a structure with a good label; a missing stress is NaN.
 
-    Array and info of the structure are kept, but for forces and velocities of a simulation.
+    Arrays and info of the structure are kept, except forces and velocities of a simulation.
     """
     copy = atoms.copy()
     for name in ("forces", "velocities", "momenta"):
@@ -110,14 +110,14 @@ def labeled(atoms: Atoms, label: Label) -> Atoms:
 class LabelStore:
     """The labels of a loop: a file of JSON lines that is only appended to.
 
-    Each line is on disk before the next label is asked for. The half line of a killed process is
-    cut off. One process at a time may write.
+    Each line is on disk before the next label is computed. An incomplete line of a killed process
+    is cut off. One process at a time may write.
 
     Args:
         path: the file; made with the first label.
 
     Raises:
-        LegatoError: if a line is no label.
+        LegatoError: if a line is not a label.
     """
 
     def __init__(self, path: Path) -> None:
@@ -147,7 +147,7 @@ class LabelStore:
         return list(self._labels)
 
     def append(self, label: Label) -> None:
-        """Keep a label; one that is there already is not kept twice.
+        """Add a label, unless the structure has one.
 
         Raises:
             LegatoError: if the file cannot be written to.
@@ -163,7 +163,7 @@ class LabelStore:
         except OSError as problem:
             raise LegatoError(
                 f"labels cannot be kept in {self._path} ({problem.strerror}); the same command "
-                "goes on afterwards"
+                "continues afterwards"
             ) from problem
         self._labels[label.id] = label
 

@@ -1,4 +1,4 @@
-"""The loop: rounds until the target life is reached, or the limit."""
+"""The loop: rounds until the target is reached, or the limit of rounds."""
 
 import hashlib
 import json
@@ -26,8 +26,8 @@ from nequip_legato.improve.stages import (
     train,
 )
 from nequip_legato.improve.training import training_config
-from nequip_legato.stability.run.execute import KilledError
 from nequip_legato.stability.run.plan import check_model
+from nequip_legato.stability.run.processes import KilledError
 from nequip_legato.stability.run.structures import read_start
 from nequip_legato.stability.statistics.rates import group_rate
 
@@ -38,7 +38,7 @@ LIMIT = "the limit of rounds is reached"
 WAITING = "labels are missing"
 NOTHING = "there is nothing to learn from"
 
-# Settings that may change between calls: they decide when to end or how fast, not what comes out.
+# Settings that may change between calls: they decide when to end and how fast, not the results.
 _FREE = ("rounds", "target", "jobs", "path", "output")
 
 
@@ -48,8 +48,8 @@ class Outcome:
 
     Attributes:
         reason: one of ``TARGET``, ``LIMIT``, ``WAITING`` and ``NOTHING``.
-        rounds: number of the last round whose life is known.
-        folder: of the results; its ``improve.md`` says what came out.
+        rounds: number of the last round whose time to failure was measured.
+        folder: of the results; its ``improve.md`` is the report.
     """
 
     reason: str
@@ -58,17 +58,17 @@ class Outcome:
 
 
 def improve(settings: ImproveSettings | Path, *, show: Show | None = None) -> Outcome:
-    """Do what is left of a loop.
+    """Run what is left of a loop.
 
-    It may be ended at any point, also by SIGKILL; a later call goes on. Nothing that is finished is
-    done again, and no structure is labeled twice.
+    It may be stopped at any point, even by SIGKILL; a later call continues. Nothing that is
+    finished is done again, and no structure is labeled twice.
 
     Args:
         settings: the loop, or its YAML file.
-        show: where news go.
+        show: where messages go.
 
     Raises:
-        LegatoError: if settings or files are wrong, if another process is at the same loop, or if a
+        LegatoError: if settings or files are wrong, if another process runs the same loop, or if a
             stage fails; what is finished is kept.
         KeyboardInterrupt: after an interrupt.
     """
@@ -82,21 +82,24 @@ def improve(settings: ImproveSettings | Path, *, show: Show | None = None) -> Ou
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise LegatoError(f"another process is at work in {folder}; wait for it") from None
+        raise LegatoError(f"another process is working in {folder}; wait for it") from None
     try:
         _same_settings(settings, folder / "settings.json")
         return _rounds(settings, origin, show)
     except KilledError:
-        raise LegatoError("nequip-train was killed; the same command goes on") from None
+        raise LegatoError("nequip-train was killed; the same command continues") from None
     finally:
         lock.release()
 
 
 def check_before(settings: ImproveSettings) -> Origin:
-    """Everything that can be checked before the first run.
+    """Check everything that can be checked before the first run.
 
     These are the calculator, the libraries, the checkpoint, its data, the start structure, the
-    types, the committee, and whether the training can be gone on from.
+    types, the committee, and whether the training can be continued.
+
+    Returns:
+        The initial checkpoint.
 
     Raises:
         LegatoError: if something is wrong.
@@ -150,14 +153,14 @@ def _rounds(settings: ImproveSettings, origin: Origin, show: Show) -> Outcome:
         )
         reached = settings.target > 0 and rate.rate.high <= settings.target
         reason = TARGET if reached else LIMIT if number >= settings.rounds else ""
-        write_report(settings, origin, reason or "at work")
+        write_report(settings, origin, reason or "running")
         if reason:
             return Outcome(reason, number, folder)
         number += 1
 
 
 def _learn(now: Round, origin: Origin, show: Show) -> str:
-    """Make the model of a round; the reason why there is none, or nothing."""
+    """Make the model of a round; returns why there is none, or an empty string."""
     if now.checkpoint.is_file():
         return ""
     show.report(f"round {now.number}: exploring")
@@ -183,7 +186,7 @@ def _make(folder: Path) -> None:
 
 
 def _same_settings(settings: ImproveSettings, path: Path) -> None:
-    """Refuse to go on with other settings than those of the beginning."""
+    """Refuse to continue with other settings than those of the first call."""
     digest = hashlib.sha256(Path(settings.checkpoint).read_bytes()).hexdigest()[:16]
     now: dict[str, Any] = {k: v for k, v in asdict(settings).items() if k not in _FREE}
     for part in ("campaign", "explore", "life"):

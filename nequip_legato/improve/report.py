@@ -1,4 +1,4 @@
-"""What a loop has brought: life and errors of each round, as text, numbers and a picture."""
+"""The report of a loop: failure rate and errors of each round, as text, JSON and a picture."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def write_report(settings: ImproveSettings, origin: Origin, state: str) -> Path:
     Args:
         settings: the loop's.
         origin: of its first model.
-        state: how it has ended, or that it is at work.
+        state: how it has ended, or that it is running.
 
     Returns:
         The text's path.
@@ -51,10 +51,10 @@ def write_report(settings: ImproveSettings, origin: Origin, state: str) -> Path:
 
 
 def summary(settings: ImproveSettings, origin: Origin) -> list[dict[str, Any]]:
-    """What is known of each round, those whose model has been tested.
+    """The results of each round whose model has been tested.
 
     Returns:
-        For each: ``round``; ``rate``, failures per 1,000 atom ps with its interval (Poisson);
+        For each round: ``round``; ``rate``, failures per 1,000 atom ps with its interval (Poisson);
         ``failures``, ``atom_ps``, ``kinds``; ``ratio``, rate of round 0 over its rate, with its
         interval; ``errors`` as in `nequip_legato.improve.knowledge.Errors`, on the old test set
         and on the frames of the round; ``explored``, ``labels`` and ``trained``.
@@ -97,10 +97,10 @@ def life_ratio(reference: tuple[int, float], other: tuple[int, float]) -> Estima
 
     Args:
         reference: number of failures, and exposure.
-        other: the same.
+        other: the same of the other.
 
     Returns:
-        The ratio with its 95 % interval; no numbers without a failure.
+        The ratio with its 95 % interval; NaN without any failure.
     """
     (n, t), (m, u) = reference, other
     if n + m == 0:
@@ -147,23 +147,23 @@ def _text(rounds: list[dict[str, Any]], settings: ImproveSettings, state: str) -
         cells += ["-" if energy is None else f"{1000 * energy:.2f}"]
         rows.append(cells)
     heads = ["round", "failed runs", "atom ps", "failures per 1,000 atom ps"]
-    heads += ["life against round 0", "force RMSE, test (meV/Å)", "change"]
-    heads += ["energy RMSE, test (meV an atom)"]
+    heads += ["time to failure, relative to round 0", "force RMSE, test (meV/Å)", "change"]
+    heads += ["energy RMSE, test (meV per atom)"]
     parts = [
-        "# What the loop has brought",
-        f"State: {state}. Intervals are 95 %, Poisson's, and tell how these models behave; whether "
-        "the method helps other trainings takes several of them.",
+        "# Results of the loop",
+        f"State: {state}. Intervals are 95 % (Poisson) and describe these models; several "
+        "trainings are needed to tell whether the method helps others.",
         _table(heads, rows),
         "![Failures and errors of each round](improve.png)",
     ]
     if len(rounds) > 1:
-        parts += ["## What each round has learned from", _learned_table(rounds)]
+        parts += ["## What each round learned from", _learned_table(rounds)]
     kinds = [f"round {r['round']}: {kinds_text(r['kinds'])}" for r in rounds]
     parts.append("Failures by criterion: " + "; ".join(kinds) + ".")
     if settings.fence.frames == "all":
         parts.append(
             "The domain grows with the added frames (`fence: {frames: all}`), so the criterion "
-            "`closest_ratio` is another one in each round."
+            "`closest_ratio` differs from round to round."
         )
     return "\n\n".join(parts) + "\n"
 

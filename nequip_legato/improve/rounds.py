@@ -1,4 +1,4 @@
-"""The rounds of a loop: which files they have, and what these say."""
+"""The rounds of a loop and their files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.improve.labels import GOOD, LabelStore, labeled
 from nequip_legato.improve.settings import ImproveSettings, campaign_of
 from nequip_legato.improve.structures import id_of, read_structures
-from nequip_legato.stability.run.campaign import Status
 from nequip_legato.stability.run.settings import Bonds, Settings
+from nequip_legato.stability.run.status import Status
 
 __all__ = ["Round", "Show", "bonds_of", "label_store", "largest_force", "new_frames"]
 
@@ -21,10 +21,10 @@ _FORCE_FACTOR = 3.0
 
 @dataclass(frozen=True)
 class Show:
-    """Where news go.
+    """Where messages go.
 
     Attributes:
-        report: called with lines.
+        report: called with messages of one line.
         watch: called with the status of a campaign.
     """
 
@@ -34,10 +34,10 @@ class Show:
 
 @dataclass(frozen=True)
 class Round:
-    """The files of one round: the model that it ends with, and how that was made.
+    """The files of one round: its model, and how that was made.
 
     Attributes:
-        number: 0 for the model of the beginning.
+        number: 0 for the initial model.
         settings: the loop's.
     """
 
@@ -51,7 +51,7 @@ class Round:
 
     @property
     def checkpoint(self) -> Path:
-        """Its model's; the user's in round 0."""
+        """Checkpoint of its model; in round 0 the user's."""
         if self.number == 0:
             return Path(self.settings.checkpoint)
         return self.folder / "model.ckpt"
@@ -63,7 +63,7 @@ class Round:
 
     @property
     def chosen(self) -> Path:
-        """What was chosen to be labeled, extxyz."""
+        """Structures chosen to be labeled, extxyz."""
         return self.folder / "chosen.extxyz"
 
     @property
@@ -73,17 +73,17 @@ class Round:
 
     @property
     def errors(self) -> Path:
-        """Errors of its model."""
+        """Errors of its model, JSON."""
         return self.folder / "errors.json"
 
     @property
     def gathered(self) -> Path:
-        """What exploring has found."""
+        """Numbers of candidates that exploring has found, JSON."""
         return self.folder / "gathered.json"
 
     @property
     def trained(self) -> Path:
-        """What training took."""
+        """Steps and time of the training, JSON."""
         return self.folder / "trained.json"
 
     @property
@@ -93,18 +93,18 @@ class Round:
 
     def campaign(self, part: str) -> Settings:
         """The campaign ``explore`` (with the model before) or ``life`` (with the round's own)."""
-        who = self.before if part == "explore" else self
+        owner = self.before if part == "explore" else self
         return campaign_of(
             self.settings,
             part,
-            model=str(who.model),
+            model=str(owner.model),
             start=str(Round(0, self.settings).model),
             number=self.number,
             output=str(self.folder / part),
         )
 
     def campaign_unmade(self, part: str) -> Settings:
-        """The same before its model is there: the checkpoint of the beginning stands for it."""
+        """The same before its model exists: the initial checkpoint is named instead."""
         stand_in = self.settings.checkpoint
         return campaign_of(self.settings, part, model=stand_in, start=stand_in, number=self.number)
 
@@ -115,10 +115,10 @@ def label_store(settings: ImproveSettings) -> LabelStore:
 
 
 def largest_force(settings: ImproveSettings) -> float:
-    """Limit of forces of labels, eV/Angstrom.
+    """Limit of the forces of labels, eV/Angstrom.
 
     Raises:
-        LegatoError: if the training data do not say what is large.
+        LegatoError: if the training data have no forces to take the limit from.
     """
     if settings.checks.largest_force is not None:
         return settings.checks.largest_force
@@ -132,7 +132,7 @@ def largest_force(settings: ImproveSettings) -> float:
 
 
 def bonds_of(round_: Round) -> list[Bonds]:
-    """Bonds that should stay, by the criteria in which the life is measured."""
+    """Bonds that should stay, from the criteria of the campaign ``life``."""
     return list(round_.campaign_unmade("life").criteria.bonds)
 
 

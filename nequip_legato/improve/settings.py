@@ -1,4 +1,4 @@
-"""What a loop is: its YAML file, checked."""
+"""The settings of a loop: the keys of its YAML file, and their allowed values."""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -11,7 +11,14 @@ from nequip_legato.deployed.reader import SUFFIXES
 from nequip_legato.errors import LegatoError
 from nequip_legato.fence.settings import FenceSettings
 from nequip_legato.stability.run.resolve import settings_of
-from nequip_legato.stability.run.schema import AUTO, OFF, existing, need, read_settings, worded
+from nequip_legato.stability.run.schema import (
+    AUTO,
+    OFF,
+    existing_file,
+    number_or_word,
+    read_settings,
+    require,
+)
 from nequip_legato.stability.run.settings import Settings
 
 __all__ = [
@@ -33,9 +40,9 @@ __all__ = [
 FILES = "files"
 FILE_NAMES = tuple(f"model{suffix}" for suffix in SUFFIXES)
 _DOCS = "docs/improve.md"
-_OURS = ("models", "output")  # settings of a campaign that the loop makes itself
-_SEEDS_A_ROUND = 10_000
-# Exploring goes on where a test has failed: what comes next is near-failures, too.
+_OURS = ("models", "output")  # settings of a campaign that the loop sets itself
+_SEEDS_PER_ROUND = 10_000
+# Exploring continues where a test would have failed, to find more near-failures.
 _EXPLORING = {"closest_ratio": 0.6, "bonds": []}
 
 
@@ -44,12 +51,12 @@ class Observe:
     """What is looked at while exploring.
 
     Attributes:
-        every: steps between looks at fence, domain and bonds.
-        states_every: steps between states on which a committee is asked.
+        every: steps between checks of fence, domain and bonds.
+        states_every: steps between states on which a committee is evaluated.
         committee: deployed files of further models of the same types.
-        per_run: at most so many candidates from a run.
-        lowest_ratio: states in which two atoms are closer than so much of the shortest distance in
-            training are left alone: what a label says there is of no use to dynamics.
+        per_run: largest number of candidates from a run.
+        lowest_ratio: states in which two atoms are closer than this fraction of the shortest
+            distance in training are left out: labels there do not help dynamics.
     """
 
     every: int = 5
@@ -64,15 +71,15 @@ class Choose:
     """Which structures are labeled.
 
     Attributes:
-        number: at most so many a round.
-        whole: cells of up to so many atoms are labeled whole; of larger ones a ball is cut out.
+        number: largest number per round.
+        whole: cells of up to this many atoms are labeled whole; of larger ones a ball is cut out.
         radius: of the ball, Angstrom; ``auto`` for 1.5 cutoffs of the model.
         vacuum: around the ball, Angstrom.
     """
 
     number: int = 20
     whole: int = 200
-    radius: float | None = worded(None, {AUTO: None}, old={None: AUTO})
+    radius: float | None = number_or_word(None, {AUTO: None}, old={None: AUTO})
     vacuum: float = 10.0
 
 
@@ -81,13 +88,14 @@ class Checks:
     """Which labels are set aside.
 
     Attributes:
-        largest_force: eV/Angstrom; ``auto`` for three times the largest in the training data.
+        largest_force: limit, eV/Angstrom; ``auto`` for three times the largest in the training
+            data.
         reference: compare the calculator with the label of one test frame first.
         per_atom_energy_tolerance: of that comparison, eV.
         force_tolerance: of that comparison, eV/Angstrom on any component.
     """
 
-    largest_force: float | None = worded(None, {AUTO: None}, old={None: AUTO})
+    largest_force: float | None = number_or_word(None, {AUTO: None}, old={None: AUTO})
     reference: bool = True
     per_atom_energy_tolerance: float = 0.002
     force_tolerance: float = 0.02
@@ -99,11 +107,11 @@ class Training:
 
     Attributes:
         epochs: passes over all frames, old and added.
-        learning_rate: first learning rate, as a part of the original training's; it falls along a
-            cosine to a twentieth of that.
-        robust: components of forces that are further off than this count linearly in the loss
-            (Huber), eV/Angstrom; ``auto`` for four times the model's error on the test frames,
-            ``off`` for the loss as it was.
+        learning_rate: first learning rate, as a fraction of the original training's; it falls along
+            a cosine to a twentieth of that.
+        robust: larger errors of force components count linearly in the loss (Huber), eV/Angstrom;
+            ``auto`` for four times the model's error on the test frames, ``off`` for the original
+            loss.
         copies: how often an added frame is seen in an epoch.
         threads: of ``nequip-train``.
         overrides: changes of the configuration, as a mapping of mappings.
@@ -111,7 +119,7 @@ class Training:
 
     epochs: int = 2
     learning_rate: float = 0.2
-    robust: float | None = worded(None, {AUTO: None, OFF: 0.0}, old={None: AUTO, 0: OFF})
+    robust: float | None = number_or_word(None, {AUTO: None, OFF: 0.0}, old={None: AUTO, 0: OFF})
     copies: int = 1
     threads: int = 1
     overrides: dict[str, Any] = field(default_factory=dict)
@@ -123,9 +131,9 @@ class Fencing:
 
     Attributes:
         kind: ``wall``, ``gaps``, or ``none``.
-        frames: whose distances decide where it stands: ``original`` training frames, or ``all``,
+        frames: frames whose distances it is chosen from: ``original`` training frames, or ``all``,
             with the added ones.
-        temperature: to be resisted, K.
+        temperature: temperature that the fence resists, K.
         stiffness: largest curvature, eV/Angstrom^2, which the time step has to resolve.
     """
 
@@ -140,18 +148,18 @@ class ImproveSettings:
     """A loop.
 
     Attributes:
-        checkpoint: of ``nequip-train``: the model to improve. It says how it was trained, and on
-            what.
+        checkpoint: checkpoint of ``nequip-train`` with the model to improve, its training and the
+            paths of its data.
         campaign: what exploring and testing have in common; settings of ``nequip-legato
             stability`` without ``models`` and ``output``.
-        explore: changes of ``campaign`` for the runs that are learned from.
-        life: changes of ``campaign`` for the runs that the life is measured in.
+        explore: changes of ``campaign`` for the runs that the model learns from.
+        life: changes of ``campaign`` for the runs that measure the time to failure.
         labels: ``files``, or an ASE calculator: ``_target_`` and its keywords.
-        jobs: labels at the same time.
-        rounds: at most so many.
+        jobs: number of labels computed at the same time.
+        rounds: largest number of rounds.
         target: failures per 1,000 atom ps; the loop ends when the upper end of the interval is
             below; ``off`` for none.
-        observe: what is looked at while exploring.
+        observe: what is checked while exploring.
         choose: which structures are labeled.
         checks: which labels are set aside.
         training: how a round is trained.
@@ -159,7 +167,7 @@ class ImproveSettings:
         test_frames: file of the old test set; default: that of the checkpoint's training.
         file: name of the deployed files, ``model.nequip.pth`` or ``model.nequip.pt2``.
         output: folder of the results, relative to the YAML file; default: its name without suffix.
-        path: of the YAML file; set when it is read.
+        path: path of the YAML file; set when it is read.
     """
 
     checkpoint: str
@@ -169,7 +177,7 @@ class ImproveSettings:
     life: dict[str, Any] = field(default_factory=dict)
     jobs: int = 1
     rounds: int = 2
-    target: float = worded(0.0, {OFF: 0.0}, old={None: OFF, 0: OFF})
+    target: float = number_or_word(0.0, {OFF: 0.0}, old={None: OFF, 0: OFF})
     observe: Observe = field(default_factory=Observe)
     choose: Choose = field(default_factory=Choose)
     checks: Checks = field(default_factory=Checks)
@@ -189,13 +197,13 @@ def load_improve_settings(path: Path) -> ImproveSettings:
     """
     if not path.is_file():
         raise LegatoError(f"{path} does not exist; give the YAML file of a loop ({_DOCS})")
-    given = read_settings(path, ImproveSettings, docs=_DOCS)
+    content = read_settings(path, ImproveSettings, docs=_DOCS)
     try:
-        check(given)
-        settings = resolved(given, path)
+        check(content)
+        settings = resolved(content, path)
     except LegatoError as problem:
         raise LegatoError(f"{path}: {problem}") from None
-    for part in ("explore", "life"):  # also whether files are there
+    for part in ("explore", "life"):  # also checks that files exist
         campaign_of(settings, part, model=settings.checkpoint, start=settings.checkpoint, number=1)
     return settings
 
@@ -203,40 +211,40 @@ def load_improve_settings(path: Path) -> ImproveSettings:
 def campaign_of(
     settings: ImproveSettings, part: str, *, model: str, start: str, number: int, output: str = ""
 ) -> Settings:
-    """The campaign in which a round explores, or its life is measured.
+    """The campaign in which a round explores, or in which its time to failure is measured.
 
     Args:
         settings: the loop's.
         part: ``explore`` or ``life``.
         model: deployed file.
-        start: deployed file that equilibrates, the same in all rounds unless the settings name
-            another one, so that all start from the same positions.
-        number: of the round. Exploring draws other velocities in each; the life is measured with
-            the same ones, which no exploring has.
+        start: deployed file for the equilibration, the same in all rounds unless the settings name
+            another one, so that all rounds start from the same positions.
+        number: number of the round. Exploring uses new velocity seeds in each round; the time to
+            failure is always measured with the same seeds, which exploring never uses.
         output: folder of the campaign.
 
     Raises:
         LegatoError: if there are unknown keys or impossible values.
     """
-    given = merged(deepcopy(settings.campaign), {})
+    campaign = merged(deepcopy(settings.campaign), {})
     if part == "explore":
-        seeds = {"first_velocity_seed": _SEEDS_A_ROUND * number + 1}
-        given = merged(given, seeds | {"criteria": dict(_EXPLORING), "restart_every": OFF})
-    given = merged(given, getattr(settings, part))
-    wrong = sorted(set(given) & set(_OURS))
-    need(not wrong, f"{part}, campaign: {' '.join(wrong)} is set by the loop; remove it")
-    given["models"] = [{"name": "model", "file": model, "group": f"round {number}"}]
-    given["output"] = output or "unused"
-    equilibration = dict(given.get("equilibration") or {})
-    given["equilibration"] = {"model": start} | equilibration
+        seeds = {"first_velocity_seed": _SEEDS_PER_ROUND * number + 1}
+        campaign = merged(campaign, seeds | {"criteria": dict(_EXPLORING), "restart_every": OFF})
+    campaign = merged(campaign, getattr(settings, part))
+    wrong = sorted(set(campaign) & set(_OURS))
+    require(not wrong, f"{part}, campaign: {' '.join(wrong)} is set by the loop; remove it")
+    campaign["models"] = [{"name": "model", "file": model, "group": f"round {number}"}]
+    campaign["output"] = output or "unused"
+    equilibration = dict(campaign.get("equilibration") or {})
+    campaign["equilibration"] = {"model": start} | equilibration
     try:
-        return settings_of(given, Path(settings.path))
+        return settings_of(campaign, Path(settings.path))
     except LegatoError as problem:
         raise LegatoError(f"{problem} (in campaign or {part})") from None
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The old mapping with the new one's values; mappings within are merged, too."""
+    """The old mapping updated with the new one; nested mappings are merged, too."""
     result = dict(old)
     for key, value in new.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
@@ -250,40 +258,42 @@ def check(s: ImproveSettings) -> None:
     Raises:
         LegatoError: if there is one.
     """
-    need(not s.path, "path is no setting; remove it")
+    require(not s.path, "path is not a setting; remove it")
     if isinstance(s.labels, Mapping):
-        need(
+        require(
             isinstance(s.labels.get("_target_"), str),
             "labels: needs _target_, the import path of an ASE calculator, e.g. tblite.ase.TBLite",
         )
     else:
-        need(s.labels == FILES, f"labels: '{s.labels}' is neither 'files' nor a calculator")
-    need(s.rounds >= 1 and s.jobs >= 1, "rounds and jobs must be at least 1")
-    need(0 <= s.target < inf, "target must be finite and not negative")
+        require(s.labels == FILES, f"labels: '{s.labels}' is neither 'files' nor a calculator")
+    require(s.rounds >= 1 and s.jobs >= 1, "rounds and jobs must be at least 1")
+    require(0 <= s.target < inf, "target must be finite and not negative")
     o, c, k, t = s.observe, s.choose, s.checks, s.training
     for key in ("every", "states_every", "per_run"):
-        need(getattr(o, key) >= 1, f"observe: {key} must be at least 1")
-    need(0 <= o.lowest_ratio < 1, "observe: lowest_ratio must be at least 0 and below 1")
-    need(c.number >= 1 and c.whole >= 0, "choose: number must be at least 1, whole not negative")
-    need(c.radius is None or 0 < c.radius < inf, "choose: radius must be positive")
-    need(0 < c.vacuum < inf, "choose: vacuum must be positive")
-    need(k.largest_force is None or k.largest_force > 0, "checks: largest_force must be positive")
+        require(getattr(o, key) >= 1, f"observe: {key} must be at least 1")
+    require(0 <= o.lowest_ratio < 1, "observe: lowest_ratio must be at least 0 and below 1")
+    require(c.number >= 1 and c.whole >= 0, "choose: number must be at least 1, whole not negative")
+    require(c.radius is None or 0 < c.radius < inf, "choose: radius must be positive")
+    require(0 < c.vacuum < inf, "choose: vacuum must be positive")
+    require(
+        k.largest_force is None or k.largest_force > 0, "checks: largest_force must be positive"
+    )
     for key in ("per_atom_energy_tolerance", "force_tolerance"):
-        need(getattr(k, key) > 0, f"checks: {key} must be positive")
+        require(getattr(k, key) > 0, f"checks: {key} must be positive")
     for key in ("epochs", "copies", "threads"):
-        need(getattr(t, key) >= 1, f"training: {key} must be at least 1")
-    need(0 < t.learning_rate < inf, "training: learning_rate must be positive")
-    need(t.robust is None or 0 <= t.robust < inf, "training: robust must not be negative")
+        require(getattr(t, key) >= 1, f"training: {key} must be at least 1")
+    require(0 < t.learning_rate < inf, "training: learning_rate must be positive")
+    require(t.robust is None or 0 <= t.robust < inf, "training: robust must not be negative")
     f = s.fence
-    need(f.kind in ("wall", "gaps", "none"), "fence: kind is wall, gaps or none")
-    need(f.frames in ("original", "all"), "fence: frames is original or all")
+    require(f.kind in ("wall", "gaps", "none"), "fence: kind is wall, gaps or none")
+    require(f.frames in ("original", "all"), "fence: frames is original or all")
     if f.kind != "none":
         FenceSettings(kind=f.kind, temperature=f.temperature, stiffness=f.stiffness)
-    need(s.file in FILE_NAMES, f"file is {' or '.join(FILE_NAMES)}, not '{s.file}'")
+    require(s.file in FILE_NAMES, f"file is {' or '.join(FILE_NAMES)}, not '{s.file}'")
 
 
 def resolved(settings: ImproveSettings, path: Path) -> ImproveSettings:
-    """A copy with absolute paths, and its own.
+    """A copy with absolute paths, and with the path of the YAML file.
 
     Args:
         settings: the loop's.
@@ -294,12 +304,12 @@ def resolved(settings: ImproveSettings, path: Path) -> ImproveSettings:
     """
     base = path.absolute().parent
     test_frames, observe = settings.test_frames, settings.observe
-    committee = (existing(base / file, "observe: committee") for file in observe.committee)
+    committee = (existing_file(base / file, "observe: committee") for file in observe.committee)
     return replace(
         settings,
-        checkpoint=str(existing(base / settings.checkpoint, "checkpoint")),
+        checkpoint=str(existing_file(base / settings.checkpoint, "checkpoint")),
         output=str(base / (settings.output or path.stem)),
-        test_frames=test_frames and str(existing(base / test_frames, "test_frames")),
+        test_frames=test_frames and str(existing_file(base / test_frames, "test_frames")),
         observe=replace(observe, committee=tuple(map(str, committee))),
         path=str(path.absolute()),
     )

@@ -1,4 +1,4 @@
-"""The stages of a round: each is done once, whatever happens in between."""
+"""The stages of a round: each is done once, even after interrupts."""
 
 import json
 import os
@@ -36,9 +36,10 @@ from nequip_legato.improve.settings import FILES, ImproveSettings
 from nequip_legato.improve.structures import cut, id_of, read_structures, write_structures
 from nequip_legato.improve.training import fine_tune, steps_of, training_config, with_training_keys
 from nequip_legato.stability.records import Record, read_records
-from nequip_legato.stability.run.campaign import Status, run_campaign, run_plan, workers_of
-from nequip_legato.stability.run.execute import Processes
+from nequip_legato.stability.run.campaign import number_of_workers, run_campaign, run_plan
 from nequip_legato.stability.run.plan import make_plan
+from nequip_legato.stability.run.processes import Processes
+from nequip_legato.stability.run.status import Status
 
 __all__ = [
     "choose_structures",
@@ -56,8 +57,8 @@ _ROBUST_FACTOR = 4.0
 def deploy_model(round_: Round, origin: Origin, show: Show) -> Path:
     """Deploy a round's model with the fence that the settings ask for.
 
-    With ``fence: {frames: original}`` fence and domain come from the frames of the beginning, so
-    that they stand still from round to round.
+    With ``fence: {frames: original}`` fence and domain come from the original training frames, so
+    that they are the same in all rounds.
 
     Returns:
         The deployed file.
@@ -72,16 +73,16 @@ def deploy_model(round_: Round, origin: Origin, show: Show) -> Path:
         frames = Path(round_.settings.output) / "original.extxyz"
         if not frames.is_file():
             write_original_frames(origin, frames)
-    chosen = None
+    fence_settings = None
     if fence.kind != "none":
-        chosen = FenceSettings(
+        fence_settings = FenceSettings(
             kind=fence.kind, temperature=fence.temperature, stiffness=fence.stiffness
         )
     build(
         round_.checkpoint,
         path,
         frames=frames,
-        fence=chosen,
+        fence=fence_settings,
         report=lambda line: show.report(f"round {round_.number}: {line}"),
     )
     return path
@@ -93,24 +94,24 @@ def measure_errors(round_: Round, origin: Origin) -> Errors:
         content = {"test": asdict(errors_of(round_.checkpoint, origin.test, origin))}
         new = new_frames(round_) if round_.number else []
         if new:
-            for name, who in (("added_before", round_.before), ("added_after", round_)):
-                content[name] = asdict(errors_of(who.checkpoint, new, origin, keys={}))
+            for name, owner in (("added_before", round_.before), ("added_after", round_)):
+                content[name] = asdict(errors_of(owner.checkpoint, new, origin, keys={}))
         write_atomically(round_.errors, json.dumps(content, indent=1) + "\n")
     return Errors(**json.loads(round_.errors.read_text(encoding="utf-8"))["test"])
 
 
 def measure_life(round_: Round, show: Show) -> list[Record]:
-    """Run the campaign in which a round's life is measured.
+    """Run the campaign in which a round's time to failure is measured.
 
     Returns:
         Its records, those of one group ``round N``.
 
     Raises:
-        LegatoError: if runs were killed from outside; the same command goes on with them.
+        LegatoError: if runs were killed from outside; the same command continues them.
     """
     campaign = round_.campaign("life")
     status = run_campaign(campaign, watch=show.watch, report=show.report)
-    _whole(status)
+    _check_complete(status)
     return read_records(Path(campaign.output))
 
 
@@ -121,21 +122,21 @@ def explore(round_: Round, show: Show) -> list[Record]:
         Its records.
 
     Raises:
-        LegatoError: if runs were killed from outside; the same command goes on with them.
+        LegatoError: if runs were killed from outside; the same command continues them.
     """
     campaign = round_.campaign("explore")
     plan = make_plan(campaign)
     kind = exploring(round_.settings.observe, bonds_of(round_))
-    workers = workers_of(campaign.workers, plan.cores)
+    workers = number_of_workers(campaign.workers, plan.cores)
     status = run_plan(plan, kind, workers=workers, watch=show.watch, report=show.report)
-    _whole(status)
+    _check_complete(status)
     return read_records(Path(campaign.output))
 
 
 def choose_structures(
     round_: Round, records: Sequence[Record], origin: Origin, show: Show
 ) -> list[Atoms]:
-    """Gather what a round's exploring has found, cut it, and choose what differs most.
+    """Gather the candidates of a round's exploration, cut them, and choose those that differ most.
 
     Returns:
         At most ``choose.number`` structures; none if nothing suspicious was seen. Structures that
@@ -182,7 +183,7 @@ def choose_structures(
 
 
 def label(round_: Round, chosen: Sequence[Atoms], origin: Origin, show: Show) -> bool:
-    """Label what a round has chosen, or write it to a file and read labels in.
+    """Label the structures of a round, or write them to a file and read labels.
 
     Before the first label is used, the calculator is compared with the label of a test frame.
 
@@ -190,7 +191,7 @@ def label(round_: Round, chosen: Sequence[Atoms], origin: Origin, show: Show) ->
         Whether all have a label, good or bad; with ``labels: files``, False until they are there.
 
     Raises:
-        LegatoError: if the calculator does not agree with the labels of the training.
+        LegatoError: if the calculator does not agree with the training labels.
     """
     settings = round_.settings
     store = label_store(settings)
@@ -207,7 +208,7 @@ def label(round_: Round, chosen: Sequence[Atoms], origin: Origin, show: Show) ->
                 "command again"
             )
             return False
-    for part in (reference, chosen):  # a calculator that does not fit should show at once
+    for part in (reference, chosen):  # the reference first, to find a wrong calculator at once
         if settings.labels != FILES:
             label_structures(
                 part,
@@ -256,7 +257,7 @@ def train(round_: Round, origin: Origin, show: Show) -> Path | None:
         f"round {round_.number}: training on {n_old} old and {len(frames)} added frames for "
         f"{settings.training.epochs} epochs"
     )
-    began = time.monotonic()
+    started = time.monotonic()
     best = fine_tune(folder, config, Processes(), threads=settings.training.threads)
     content = {
         "old": n_old,
@@ -264,7 +265,7 @@ def train(round_: Round, origin: Origin, show: Show) -> Path | None:
         "epochs": settings.training.epochs,
         "steps": steps_of(origin, settings.training, n_old=n_old, n_added=len(frames)),
         "huber": delta,
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - started, 1),
     }
     write_atomically(round_.trained, json.dumps(content, indent=1) + "\n")
     os.replace(best, round_.checkpoint)
@@ -286,24 +287,24 @@ def _check_reference(
     data = from_ase(frame, **origin.keys)
     energy = data.get(AtomicDataDict.TOTAL_ENERGY_KEY)
     forces = data.get(AtomicDataDict.FORCE_KEY)
-    off = []
+    differences = []
     if energy is not None and label.energy is not None:
         value = abs(float(energy.reshape(-1)[0]) - label.energy) / len(frame)
-        off.append((value, checks.per_atom_energy_tolerance, "eV an atom"))
+        differences.append((value, checks.per_atom_energy_tolerance, "eV per atom"))
     if forces is not None:
         value = float(np.abs(forces.numpy() - np.array(label.forces)).max())
-        off.append((value, checks.force_tolerance, "eV/Angstrom"))
-    for value, tolerance, unit in off:
+        differences.append((value, checks.force_tolerance, "eV/Angstrom"))
+    for value, tolerance, unit in differences:
         if not value <= tolerance:
             raise LegatoError(
-                f"the calculator is {value:.4f} {unit} off the label of a test frame, more than "
-                f"{tolerance:g}: it is not what made the training data; {remedy}"
+                f"the calculator differs by {value:.4f} {unit} from the label of a test frame, "
+                f"more than {tolerance:g}: it is not the one of the training data; {remedy}"
             )
 
 
-def _whole(status: Status) -> None:
+def _check_complete(status: Status) -> None:
     if status.interrupted:
         raise LegatoError(
             f"{len(status.interrupted)} runs were killed from outside ({status.interrupted[0]}); "
-            "the same command goes on with them"
+            "the same command continues them"
         )

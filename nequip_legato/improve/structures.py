@@ -1,4 +1,4 @@
-"""Structures of a loop: what tells them apart, and how they are cut and kept in files."""
+"""Structures of a loop: identifying, cutting, reading and writing them."""
 
 import hashlib
 from collections import deque
@@ -20,7 +20,7 @@ __all__ = ["FLAGGED", "ID", "cut", "id_of", "read_structures", "write_structures
 ID = "legato_id"
 FLAGGED = "flagged"
 _KEPT = {"numbers", "positions", "type", "id", "names", FLAGGED}
-_DECIMALS = 8  # of Angstrom: what extxyz files keep, so that reading them back changes nothing
+_DECIMALS = 8  # of positions in Angstrom, as in extxyz files, so that reading changes nothing
 
 
 def id_of(atoms: Atoms) -> str:
@@ -40,9 +40,9 @@ def cut(atoms: Atoms, settings: Choose, *, cutoff: float, bonds: Sequence[Bonds]
     """The whole structure if it is small enough, else a ball around its flagged atoms in vacuum.
 
     The ball is centered on the first flagged atom, and holds every atom within ``radius`` of it.
-    Molecules that it would cut are kept whole where ``bonds`` says what a molecule is; other bonds
-    are cut. It lies in a periodic box with ``vacuum`` on every side, so that one calculator labels
-    energies, forces and stress of whole cells and balls alike.
+    Molecules are kept whole if ``bonds`` defines them; other bonds are cut. The ball is in a
+    periodic box with ``vacuum`` on every side, so that one calculator can label energies, forces
+    and stress of whole cells and balls.
 
     Args:
         atoms: positions in Angstrom; array ``flagged`` (n,) bool with at least one True; symbols
@@ -52,7 +52,7 @@ def cut(atoms: Atoms, settings: Choose, *, cutoff: float, bonds: Sequence[Bonds]
         bonds: bonds that make molecules.
 
     Returns:
-        Atoms with positions that are rounded as files keep them.
+        Atoms with positions rounded as in files.
 
     Raises:
         LegatoError: if no atom is flagged.
@@ -62,7 +62,7 @@ def cut(atoms: Atoms, settings: Choose, *, cutoff: float, bonds: Sequence[Bonds]
         raise LegatoError("a structure without flagged atoms cannot be cut")
     radius = settings.radius or 1.5 * cutoff
     whole = len(atoms) <= settings.whole
-    # In a narrow cell the ball would hold an atom and its images.
+    # In a narrow cell the ball would contain an atom and its images.
     narrow = atoms.pbc.all() and 2 * radius > min(
         1 / np.linalg.norm(atoms.cell.reciprocal(), axis=1)
     )
@@ -89,7 +89,7 @@ def cut(atoms: Atoms, settings: Choose, *, cutoff: float, bonds: Sequence[Bonds]
 def _with_whole_molecules(
     atoms: Atoms, bonds: Sequence[Bonds], vectors: np.ndarray, near: np.ndarray
 ) -> dict[int, np.ndarray]:
-    """Atom -> place relative to the center, for the ball and all that is bonded to it."""
+    """Atom -> position relative to the center, for the ball and all atoms bonded to it."""
     places = {int(k): vectors[k] for k in np.flatnonzero(near)}
     if not bonds:
         return places

@@ -1,4 +1,4 @@
-"""Fine-tuning: a training of nequip from the weights of the model before, on old and new frames."""
+"""Fine-tuning by nequip-train: from the previous weights, on old and added frames."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.improve.knowledge import Origin
 from nequip_legato.improve.settings import Training, merged
-from nequip_legato.stability.run.execute import KilledError, Processes
+from nequip_legato.stability.run.processes import KilledError, Processes
 
 __all__ = ["BEST", "fine_tune", "robust_loss", "steps_of", "training_config", "with_training_keys"]
 
@@ -42,24 +42,27 @@ def training_config(
 ) -> dict[str, Any]:
     """The configuration of nequip-train for one round.
 
-    Model, data, optimizer, metrics and callbacks are those of the training of the beginning. Its
-    weights come from ``checkpoint`` (``nequip.model.ModelFromCheckpoint``), the added frames stand
-    beside the old ones, validation is on the old validation set, and so the best weights of the
-    round are those with the best old error.
+    Model, data, optimizer, metrics and callbacks are those of the original training. The weights
+    come from ``checkpoint`` (``nequip.model.ModelFromCheckpoint``), and the added frames are joined
+    to the old ones. Validation uses the old validation set, so the best weights of the round are
+    those with the smallest error there.
 
     Args:
         folder: where the training runs.
-        origin: what the training of the beginning was.
-        checkpoint: the model before.
+        origin: the original training.
+        checkpoint: the model of the round before.
         added: extxyz file of the added frames, see `with_training_keys`.
         n_old: number of old frames.
-        n_added: number of added ones.
+        n_added: number of added frames.
         settings: epochs, learning rate and so on.
-        delta: of the Huber loss of forces, eV/Angstrom; 0 for the loss as it was.
-        partial_stress: whether added frames lack a stress.
+        delta: of the Huber loss of forces, eV/Angstrom; 0 for the original loss.
+        partial_stress: whether some added frames lack a stress.
+
+    Returns:
+        The configuration as plain data.
 
     Raises:
-        LegatoError: if the old configuration is of a kind that cannot be gone on from.
+        LegatoError: if the original training is of a kind that cannot be continued.
     """
     old = deepcopy(origin.record)
     data = old["data"]
@@ -108,7 +111,7 @@ def training_config(
 
 
 def steps_of(origin: Origin, settings: Training, *, n_old: int, n_added: int) -> int:
-    """Optimizer steps of a round, unless its overrides change that; see `training_config`."""
+    """Number of optimizer steps of a round, unless overrides change it; see `training_config`."""
     loader = origin.record["data"].get("train_dataloader") or {}
     frames = n_old + settings.copies * n_added
     return settings.epochs * ceil(frames / int(loader.get("batch_size", 1)))
@@ -117,17 +120,17 @@ def steps_of(origin: Origin, settings: Training, *, n_old: int, n_added: int) ->
 def robust_loss(
     loss: Mapping[str, Any], *, delta: float, partial_stress: bool = False
 ) -> dict[str, Any]:
-    """Nequip's energy and force loss with forces by Huber, other parts and all weights as before.
+    """Nequip's loss with a Huber term for forces; other terms and all coefficients stay.
 
     Huber's loss (doi:10.1214/aoms/1177703732) is half the square for errors below ``delta`` and
-    linear beyond; its weight is doubled, so that small errors count as they did. An added frame
-    with an error of many eV/Angstrom then pulls at the weights with a bounded force, and ordinary
-    frames keep their say.
+    linear beyond; its coefficient is doubled, so that small errors count as before. The gradient of
+    an added frame with an error of many eV/Angstrom is then bounded, and does not outweigh ordinary
+    frames.
 
     Args:
         loss: configuration of ``EnergyForceLoss`` or ``EnergyForceStressLoss``.
         delta: eV/Angstrom; 0 leaves the squares.
-        partial_stress: some frames have no stress.
+        partial_stress: whether some frames lack a stress.
 
     Raises:
         LegatoError: for another loss, unless ``delta`` is 0.
@@ -140,8 +143,8 @@ def robust_loss(
     if delta == 0 or not simple:
         if delta and not simple:
             raise LegatoError(
-                f"the loss of the training is {name}, which is not made robust here; set "
-                "training: {robust: off} to keep it, or give one by training: overrides"
+                f"the loss of the training is {name}, which cannot be made robust here; set "
+                "training: {robust: off} to keep it, or set another loss by training: overrides"
             )
         return {**loss, "ignore_nan": ignored} if simple and ignored else dict(loss)
     coeffs = loss.get("coeffs") or {"total_energy": 1.0, "forces": 1.0, _STRESS: 1.0}
@@ -185,18 +188,21 @@ def robust_loss(
 
 
 def with_training_keys(frames: Sequence[Atoms], keys: Mapping[str, Any]) -> list[Atoms]:
-    """Copies of labeled frames whose labels have the names that the training's files use.
+    """Copies of labeled frames whose labels have the same names as in the training files.
 
     Args:
         frames: labeled by a calculator.
         keys: ``key_mapping`` of the training: name in the file -> nequip's name.
 
     Raises:
-        LegatoError: if the files have a label that is not made here.
+        LegatoError: if the training uses labels that are not computed here.
     """
     names = {ours: name for name, ours in (keys.get("key_mapping") or {}).items() if ours in _KEYS}
     if "virial" in names:
-        raise LegatoError("the training has virials as labels; only stress is made here")
+        raise LegatoError(
+            "the training uses virials as labels, but new labels have stress only; train with "
+            "stress"
+        )
     result = []
     for atoms in frames:
         copy = atoms.copy()
@@ -219,13 +225,13 @@ def fine_tune(
 ) -> Path:
     """Run nequip-train to its end.
 
-    A training that was killed is begun anew: rounds are short.
+    A training that was killed is started again from its beginning, because rounds are short.
 
     Args:
-        folder: where; its checkpoint ``best.ckpt`` is the result.
+        folder: where it runs; its checkpoint ``best.ckpt`` is the result.
         config: see `training_config`.
-        processes: so that it ends with this process.
-        threads: that it may use.
+        processes: keeps track of it, so that it ends with this process.
+        threads: number of threads.
 
     Returns:
         The checkpoint.
@@ -278,7 +284,7 @@ def _with_added(origin: Origin, data: dict[str, Any], added: str, copies: int) -
 
 
 def _file_dataset(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The data set that reads files, which may stand inside one that splits it."""
+    """The data set that reads files, which may be nested in one that splits it."""
     while isinstance(config.get("dataset"), Mapping):
         config = config["dataset"]
     inner = config.get("datasets")

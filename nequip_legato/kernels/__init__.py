@@ -1,9 +1,9 @@
 """Triton kernels of deployed models on a GPU.
 
-What they are for, as measured on an H100 (benchmarks/gpu/NOTES.md): the compiler adds up the
-derivatives of Allegro's tensor product by atomic operations, one for each edge and number, and it
-writes down what passes between two narrow matrix products.
+They replace what is slow in compiled models, as measured on an H100 (benchmarks/gpu/NOTES.md): the
+compiler sums the derivatives of Allegro's tensor product by atomic additions, one for each edge and
+number, and it writes the intermediate results of two narrow matrix products to memory.
 
 ``torch.library.triton_op`` makes them visible to AOTInductor, which packs them into the deployed
-file. Triton is imported with a module of this room, not with the room.
+file. Triton is imported by the modules of this package, not by the package itself.
 """

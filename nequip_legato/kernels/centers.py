@@ -1,8 +1,8 @@
 """Sums over the edges of each center, and products with a matrix of each center.
 
-Edges come sorted by their center, as the C++ core and the Kokkos style list them. So a program
-takes a center, adds up its edges in registers and writes the sum once: without atomic additions,
-and always in the same order.
+Edges are sorted by center, as the C++ core and the Kokkos style list them. So each Triton program
+takes one center, sums over its edges in registers and writes the sum once: without atomic
+additions, and always in the same order.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from nequip_legato.kernels.launch import launch, power_of_two
 
 __all__ = ["center_product", "center_starts", "sum_over_edges"]
 
-# Of the largest tile of a program: 16 numbers for each of 128 threads.
+# Elements of a program's largest tile: 16 for each of 128 threads.
 _ELEMENTS = 2048
 
 
@@ -147,7 +147,7 @@ def _tile(u: int, i: int, k: int) -> dict[str, int]:
 
 
 def _by_center(tile: dict[str, int]) -> list[Any]:
-    """Configurations for a program that takes the edges of a center, a few at a time."""
+    """Configurations of a kernel that reads the edges of a center, a few at a time."""
     elements = tile["BU"] * tile["BI"] * tile["BK"]
     return [
         triton.Config({"BE": edges}, num_warps=warps)
@@ -187,7 +187,7 @@ def apply_matrices_backward(
     """Derivatives of :func:`apply_matrices`, in one pass over the edges.
 
     Args:
-        g: (E, u, k) float32, by the result.
+        g: (E, u, k) float32, derivative by the result.
         x: (E, u, i).
         matrix: (n, u, i, k).
         starts: (n + 1,) of :func:`center_starts`.

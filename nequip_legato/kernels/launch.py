@@ -10,7 +10,7 @@ __all__ = ["launch", "power_of_two"]
 
 
 def power_of_two(number: int) -> int:
-    """The smallest power of two that is not smaller."""
+    """The smallest power of two that is at least ``number``."""
     return int(triton.next_power_of_2(number))
 
 
@@ -21,16 +21,16 @@ _WITH_CONFIG: dict[Any, Any] = {}
 def launch(kernel: Any, grid: Any, configs: list[Any], *args: Any, **constants: Any) -> None:
     """Run a kernel.
 
-    The first time that it runs for certain constants, on a GPU and not to be traced, the fastest of
-    the configurations is found out and then taken always. AOTInductor could do so, too, but without
-    the edges of a real block, for it makes up the arguments.
+    The first time that it runs on a GPU with certain constants (and is not traced), the fastest
+    configuration is found and kept. AOTInductor could tune kernels too, but on made-up arguments
+    instead of the edges of a real block.
 
     Args:
-        kernel: of Triton.
+        kernel: a Triton kernel.
         grid: constants -> numbers of programs.
-        configs: a good one first.
-        *args: of the kernel, a tensor first.
-        **constants: of the kernel, known when it is compiled.
+        configs: candidates; the first is the default.
+        *args: the kernel's arguments, the first one a tensor.
+        **constants: the kernel's constants, known when it is compiled.
     """
     if type(kernel).__name__ == "InterpretedFunction":  # TRITON_INTERPRET=1, for tests
         chosen = constants | configs[0].kwargs
@@ -55,7 +55,7 @@ def _fastest(kernel: Any, grid: Any, configs: list[Any], args: Any, constants: A
 
 
 def _with(kernel: Any, config: Any) -> Any:
-    # one object for each, which keeps what it has compiled
+    # one object for each configuration, which keeps what it has compiled
     name = (kernel, str(config))
     if name not in _WITH_CONFIG:
         key = [n for n in kernel.arg_names if n.isupper() and n not in config.kwargs]

@@ -1,4 +1,4 @@
-"""Small networks on edges, in one pass: what is between their layers is never written."""
+"""Small networks on edges in one pass; hidden layers are never written to memory."""
 
 from typing import Any
 
@@ -122,7 +122,7 @@ def _rows_grid(n_edges: Any) -> Any:
 
 
 def _split(width: int) -> tuple[int, int]:
-    """A width as two powers of two, so that little is computed in vain."""
+    """A width as two powers of two, with little padding."""
     whole = max(16, power_of_two(width))
     half = whole // 2
     rest = max(16, power_of_two(width - half)) if width > half else 0
@@ -134,7 +134,7 @@ def _chunk(width: int) -> int:
 
 
 def _sizes(k: int, h: int, o: int) -> dict[str, int]:
-    # a part of the hidden layer at a time, so that all stays in registers
+    # a part of the hidden layer at a time, so that everything stays in registers
     most = 64 if max(k, o) <= 96 else 32
     return {"K": k, "H": h, "O": o, "KC": _chunk(k), "HC": min(most, max(16, power_of_two(h)))}
 
@@ -187,8 +187,8 @@ def edge_network(
         x: (E, k) float32.
         w1: (k, h).
         w2: (h, o).
-        precision: of the products, as ``tl.dot`` has it: ``tf32x3`` (three products of TF32
-            numbers, as exact as float32), ``ieee``, or ``tf32`` (three digits).
+        precision: of the products, as in ``tl.dot``: ``tf32x3`` (three products of TF32 numbers,
+            as accurate as float32), ``ieee``, or ``tf32`` (three digits).
 
     Returns:
         (E, o).

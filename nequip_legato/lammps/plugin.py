@@ -1,4 +1,4 @@
-"""The LAMMPS plugin as a user meets it: build it, ask about it, remove it."""
+"""The LAMMPS plugin for users: building it, information about it, removing it."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def plugin_path() -> Path:
 
 
 def build_plugin() -> Path:
-    """Build the plugin anew, whether or not there is one.
+    """Build the plugin, even if it is there; returns its path.
 
     Raises:
         LegatoError: if it cannot be built.
@@ -26,7 +26,7 @@ def build_plugin() -> Path:
 
 
 def plugin_info() -> dict[str, str]:
-    """What the plugin is, or would be, built from, and whether it is there.
+    """What the plugin is built from (or would be), and whether it has been built.
 
     Raises:
         LegatoError: if torch or LAMMPS is missing.

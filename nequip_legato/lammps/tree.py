@@ -1,4 +1,4 @@
-"""A LAMMPS that people compile themselves: a plugin for it, or our files among its sources."""
+"""LAMMPS compiled by the user: a plugin for it, or our files among its sources."""
 
 import hashlib
 import os
@@ -14,7 +14,7 @@ from nequip_legato.native.sources import source_folder
 
 __all__ = ["build_plugin_for", "install_into", "plugin_for", "remove_from"]
 
-# Included by LAMMPS' own CMakeLists.txt, see HOOK_USE: nothing of LAMMPS is edited.
+# Included by LAMMPS' own CMakeLists.txt (see its second line), so no file of LAMMPS is edited.
 _HOOK = Path("cmake") / "legato.cmake"
 _HOOK_TEXT = """\
 # Written by nequip-legato: lets LAMMPS compile pair style allegro_legato against torch.
@@ -23,7 +23,7 @@ set(LEGATO_TORCH_DIR "{torch}" CACHE PATH "installed torch package")
 include_directories(${{CMAKE_CURRENT_LIST_DIR}}/../src/legato)
 include_directories(SYSTEM ${{LEGATO_TORCH_DIR}}/include
                     ${{LEGATO_TORCH_DIR}}/include/torch/csrc/api/include)
-# libtorch.so brings in the CUDA part, though no symbol of it is asked for
+# libtorch.so brings in the CUDA part, even though none of its symbols is used
 link_libraries(-Wl,--no-as-needed ${{LEGATO_TORCH_DIR}}/lib/libtorch.so
                ${{LEGATO_TORCH_DIR}}/lib/libtorch_cpu.so ${{LEGATO_TORCH_DIR}}/lib/libc10.so)
 """
@@ -67,7 +67,7 @@ def plugin_for(build_folder: Path) -> builder.Artifact:
         )
     torch = installed.find_torch()
     content = settings.read_bytes()
-    # LAMMPS' own, which for GPUs is one that understands Kokkos' kernels (nvcc_wrapper, hipcc)
+    # LAMMPS' compiler, which on GPUs can compile Kokkos' kernels (nvcc_wrapper, hipcc)
     compiler = re.search(rb"^CMAKE_CXX_COMPILER:\w+=(.+)$", content, re.MULTILINE)
     return builder.Artifact(
         "plugin",
@@ -89,14 +89,14 @@ def plugin_for(build_folder: Path) -> builder.Artifact:
 
 
 def _program_of(build_folder: Path) -> Path | None:
-    """LAMMPS' shared library, or its program if that is a static one; None if not compiled."""
+    """LAMMPS' shared library, or its program if that is static; None if not compiled."""
     libraries = sorted(build_folder.glob("liblammps*.so"))
     programs = [p for p in sorted(build_folder.glob("lmp*")) if os.access(p, os.X_OK)]
     return next((p for p in [*libraries, *programs] if p.is_file()), None)
 
 
 def build_plugin_for(build_folder: Path, *, force: bool = False) -> Path:
-    """Build this plugin unless it is there; returns its path.
+    """Build the plugin for a LAMMPS built by its own CMake, unless it is there; returns its path.
 
     Args:
         build_folder: as in ``plugin_for``.
@@ -120,7 +120,7 @@ def _contents(lammps: Path) -> Iterator[tuple[Path, bytes]]:
             continue
         yield Path("src") / "legato" / "core" / path.name, path.read_bytes()
         if path.suffix == ".cpp":
-            # LAMMPS compiles what lies directly in src
+            # LAMMPS compiles files directly in src
             text = f'#include "legato/core/{path.name}"\n'
             yield Path("src") / f"legato_core_{path.stem}.cpp", text.encode()
     torch = installed.find_torch().folder
@@ -140,10 +140,10 @@ def _checked(lammps: Path) -> Path:
 
 
 def install_into(lammps: Path) -> list[Path]:
-    """Put the pair styles into a LAMMPS source tree, or bring them up to date there.
+    """Put the pair styles into a LAMMPS source tree, or update them there.
 
-    Files that are the same already are left alone, so nothing is compiled again without need;
-    those that an earlier version put there and this one no longer has are removed.
+    Unchanged files are left alone, so that they are not compiled again. Files of an earlier
+    version that this one no longer has are removed.
 
     Args:
         lammps: LAMMPS' folder with ``src`` and ``cmake``.
@@ -171,7 +171,7 @@ def install_into(lammps: Path) -> list[Path]:
 
 
 def remove_from(lammps: Path) -> list[Path]:
-    """Take the pair styles out of a LAMMPS source tree again; returns what was removed.
+    """Remove the pair styles from a LAMMPS source tree; returns what was removed.
 
     Raises:
         LegatoError: if it is not a source tree of LAMMPS.
@@ -187,7 +187,7 @@ def remove_from(lammps: Path) -> list[Path]:
 
 
 def _present(lammps: Path) -> list[Path]:
-    """Our files in a source tree, of whatever version."""
+    """Our files in a source tree, of any version."""
     patterns = ("src/pair_allegro_legato*.*", "src/legato_core_*.cpp", "src/legato/core/*.*")
     found = [path for pattern in patterns for path in lammps.glob(pattern)]
     found += [lammps / "src" / "KOKKOS" / name for name in _KOKKOS_FILES]

@@ -1,4 +1,4 @@
-"""The data: what nequip 0.5 read, split and batched, as today's data module."""
+"""The data sets, split and batches of nequip 0.5 as today's data module."""
 
 from typing import Any
 
@@ -17,21 +17,23 @@ def atom_types(old: OldConfig) -> tuple[list[str], dict[str, str]]:
     """Names of the atom types in their old order, and chemical symbol -> type name.
 
     Raises:
-        LegatoError: if the file names no types, or none that are chemical elements.
+        LegatoError: if the file names no types, or a symbol is not a chemical element.
     """
     names = old.take("type_names", default=None)
-    given = old.take("chemical_symbol_to_type", default=None)
+    numbers = old.take("chemical_symbol_to_type", default=None)
     listed = old.take("chemical_symbols", default=None)
     for key in ("num_types", "n_species"):
         old.drop(key, "follows from type_names")
-    if isinstance(given, dict) and given:
-        if set(given.values()) != set(range(len(given))) and not _several_per_type(given, names):
+    if isinstance(numbers, dict) and numbers:
+        if set(numbers.values()) != set(range(len(numbers))) and not _several_per_type(
+            numbers, names
+        ):
             raise old.wrong(
-                ["chemical_symbol_to_type"], given, "a mapping of symbols to 0, 1, 2, ..."
+                ["chemical_symbol_to_type"], numbers, "a mapping of symbols to 0, 1, 2, ..."
             )
-        ordered = sorted(given, key=given.__getitem__)
+        ordered = sorted(numbers, key=numbers.__getitem__)
         names = ordered if names is None else _names(old, names)
-        mapping = {str(symbol): names[given[symbol]] for symbol in ordered}
+        mapping = {str(symbol): names[numbers[symbol]] for symbol in ordered}
     elif isinstance(listed, list) and listed:
         # nequip 0.5 sorts them by atomic number
         _check_symbols(old, listed)
@@ -49,10 +51,10 @@ def atom_types(old: OldConfig) -> tuple[list[str], dict[str, str]]:
     return [str(name) for name in names], mapping
 
 
-def _several_per_type(given: dict[str, Any], names: Any) -> bool:
+def _several_per_type(numbers: dict[str, Any], names: Any) -> bool:
     if not isinstance(names, (list, dict)):
         return False
-    return all(isinstance(i, int) and 0 <= i < len(names) for i in given.values())
+    return all(isinstance(i, int) and 0 <= i < len(names) for i in numbers.values())
 
 
 def _names(old: OldConfig, names: Any) -> list[str]:
@@ -71,7 +73,7 @@ def _check_symbols(old: OldConfig, symbols: list[Any]) -> None:
 
 
 def seed_of_data(old: OldConfig) -> int:
-    """The seed of the split and of the order of batches."""
+    """Seed of the split and of the order of batches."""
     return old.integer("dataset_seed", default=0, why="the file has no dataset_seed")
 
 
@@ -81,7 +83,7 @@ def data_section(
     """The data sets (top-level keys), the section ``data``, and comments.
 
     The random split is that of nequip 0.5: slices of one permutation from ``dataset_seed``, so that
-    the same frames train and validate.
+    the same frames are used for training and validation.
     """
     seed = seed_of_data(old)
     transforms = _transforms(types, symbols)
@@ -120,7 +122,7 @@ def _transforms(types: list[str], symbols: dict[str, str]) -> list[dict[str, Any
 
 
 def _source(old: OldConfig, prefix: str, transforms: list[dict[str, Any]]) -> dict[str, Any]:
-    """One data set; ``validation_`` keys fall back on those of the training data."""
+    """One data set; missing ``validation_`` keys are taken from the training data."""
 
     def names(key: str) -> list[str]:
         short = [key] if key.startswith("dataset") else [f"dataset_{key}", key]
@@ -176,7 +178,7 @@ def _ase(
             reason = "today's reader takes every frame of dataset_file_name"
             if not (key == "index" and value in (":", slice(None))):
                 reason += "; cut the file to the frames that you want"
-            old.part(f"ase_args.{key}", reason)
+            old.drop_part(f"ase_args.{key}", reason)
     for name in names("include_frames"):
         old.drop(name, "today's reader takes every frame; cut the file to the frames you want")
     if arguments:
@@ -200,7 +202,7 @@ def _fixed(old: OldConfig, names: Any) -> list[str]:
 def npz_mapping(keys: dict[str, Any], *, fixed: list[str]) -> dict[str, str] | None:
     """The mapping for ``nequip.data.dataset.NPZDataset``, or None if that cannot read the file.
 
-    It takes atomic numbers as the same for all frames and every other array as one entry a frame.
+    It requires the same atomic numbers in all frames, and one entry per frame in all other arrays.
     """
     needed = {"atomic_numbers", "total_energy", "pos"}
     if not needed <= set(keys.values()) or fixed != ["atomic_numbers"]:
@@ -211,9 +213,9 @@ def npz_mapping(keys: dict[str, Any], *, fixed: list[str]) -> dict[str, str] | N
 def _split(old: OldConfig, *, seed: int, separate: bool) -> dict[str, Any]:
     frames, other = "${frames}", "${validation_frames}" if separate else "${frames}"
     if "train_idcs" in old and "val_idcs" in old:
-        old.drop("n_train", "train_idcs goes before it")
-        old.drop("n_val", "val_idcs goes before it")
-        old.drop("train_val_split", "train_idcs and val_idcs go before it")
+        old.drop("n_train", "train_idcs overrides it")
+        old.drop("n_val", "val_idcs overrides it")
+        old.drop("train_val_split", "train_idcs and val_idcs override it")
         return {
             "train_dataset": _subset(frames, old.integers("train_idcs", least=0)),
             "val_dataset": _subset(other, old.integers("val_idcs", least=0)),
@@ -227,8 +229,8 @@ def _split(old: OldConfig, *, seed: int, separate: bool) -> dict[str, Any]:
     if how == "random":
         if separate:
             old.assumed.append(
-                f"validation frames: {n_val} drawn with dataset_seed (not the very frames that "
-                "nequip 0.5 drew, which went on with the generator of the training frames)"
+                f"validation frames: {n_val} drawn with dataset_seed (not the same frames as in "
+                "nequip 0.5, which continued the random sequence of the training frames)"
             )
         return {
             "train_dataset": _slice(frames, 0, n_train, seed),

@@ -15,8 +15,8 @@ def to_yaml(config: Mapping[str, Any], comments: Mapping[str, str]) -> str:
 
     Args:
         config: mappings, lists and plain values.
-        comments: dotted path of a key (list items by their number) -> comment above it; the path of
-            a whole top-level section is set off by a blank line.
+        comments: dotted path of a key (list items by their number) -> comment above it. Top-level
+            sections are separated by blank lines.
     """
     lines: list[str] = []
     for key, value in config.items():
@@ -59,7 +59,7 @@ def _inside(
 
 
 def _nested(value: Any) -> bool:
-    """Whether a value stands on lines of its own: all but plain values and short lists of them."""
+    """Whether a value takes lines of its own: all but plain values and short lists of them."""
     if isinstance(value, dict):
         return bool(value)
     if isinstance(value, list) and value:

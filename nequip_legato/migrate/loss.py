@@ -64,7 +64,7 @@ class Errors:
     fields: tuple[str, ...]
 
     def monitor(self, key: str) -> str | None:
-        """What today's loggers call an old metric, for instance ``validation_f_mae``."""
+        """Today's name of a logged metric such as ``validation_f_mae``; None if there is none."""
         found = re.fullmatch(r"(validation|training)_(.+)", key.lower())
         if found is None:
             return None
@@ -99,22 +99,24 @@ def errors_sections(old: OldConfig) -> Errors:
 
 
 def _loss_terms(old: OldConfig) -> dict[_Term, float]:
-    given = old.take("loss_coeffs", default="total_energy", why="default of nequip 0.5")
-    if isinstance(given, str):
-        given = {given: 1.0}
-    if isinstance(given, list):
-        given = dict.fromkeys(map(str, given), 1.0)
-    if not isinstance(given, dict) or not given:
-        raise old.wrong(["loss_coeffs"], given, "a mapping of fields to weights")
+    coefficients = old.take("loss_coeffs", default="total_energy", why="default of nequip 0.5")
+    if isinstance(coefficients, str):
+        coefficients = {coefficients: 1.0}
+    if isinstance(coefficients, list):
+        coefficients = dict.fromkeys(map(str, coefficients), 1.0)
+    if not isinstance(coefficients, dict) or not coefficients:
+        raise old.wrong(["loss_coeffs"], coefficients, "a mapping of fields to weights")
     terms: dict[_Term, float] = {}
-    for field, value in given.items():
+    for field, value in coefficients.items():
         if field not in _FIELDS:
-            old.part(f"loss_coeffs.{field}", f"the new loss has {', '.join(_FIELDS)}")
+            old.drop_part(f"loss_coeffs.{field}", f"the new loss has {', '.join(_FIELDS)}")
             continue
         weight, function, options = _parts(old, field, value)
         terms[_term(old, field, function, options)] = weight
     if not terms or sum(terms.values()) <= 0:
-        raise old.wrong(["loss_coeffs"], given, "a loss with a positive weight on energy or forces")
+        raise old.wrong(
+            ["loss_coeffs"], coefficients, "a loss with a positive weight on energy or forces"
+        )
     return terms
 
 
@@ -139,11 +141,11 @@ def _term(old: OldConfig, field: str, function: str, options: dict[str, Any]) ->
     per_atom = words.startswith("peratom")
     error = _LOSSES.get(words.removeprefix("perspecies").removeprefix("peratom"))
     if error is None:
-        old.part(f"loss_coeffs.{field}: {function}", "not a loss of nequip 0.19; now MSELoss")
+        old.drop_part(f"loss_coeffs.{field}: {function}", "not a loss of nequip 0.19; now MSELoss")
         error = "mse"
     for key in options:
         if key != "ignore_nan":
-            old.part(f"loss_coeffs.{field}: {key}", "no option of today's loss")
+            old.drop_part(f"loss_coeffs.{field}: {key}", "not an option of today's loss")
     return _Term(
         field=field,
         error=error,
@@ -154,7 +156,7 @@ def _term(old: OldConfig, field: str, function: str, options: dict[str, Any]) ->
 
 
 def _loss(terms: dict[_Term, float]) -> dict[str, Any]:
-    """The ready-made losses of nequip where they are the same, else their parts."""
+    """One of nequip's ready-made losses if it is the same, else its parts."""
     fields = {term.field: term for term in terms}
     plain = all(t.error == "mse" and not t.per_type and not t.ignore_nan for t in terms)
     ready = {
@@ -173,26 +175,28 @@ def _loss(terms: dict[_Term, float]) -> dict[str, Any]:
 
 
 def _components(old: OldConfig, terms: dict[_Term, float]) -> list[_Term]:
-    given = old.take("metrics_components", default=None)
-    if given is None:  # nequip 0.5: both errors of everything in the loss
+    components = old.take("metrics_components", default=None)
+    if components is None:  # nequip 0.5: both errors of everything in the loss
         return [
             _Term(field=t.field, error=error, per_atom=t.per_atom)
             for t in terms
             for error in ("mae", "rmse")
         ]
-    if not isinstance(given, list):
-        raise old.wrong(["metrics_components"], given, "a list")
+    if not isinstance(components, list):
+        raise old.wrong(["metrics_components"], components, "a list")
     found = []
-    for item in given:
+    for item in components:
         parts = item if isinstance(item, list) else [item]
         words = [str(p) for p in parts if not isinstance(p, dict)]
         options: dict[str, Any] = next((p for p in parts if isinstance(p, dict)), {})
         label = f"metrics_components: [{', '.join(words)}]"
         if len(words) != 2 or words[0] not in _FIELDS or words[1] not in _ERRORS:
-            old.part(label, "nequip 0.19 reports mae, mse and rmse of total_energy, forces, stress")
+            old.drop_part(
+                label, "nequip 0.19 reports mae, mse and rmse of total_energy, forces, stress"
+            )
             continue
         if options.get("report_per_component"):
-            old.part(f"{label}: report_per_component", "today one number for all components")
+            old.drop_part(f"{label}: report_per_component", "today one number for all components")
         found.append(
             _Term(
                 field=words[0],
@@ -204,5 +208,5 @@ def _components(old: OldConfig, terms: dict[_Term, float]) -> list[_Term]:
     labeled = {term.field for term in terms}
     for term in found:
         if term.field == "stress" and "stress" not in labeled:
-            old.part(f"metrics_components: {term.name}", "left out: the loss has no stress")
+            old.drop_part(f"metrics_components: {term.name}", "left out: the loss has no stress")
     return [t for t in found if t.field != "stress" or "stress" in labeled]

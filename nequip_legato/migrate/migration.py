@@ -15,9 +15,9 @@ from nequip_legato.migrate.training import module_section, trainer_section
 
 __all__ = ["Migration", "migrate"]
 
-_ALWAYS = "today's Allegro always does so"
+_ALWAYS = "today's Allegro always does this"
 _WITHOUT = {
-    "append": "to go on with a training, today: nequip-train ... ++ckpt_path=last.ckpt",
+    "append": "to continue a training, today: nequip-train ... ++ckpt_path=last.ckpt",
     "workdir": "the folder of a run is hydra.run.dir",
     "verbose": "today: hydra.verbose on the command line",
     "report_init_validation": "today: add val before train in the list run",
@@ -62,24 +62,24 @@ _WITHOUT = {
     "e3nn_version": "a record of the old run",
     "torch_version": "a record of the old run",
     "code_commits": "a record of the old run",
-    "load_model_state": "weights of nequip 0.5 do not fit today's Allegro; train anew",
-    "initialize_from_state": "weights of nequip 0.5 do not fit today's Allegro; train anew",
+    "load_model_state": "weights of nequip 0.5 do not fit today's Allegro; train again",
+    "initialize_from_state": "weights of nequip 0.5 do not fit today's Allegro; train again",
     "non_trainable_names": "no counterpart",
     "include_file_as_baseline_config": "put the keys of that file into this one, then migrate",
 }
-_UNKNOWN = "unknown to this command; nothing was made of it"
+_UNKNOWN = "unknown to this command; it was ignored"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Migration:
-    """A new configuration and the account of the old one.
+    """A new configuration, and what became of each key of the old one.
 
     Attributes:
         config: the new configuration.
         text: the same as YAML with comments.
-        used: the old keys that went into it.
+        used: the old keys that were used.
         without: old key, or part of one, that has no counterpart -> reason, or what replaces it.
-        assumed: what the old file did not say, or what had to change.
+        assumed: assumptions where the old file said nothing, and changes that were necessary.
     """
 
     config: dict[str, Any]
@@ -100,7 +100,7 @@ def migrate(old: Path, new: Path | None = None) -> Migration:
 
     Raises:
         LegatoError: if the old file cannot be read or is not an Allegro configuration, if a
-            value is not what it has to be, or if ``new`` exists.
+            value is invalid, or if ``new`` exists.
     """
     if new is not None and new.exists():
         raise LegatoError(f"{new} exists; give another name, or remove it first")

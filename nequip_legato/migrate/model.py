@@ -42,7 +42,7 @@ def model_section(
     if two_body[-1] != latent[-1]:
         old.assumed.append(
             f"num_scalar_features: {latent[-1]} (the last of latent_mlp_latent_dimensions; today "
-            f"the two-body part must be as wide, it was {two_body[-1]})"
+            f"the two-body part has the same width, it was {two_body[-1]})"
         )
     model: dict[str, Any] = {
         "_target_": "allegro.model.AllegroModel",
@@ -83,7 +83,7 @@ def model_section(
         "avg_num_neighbors": _neighbors(old),
         **scales_and_shifts(old, types=types, builders=builders, forces=forces),
     }
-    comments["num_scalar_features"] = "width of the latent features: one number for all of today's"
+    comments["num_scalar_features"] = "width of the latent features: today the same everywhere"
     comments["radial_chemical_embed_dim"] = (
         f"two_body_latent_mlp_latent_dimensions: {two_body} becomes embedding, hidden layers of "
         "one width, and num_scalar_features"
@@ -104,14 +104,14 @@ def _builders(old: OldConfig) -> list[str]:
     names = [builder.rsplit(".", 1)[-1] for builder in builders]
     if "Allegro" not in names:
         raise LegatoError(
-            f"{old.name} describes no Allegro model: model_builders has no allegro.model.Allegro; "
+            f"{old.name} is not for an Allegro model: model_builders has no allegro.model.Allegro; "
             "NequIP models are outside of Allegro-Legato (see nequip's own documentation)"
         )
     for name, full in zip(names, builders, strict=True):
         if name in ("initialize_from_state", "load_model_state"):
-            old.part(
+            old.drop_part(
                 f"model_builders: {full}",
-                "weights of nequip 0.5 do not fit today's Allegro; train anew",
+                "weights of nequip 0.5 do not fit today's Allegro; train again",
             )
         elif name not in _BUILDERS:
             reason = "unknown to this command; it is not part of the new model"
@@ -120,7 +120,7 @@ def _builders(old: OldConfig) -> list[str]:
                     "left out; today it is the model's key pair_potential, for instance "
                     "_target_: nequip.nn.pair_potential.ZBL"
                 )
-            old.part(f"model_builders: {full}", reason)
+            old.drop_part(f"model_builders: {full}", reason)
     return names
 
 
@@ -134,7 +134,7 @@ def _dtype(old: OldConfig) -> str:
 def _symmetry(old: OldConfig, comments: dict[str, str]) -> dict[str, Any]:
     if "l_max" not in old and "irreps_edge_sh" in old:
         raise LegatoError(
-            f"{old.name} gives irreps_edge_sh; say l_max and parity in place of it, then migrate"
+            f"{old.name} gives irreps_edge_sh; write l_max and parity instead of it, then migrate"
         )
     l_max = old.integer("l_max", why="Allegro needs")
     parity = old.take("parity", default="o3_full", why="the file has no parity")
@@ -168,7 +168,7 @@ def _dimensions(old: OldConfig, which: str, *, needed: bool) -> list[int]:
 def _mlp(
     old: OldConfig, new: str, which: str, hidden: list[int], *, default: str | None
 ) -> dict[str, Any]:
-    """Depth, width and nonlinearity of one network; today all its hidden layers are as wide."""
+    """Depth, width and nonlinearity of one network; today all hidden layers have one width."""
     if len(set(hidden)) > 1:
         old.assumed.append(
             f"{new}_hidden_layers_width: {max(hidden)} (the widest of {which}'s hidden layers "
@@ -177,7 +177,7 @@ def _mlp(
     key = f"{which}_mlp_nonlinearity"
     nonlinearity = old.take(key, default=default)
     if nonlinearity not in _NONLINEARITIES:
-        old.part(
+        old.drop_part(
             f"{key}: {nonlinearity}", "today's networks have silu, mish, gelu and tanh; now silu"
         )
         nonlinearity = "silu"

@@ -1,4 +1,4 @@
-"""Writing an npz file as extxyz, by the old configuration that says how to read it.
+"""Writing an npz file as extxyz, according to an old configuration.
 
 ``nequip-legato migrate OLD.yaml --npz OUT.extxyz``
 """
@@ -19,7 +19,7 @@ from nequip_legato.migrate.old import OldConfig, read_old
 
 __all__ = ["npz_to_extxyz"]
 
-# nequip 0.5 looked for these where the file gave no key_mapping.
+# Used by nequip 0.5 without a key_mapping.
 _DEFAULT_KEYS = {
     "positions": "pos",
     "energy": "total_energy",
@@ -41,7 +41,7 @@ def npz_to_extxyz(old: Path, out: Path, *, prefix: str = "") -> list[str]:
         prefix: ``"validation_"`` for the validation data.
 
     Returns:
-        The names of fields that extxyz has no place for and that were left out.
+        The names of fields that were left out because extxyz cannot hold them.
 
     Raises:
         LegatoError: if the npz file cannot be read, or lacks positions, types or energies.
@@ -74,7 +74,7 @@ def npz_to_extxyz(old: Path, out: Path, *, prefix: str = "") -> list[str]:
 
 
 def _arrays(config: OldConfig, prefix: str) -> tuple[dict[str, np.ndarray], set[str], list[str]]:
-    """Arrays by nequip's names, which of them hold for all frames, and what was left out."""
+    """Arrays by nequip's names, names of those that are the same in all frames, names left out."""
 
     def get(key: str, default: Any) -> Any:
         names = [f"{prefix}dataset_{key}", f"{prefix}{key}", f"dataset_{key}", key]
@@ -101,7 +101,7 @@ def _arrays(config: OldConfig, prefix: str) -> tuple[dict[str, np.ndarray], set[
 
 
 def _numbers(config: OldConfig, arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Atomic numbers, for all frames (1 dimension) or frame by frame."""
+    """Atomic numbers: (n,) for all frames, or (frames, n)."""
     n_frames = len(arrays["total_energy"])
     if "atomic_numbers" in arrays:
         numbers = arrays["atomic_numbers"]

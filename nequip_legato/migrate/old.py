@@ -1,4 +1,4 @@
-"""The old configuration: reading it, and keeping account of every key in it."""
+"""Reading an old configuration, and recording what becomes of every key."""
 
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -14,11 +14,16 @@ _MISSING = object()
 
 
 class OldConfig:
-    """An old configuration whose keys are, one by one, used or named as without counterpart.
+    """An old configuration that records which keys are used and which have no counterpart.
 
     Args:
         values: the configuration.
-        name: what to call it in messages.
+        name: its name in messages.
+
+    Attributes:
+        used: keys that were used.
+        without: key or part of a key without counterpart -> reason.
+        assumed: what was assumed or had to change.
     """
 
     def __init__(self, values: dict[str, Any], *, name: str) -> None:
@@ -36,23 +41,23 @@ class OldConfig:
         return list(self._values)
 
     def peek(self, key: str, default: Any = None) -> Any:
-        """The value, without using it."""
+        """The value, without recording it as used."""
         return self._values.get(key, default)
 
     def drop(self, key: str, reason: str) -> None:
-        """Name the key as without counterpart, if the file has it."""
+        """Record that a key has no counterpart, if the file has it."""
         if key in self._values:
             self.used.discard(key)
             self.without[key] = reason
 
-    def part(self, key: str, reason: str) -> None:
-        """Name a part of a key that is used otherwise, for instance ``loss_coeffs.virial``."""
+    def drop_part(self, key: str, reason: str) -> None:
+        """Record that a part of a used key has no counterpart, e.g. ``loss_coeffs.virial``."""
         self.without[key] = reason
 
     def take(self, *names: str, default: Any = _MISSING, why: str = "") -> Any:
-        """The value of the first of ``names`` that the file has; the others are overridden by it.
+        """The value of the first of ``names`` that the file has; it overrides the others.
 
-        Without any of them ``default``; with ``why``, that is among what was assumed.
+        Without any of them ``default``, which is recorded as assumed if ``why`` is given.
 
         Raises:
             LegatoError: if there is neither a value nor a default.
@@ -60,7 +65,7 @@ class OldConfig:
         present = [name for name in names if name in self._values]
         for other in present[1:]:
             if other not in self.used:
-                self.drop(other, f"'{present[0]}' goes before it")
+                self.drop(other, f"'{present[0]}' overrides it")
         if present:
             self.used.add(present[0])
             return self._values[present[0]]
@@ -71,7 +76,7 @@ class OldConfig:
         return default
 
     def number(self, *names: str, **options: Any) -> float | None:
-        """A number, or None where the file or the default says null."""
+        """A number, or None if the file or the default is null."""
         value = self.take(*names, **options)
         if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
             return value
@@ -121,7 +126,13 @@ class OldConfig:
         return value
 
     def wrong(self, names: Sequence[str], value: Any, wanted: str) -> LegatoError:
-        """The error that says that a value is not what was wanted."""
+        """The error for an invalid value.
+
+        Args:
+            names: names of the key; the first one that the file has is named.
+            value: the value.
+            wanted: what it has to be, in words.
+        """
         name = next((n for n in names if n in self._values), names[0])
         return LegatoError(f"{self.name}: '{name}' is {_short(value)}, not {wanted}")
 
@@ -130,7 +141,7 @@ def read_old(path: Path) -> OldConfig:
     """Read an old configuration; nothing in it is executed.
 
     Raises:
-        LegatoError: if it is no readable YAML mapping, or not an old configuration.
+        LegatoError: if it is not a readable YAML mapping, or not an old configuration.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -143,7 +154,7 @@ def read_old(path: Path) -> OldConfig:
         words = " ".join(str(problem).split())
         raise LegatoError(f"{path} is not valid YAML: {words}") from problem
     if not isinstance(values, dict) or not values:
-        raise LegatoError(f"{path} is no nequip configuration: there are no keys in it")
+        raise LegatoError(f"{path} is not a nequip configuration: it has no keys")
     if "training_module" in values:
         raise LegatoError(f"{path} is already a configuration for today's nequip-train")
     values = {str(key): value for key, value in values.items()}
@@ -151,7 +162,7 @@ def read_old(path: Path) -> OldConfig:
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """Safe, with the one Python tag that nequip's own examples use; refuses a key given twice."""
+    """Safe loader with the one Python tag of nequip's examples; refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()

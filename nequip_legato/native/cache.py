@@ -1,4 +1,4 @@
-"""The user's cache of compiled files: one folder a build, made whole or not at all."""
+"""The user's cache of compiled files: one folder for each build, complete or not there."""
 
 import errno
 import os
@@ -21,19 +21,19 @@ CACHE_VARIABLE = "NEQUIP_LEGATO_CACHE"
 
 _NOT_FOR_CMAKE = '"#$;\\\n'  # in the name of a build folder
 
-# What flock says on a file system without locks, such as NFS without its lock daemon.
+# Errors of flock on a file system without locks, such as NFS without its lock daemon.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def cache_folder() -> Path:
     """Where builds are made.
 
-    ``$NEQUIP_LEGATO_CACHE`` if it is set, whatever is wrong with it. Else the user's cache folder
-    of this system, or, where that cannot be written (no home, as in containers), a folder of the
-    user's own in TMPDIR.
+    ``$NEQUIP_LEGATO_CACHE`` if it is set, even if it cannot be used. Else the user's cache folder
+    of this system, or, if that cannot be written to (no home folder, as in containers), the user's
+    own folder in TMPDIR.
 
     Raises:
-        LegatoError: if there is no folder for it.
+        LegatoError: if none of them can be used.
     """
     for folder in _candidates():
         if os.environ.get(CACHE_VARIABLE) or _is_usable(folder):
@@ -46,12 +46,12 @@ def cache_folder() -> Path:
 
 
 def build_folder(name: str, file: str) -> Path:
-    """Where the build ``name`` with the library ``file`` lies, or else is to be made.
+    """Where the build ``name`` with the library ``file`` is, or else is to be made.
 
-    A build in a cache that can only be read is used all the same.
+    A build in a read-only cache is used too.
 
     Raises:
-        LegatoError: if it is not there, and there is no folder for it.
+        LegatoError: if it is not there, and no folder for it can be used.
     """
     for folder in _candidates():
         if os.path.isfile(folder / name / file):
@@ -64,10 +64,7 @@ def _candidates() -> Iterator[Path]:
     if chosen:
         try:
             yield Path(chosen).expanduser().absolute()
-        except (
-            RuntimeError,
-            OSError,
-        ) as problem:  # no home, no working folder
+        except (RuntimeError, OSError) as problem:  # no home folder, no working folder
             raise LegatoError(
                 f"{CACHE_VARIABLE}={chosen} cannot be resolved ({problem}); give an absolute path"
             ) from problem
@@ -83,9 +80,9 @@ def _temporary_folder() -> Path:
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether nobody else can put libraries there: ours, no link, or not there yet.
+    """Whether nobody else can put libraries there: our own folder, not a link, or not there yet.
 
-    Its name can be foreseen, and everybody can write to its parent.
+    Its name is predictable, and everybody can write to its parent.
     """
     try:
         state = folder.lstat()
@@ -123,7 +120,7 @@ def _unwritable(folder: Path, problem: OSError) -> LegatoError:
 def locked(name: str) -> Iterator[None]:
     """Hold the lock of one build, so that ranks and processes wait for the first of them.
 
-    Without it where the file system has no locks: everybody builds then, and the first one counts.
+    Without a lock if the file system has none: then every process builds, and the first one counts.
 
     Raises:
         LegatoError: if the cache cannot be written to.
@@ -147,15 +144,15 @@ def locked(name: str) -> Iterator[None]:
 
 @contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
-    """A temporary folder that gets the name ``final`` if the body succeeds, and else vanishes.
+    """A temporary folder that gets the name ``final`` if the body succeeds; else it is removed.
 
-    What a killed process has left of such a folder vanishes as well.
+    Folders left by killed processes are removed as well.
 
     Raises:
         LegatoError: if the cache cannot be written to.
     """
     with scratch_folder(f".{final.name}-", final.parent, _unwritable) as scratch:
-        with _workshop(scratch) as made:
+        with _cmake_folder(scratch) as made:
             yield made
             for path in [made, *made.rglob("*")]:  # for other users of the cache, any umask
                 path.chmod(path.stat().st_mode | (0o755 if path.is_dir() else 0o644))
@@ -166,8 +163,8 @@ def new_folder(final: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _workshop(scratch: Path) -> Iterator[Path]:
-    """A new folder in which CMake can work, which it cannot below every name."""
+def _cmake_folder(scratch: Path) -> Iterator[Path]:
+    """A new folder in which CMake can work; some characters in paths break it."""
     with ExitStack() as stack:
         if set(str(scratch)) & set(_NOT_FOR_CMAKE):
             parent = Path(tempfile.gettempdir())
@@ -178,10 +175,10 @@ def _workshop(scratch: Path) -> Iterator[Path]:
 
 
 def clean() -> list[Path]:
-    """Remove every build; returns what was removed. Nothing is removed beside our own builds.
+    """Remove every build, and nothing else; returns what was removed.
 
     Raises:
-        LegatoError: if one cannot be removed, as of another user.
+        LegatoError: if one cannot be removed, for instance because another user owns it.
     """
     removed = []
     patterns = ("plugin-*", "binding-*", ".plugin-*", ".binding-*")

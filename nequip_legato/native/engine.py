@@ -30,7 +30,7 @@ def load_binding() -> ModuleType:
 
 
 def load_compiled(path: Path) -> ModuleType:
-    """The same from the compiled library, without the Python code of torch, as in LAMMPS.
+    """The module from its compiled library, without the Python code of torch, as in LAMMPS.
 
     Raises:
         LegatoError: if it cannot be loaded.
@@ -75,13 +75,13 @@ def open_engine(
 
     Args:
         path: deployed file.
-        threads: blocks evaluated side by side.
+        threads: number of blocks evaluated at the same time.
         block: largest number of atoms in a block.
         device: ``cpu``, ``cuda`` or ``auto``.
-        digest: what the file must be, from `digest_of`; None for whatever it is.
+        digest: digest that the file must have, see `digest_of`; None for any.
 
     Raises:
-        LegatoError: if the file cannot be used, or is not the one wanted.
+        LegatoError: if the file cannot be used, or has another digest.
     """
     core = load_binding()
     if digest is not None and digest_of(Path(path)) != digest:

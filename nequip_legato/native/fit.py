@@ -1,4 +1,4 @@
-"""Does a plugin that was just compiled fit the LAMMPS it was compiled for?"""
+"""Checking that a compiled plugin fits the LAMMPS it was compiled for."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from nequip_legato.native.linkage import Library, readable, unresolved
 
 __all__ = ["check_fit"]
 
-# Namespaces of what a plugin takes from LAMMPS, and from torch, as they stand in symbols.
+# Namespaces of LAMMPS and of torch, as they are spelled in mangled symbols.
 _OF_LAMMPS = ("9LAMMPS_NS", "3fmt", "6Kokkos")
 _OF_TORCH = ("3c10", "2at", "5torch", "6caffe2")
 
@@ -15,8 +15,8 @@ _OF_TORCH = ("3c10", "2at", "5torch", "6caffe2")
 def check_fit(library: Path, host: Path, *, compiler: str, rebuild: str) -> None:
     """Check that LAMMPS and torch have every symbol that the plugin asks for.
 
-    Classes have other members with another compiler or C++ standard: LAMMPS' errors are printed by
-    ``std::format`` where the compiler has it, and by LAMMPS' own copy of fmt elsewhere.
+    Class members depend on compiler and C++ standard: LAMMPS' errors are formatted by
+    ``std::format`` if the compiler has it, and else by LAMMPS' own copy of fmt.
 
     Args:
         library: the compiled library.
@@ -29,7 +29,7 @@ def check_fit(library: Path, host: Path, *, compiler: str, rebuild: str) -> None
     """
     result = unresolved(library, [host])
     missing = result.symbols
-    if result.absent:  # say an MPI that only batch jobs find: its functions cannot be judged
+    if result.absent:  # e.g. an MPI that only batch jobs find: its functions cannot be checked
         missing = [s for s in missing if any(part in s for part in _OF_LAMMPS)]
     if not missing:
         return

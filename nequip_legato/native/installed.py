@@ -1,4 +1,4 @@
-"""What is installed beside us: torch, LAMMPS, MPI headers, compiler, CMake.
+"""Finding what is installed: torch, LAMMPS, MPI headers, compiler, CMake.
 
 Nothing here imports torch or LAMMPS: LAMMPS' launcher runs it in every MPI rank.
 """
@@ -109,7 +109,7 @@ def _find_mpi_include(remedy: str) -> Path:
 def find_program(name: str) -> str | None:
     """Path of a program: first beside this Python (a virtual environment), then on PATH.
 
-    Scripts of an environment that was moved name a Python that is gone; they are passed over.
+    Scripts whose Python is gone (of an environment that was moved) are skipped.
     """
     own = [str(Path(sys.executable).parent / name), *_in_package(name)]
     for path in own:
@@ -119,7 +119,7 @@ def find_program(name: str) -> str | None:
 
 
 def _in_package(name: str) -> list[str]:
-    """The program itself, where the wheel of that name has one beside a script that starts it."""
+    """Places of the program inside the wheel of that name, whose script only starts it."""
     spec = find_spec(name)
     folders = spec.submodule_search_locations or [] if spec else []
     return [str(Path(folder) / "data" / "bin" / name) for folder in folders]
@@ -138,7 +138,7 @@ def find_compiler(preferred: str = "") -> str:
     """Path of the C++ compiler: the environment variable CXX, else ``c++`` or ``g++``.
 
     Args:
-        preferred: taken before all of these, if it is there.
+        preferred: used instead of all of these, if it is there.
 
     Raises:
         LegatoError: if there is none.

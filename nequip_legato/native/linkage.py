@@ -1,7 +1,7 @@
-"""Which symbols of a shared library nothing provides, and which libraries it fails to name.
+"""Undefined symbols of a shared library, and libraries that it uses without naming them.
 
-What is read is the dynamic section (ELF); nothing is loaded, so GPU libraries can be looked at
-where there is neither a GPU nor a driver.
+Only the dynamic section (ELF) is read and nothing is loaded, so GPU libraries can be checked on
+machines without a GPU or driver.
 """
 
 import ctypes
@@ -22,8 +22,7 @@ from nequip_legato.errors import LegatoError
 
 __all__ = ["Library", "Unresolved", "linkage_faults", "readable", "unresolved"]
 
-# Libraries that come with the driver of a GPU, so that a build machine may lack them, and the
-# functions that they have.
+# Libraries that come with a GPU driver, which a build machine may lack, and their functions.
 _DRIVERS = {
     "libcuda.so": re.compile(r"cu[A-Z]\w+"),
     "libnvidia-ml.so": re.compile(r"nvml[A-Z]\w+"),
@@ -62,18 +61,18 @@ class Library:
             if tag.entry.d_tag in folders:
                 text = tag.rpath if tag.entry.d_tag == "DT_RPATH" else tag.runpath
                 folders[tag.entry.d_tag] = re.sub(r"\$\{?ORIGIN\}?", lambda _: origin, text)
-        #: Folders that it names for them; RPATH is passed on to the libraries that it loads.
+        #: Folders that it names for them; unlike RUNPATH, RPATH also counts for what these load.
         self.runpath = [f for f in folders["DT_RUNPATH"].split(":") if f]
         self.rpath = [] if self.runpath else [f for f in folders["DT_RPATH"].split(":") if f]
 
     @property
     def kind(self) -> tuple[int, str]:
-        """Word size and processor; a library of another kind is passed over by the linker."""
+        """Word size and processor; the dynamic linker skips libraries of another kind."""
         return self._elf.elfclass, self._elf["e_machine"]
 
     @cached_property
     def undefined(self) -> list[str]:
-        """Symbols that others have to define, without weak ones, which may be missing."""
+        """Symbols that other libraries have to define, except weak ones, which may be missing."""
         section: Any = self._elf.get_section_by_name(".dynsym")
         return [
             symbol.name
@@ -103,7 +102,7 @@ class Library:
 
     @cached_property
     def compiler(self) -> str:
-        """What compiled it, as noted in the file, such as ``GCC: (Debian 12.2.0) 12.2.0``."""
+        """The compiler, as noted in the file, such as ``GCC: (Debian 12.2.0) 12.2.0``."""
         section: Any = self._elf.get_section_by_name(".comment")
         notes = section.data().decode(errors="replace").split("\0") if section is not None else []
         return ", ".join(sorted({note for note in notes if note}))
@@ -111,11 +110,11 @@ class Library:
 
 @dataclass
 class Unresolved:
-    """What a library asks for and does not get.
+    """What a library needs that is missing.
 
     Attributes:
-        symbols: those that no library at hand defines.
-        absent: libraries that are named and not found, and which file names them.
+        symbols: those that no library found here defines.
+        absent: name of each library that is not found -> the file that names it.
     """
 
     symbols: list[str] = field(default_factory=list)
@@ -156,15 +155,16 @@ def _candidates(name: str, user: Library, inherited: Sequence[str]) -> Iterator[
     if "/" in name:
         yield name
         return
-    given = os.environ.get("LD_LIBRARY_PATH", "").split(":")
-    folders = [*([] if user.runpath else [*user.rpath, *inherited]), *given, *user.runpath]
+    library_path = os.environ.get("LD_LIBRARY_PATH", "").split(":")
+    rpath = [] if user.runpath else [*user.rpath, *inherited]
+    folders = [*rpath, *library_path, *user.runpath]
     yield from (f"{folder}/{name}" for folder in folders if folder)
     yield from _system_libraries().get(name, [])
     yield from (f"{folder}/{name}" for folder in _SYSTEM)
 
 
 def _with_its_libraries(first: Library) -> tuple[list[Library], dict[str, Path]]:
-    """A library and all that it loads, and what is not found with the file that names it."""
+    """A library with all that it loads, and the libraries that are not found; see `Unresolved`."""
     found = {first.path.name: first}
     absent: dict[str, Path] = {}
     waiting: list[tuple[Library, list[str]]] = [(first, [])]
@@ -211,14 +211,14 @@ def linkage_faults(
 ) -> list[str]:
     """Libraries that a shared library uses without naming them, one line each.
 
-    The driver's libraries need not be there, only be named.
+    Libraries of a GPU driver only have to be named; they may be missing here.
 
     Args:
         path: the library.
         hosts: programs or libraries that load it as a plugin and whose symbols it uses.
-        gpu_only: judge functions of GPU libraries only, for a plugin whose LAMMPS is not compiled.
-        part_of: folder with a part of a package, as of a torch for another machine; what the
-            libraries in it need themselves is not looked for.
+        gpu_only: check functions of GPU libraries only, for a plugin whose LAMMPS is not compiled.
+        part_of: folder with a part of a package, such as torch for another machine; what the
+            libraries in it need is not checked.
 
     Raises:
         LegatoError: if a file is not a shared library.

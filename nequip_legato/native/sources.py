@@ -1,4 +1,4 @@
-"""Where the C++ sources lie, in a wheel or in a source tree."""
+"""Where the C++ sources are, in a wheel or in a source tree."""
 
 import hashlib
 from pathlib import Path

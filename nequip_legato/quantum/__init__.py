@@ -1,3 +1,3 @@
-"""Nuclear quantum effects: path-integral campaigns in LAMMPS, and what is measured in them."""
+"""Nuclear quantum effects: path-integral campaigns in LAMMPS and i-PI, and their analysis."""
 
 __all__: list[str] = []

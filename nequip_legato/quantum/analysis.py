@@ -1,4 +1,4 @@
-"""What the runs of a campaign say together."""
+"""Averages over the runs of a campaign."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ __all__ = ["Cell", "Key", "Options", "analyze", "read_campaign", "structure_of"]
 
 @dataclass(frozen=True, order=True)
 class Key:
-    """What runs have in common that are averaged over velocity seeds."""
+    """What runs must have in common to be averaged over velocity seeds."""
 
     model: str
     system: str
@@ -35,21 +35,21 @@ class Key:
 
     @property
     def label(self) -> str:
-        """For tables and pictures."""
+        """Name for tables and pictures."""
         method = self.method if self.beads == 1 else f"{self.method} P={self.beads}"
         return f"{self.system} {self.isotopes} {self.temperature:g} K {method}"
 
 
 @dataclass(frozen=True)
 class Options:
-    """What of the campaign's settings the analysis needs.
+    """The settings of a campaign that its analysis needs.
 
     Attributes:
-        center: model type of molecules' centers; empty for none.
-        ligand: model type of what is bonded to them.
+        center: model type of the molecules' central atoms; empty for none.
+        ligand: model type of the atoms bonded to them.
         longest: longest bond, Angstrom.
-        rdf: longest distance of pairs, Angstrom; 0 for none.
-        stretch_above: where a hydrogen's stretch begins, cm^-1.
+        rdf: longest distance of radial distribution functions, Angstrom; 0 for none.
+        stretch_above: lower end of the hydrogen stretch band, cm^-1.
     """
 
     center: str = ""
@@ -68,11 +68,11 @@ class Cell:
         records: all of them.
         masses: species -> g/mol.
         counts: species -> number of atoms.
-        virial: species -> kinetic energy of an atom by the centroid virial, eV.
-        primitive: species -> the same by the primitive estimator; empty for PIGLET, whose springs
-            are not those of the ring polymer at equilibrium.
+        virial: species -> kinetic energy per atom by the centroid-virial estimator, eV.
+        primitive: species -> the same by the primitive estimator; empty for PIGLET, for which that
+            estimator does not hold.
         gyration: species -> root mean squared radius of gyration, Angstrom.
-        kinetic: kinetic energy of all atoms by the centroid virial, eV.
+        kinetic: kinetic energy of all atoms by the centroid-virial estimator, eV.
         potential: potential energy, eV.
         total: their sum.
         distributions: name -> (centers, density, error).
@@ -103,7 +103,7 @@ class Cell:
 
     @property
     def measured(self) -> bool:
-        """Whether any run counts for averages."""
+        """Whether there are averages, that is, a run that has not failed."""
         return self.kinetic is not None
 
 
@@ -136,6 +136,9 @@ def analyze(folder: Path, records: Sequence[QuantumRecord], options: Options) ->
         folder: the campaign's.
         records: its records.
         options: what to measure.
+
+    Returns:
+        One cell for each set of runs that differ in their velocity seeds only, sorted.
     """
     cells: dict[Key, Cell] = {}
     for r in records:

@@ -1,4 +1,4 @@
-"""Means and standard errors out of correlated series, by averages over blocks."""
+"""Means and standard errors of correlated series, by block averages."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ BLOCKS = 10  # of a run
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean with its standard error; not a number where there are fewer than two blocks."""
+    """A mean with its standard error, which is NaN for fewer than two blocks."""
 
     value: float
     error: float
@@ -20,7 +20,7 @@ class Mean:
         return Mean(self.value - other.value, float(np.hypot(self.error, other.error)))
 
     def scaled(self, factor: float) -> "Mean":
-        """The same in another unit."""
+        """The mean times a factor, as for another unit."""
         return Mean(self.value * factor, abs(self.error * factor))
 
 
@@ -46,7 +46,7 @@ def mean_of(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         blocks: (blocks, ...).
 
     Returns:
-        Both without the first dimension.
+        Mean and standard error, both without the first dimension.
     """
     mean = blocks.mean(axis=0)
     if len(blocks) < 2:

@@ -1,4 +1,4 @@
-"""A quantum campaign: all of its runs, by the machinery of stability campaigns."""
+"""Running a quantum campaign, in the same way as stability campaigns."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,12 +6,15 @@ from pathlib import Path
 from nequip_legato.quantum.execute import execute
 from nequip_legato.quantum.plan import make_quantum_plan
 from nequip_legato.quantum.records import QuantumRecord
-from nequip_legato.quantum.settings import Settings, load_quantum_settings
-from nequip_legato.stability.run.campaign import Kind, Status, run_plan, workers_of
+from nequip_legato.quantum.resolve import load_quantum_settings
+from nequip_legato.quantum.settings import Settings
+from nequip_legato.stability.run.campaign import number_of_workers, run_plan
+from nequip_legato.stability.run.run_queue import CampaignKind
+from nequip_legato.stability.run.status import Status
 
 __all__ = ["run_quantum_campaign"]
 
-_QUANTUM = Kind(QuantumRecord, execute)
+_QUANTUM = CampaignKind(QuantumRecord, execute)
 
 
 def run_quantum_campaign(
@@ -22,23 +25,26 @@ def run_quantum_campaign(
     watch: Callable[[Status], None] = lambda status: None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Status:
-    """Do what is left of a campaign; see `nequip_legato.stability.run.campaign.run_campaign`.
+    """Run what is left of a campaign; see `nequip_legato.stability.run.campaign.run_campaign`.
 
     Args:
         settings: the campaign, or its YAML file.
         workers: runs at the same time; default: that of the settings.
         part: (k, m): only every m-th run, beginning with the k-th, counted from 1.
-        watch: called whenever something has changed.
-        report: called with lines of news.
+        watch: called whenever the status has changed.
+        report: called with messages of one line.
+
+    Returns:
+        How far the campaign is.
 
     Raises:
         LegatoError: if settings, models or structures are wrong, if earlier results were made with
-            others, or if LAMMPS stopped with an error that is no failure of a model.
+            others, or if LAMMPS stopped with an error that is not a failure of a model.
     """
     if isinstance(settings, Path):
         settings = load_quantum_settings(settings)
     plan = make_quantum_plan(settings)
     if part is not None:
         plan = plan.part(*part)
-    number = workers_of(settings.workers if workers is None else workers, plan.cores)
+    number = number_of_workers(settings.workers if workers is None else workers, plan.cores)
     return run_plan(plan, _QUANTUM, workers=number, watch=watch, report=report)

@@ -1,4 +1,4 @@
-"""What is measured on the beads of a run, frame by frame, in pieces that fit into memory."""
+"""Estimators on the beads of a run, frame by frame, in pieces that fit into memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from nequip_legato.stability.trace import TRACE
 
 __all__ = ["Series", "measure", "potential_energy"]
 
-_PIECE = 8_000_000  # bytes of positions and forces that are looked at together
+_PIECE = 8_000_000  # bytes of positions and forces that are evaluated together
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,18 @@ class Series:
 def measure(
     folder: Path, record: QuantumRecord, types: np.ndarray, geometry: Geometry | None = None
 ) -> Series:
-    """Read all frames of a run.
+    """Evaluate the estimators on all frames of a run.
 
     Kinetic energies are K_cv = 3 N k T / 2 - sum_j (x_j - x_c) f_j / (2 P) (Herman, Bruskin and
     Berne, J. Chem. Phys. 76, 5150, 1982, with the centroid as origin) and K_prim = 3 N P k T / 2 -
     sum_j m omega_P^2 (x_j - x_(j+1))^2 / (2 P), which is -m dF/dm of the ring polymer's free energy
-    F, with the model's forces f_j on bead j at x_j, and x_c the centroid.
+    F. Here f_j is the model's force on bead j at x_j, and x_c is the centroid.
 
     Args:
         folder: the run's.
         record: its record.
         types: (atoms,) LAMMPS type of each atom, from 1.
-        geometry: collects distributions; none if None.
+        geometry: collects distributions; None for none.
 
     Raises:
         LegatoError: if frames are missing.

@@ -1,4 +1,4 @@
-"""One run of a quantum campaign: started, resumed, and its outcome recorded."""
+"""Doing one run of a quantum campaign, and recording its outcome."""
 
 import shlex
 import time
@@ -12,11 +12,11 @@ from nequip_legato.quantum.ipi_execute import execute_by_ipi
 from nequip_legato.quantum.outcome import (
     FINGERPRINT,
     clear,
-    explained,
+    dynamics_seed,
+    is_marked,
     mark,
-    marked,
     record_of,
-    seed_of,
+    with_remedy,
 )
 from nequip_legato.quantum.plan import QuantumPlan, QuantumRun
 from nequip_legato.quantum.records import QuantumRecord
@@ -24,16 +24,10 @@ from nequip_legato.quantum.settings import IPI, Settings
 from nequip_legato.stability import trace
 from nequip_legato.stability.records import write_record
 from nequip_legato.stability.run import criteria, snapshot
-from nequip_legato.stability.run.execute import (
-    LOG,
-    KilledError,
-    Processes,
-    note_early_end,
-    run_lammps,
-    started_by,
-    wall_seconds,
-)
+from nequip_legato.stability.run.early_ends import note_early_end
 from nequip_legato.stability.run.inputs import linked_model
+from nequip_legato.stability.run.lammps_process import LOG, launch_command, run_lammps, wall_seconds
+from nequip_legato.stability.run.processes import KilledError, Processes
 from nequip_legato.stability.run.settings import Size
 from nequip_legato.stability.run.structures import replicated
 
@@ -41,22 +35,22 @@ __all__ = ["command", "execute"]
 
 
 def command(settings: Settings, method: str, beads: int) -> list[str]:
-    """How LAMMPS is started for so many beads, with all options."""
+    """The command that starts LAMMPS for a method and a number of beads, with all options."""
     ranks = settings.ranks_of(method, beads)
     launcher = shlex.split(settings.launcher.format(ranks=ranks))
     if settings.engine_of(method) == IPI:
-        return started_by(launcher, ranks)
+        return launch_command(launcher, ranks)
     options = ["-partition", f"{beads}x{ranks // beads}", "-pscreen", "none"] if beads > 1 else []
-    return [*started_by(launcher, ranks), *options]
+    return [*launch_command(launcher, ranks), *options]
 
 
 def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> QuantumRecord:
     """Do one run, or the rest of it, and write its record.
 
     Raises:
-        KilledError: if LAMMPS was killed; a later call goes on from the last restart files.
-        LegatoError: if LAMMPS stopped with an error that is no failure of the model, or has ended
-            several times at the same place without saying why.
+        KilledError: if LAMMPS was killed; a later call continues from the last restart files.
+        LegatoError: if LAMMPS stopped with an error that is not a failure of the model, or has
+            ended several times at the same place without an error message.
     """
     settings, folder = plan.settings, run.folder
     if settings.engine_of(run.method) == IPI:
@@ -72,9 +66,11 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
         mark(run)
         data = replicated(run.atoms, Size(), run.as_stability(settings))
         write_atomically(folder / inputs.START, data)
-    _keep(beads)
+    _join_parts(beads)
     model = linked_model(run.model.file, folder) if run.model.file else ""
-    text = inputs.run_input(settings, run, model=model, seed=seed_of(run, resume), resume=resume)
+    text = inputs.run_input(
+        settings, run, model=model, seed=dynamics_seed(run, resume), resume=resume
+    )
     logs = [f"{LOG}.{n}" for n in range(run.beads)] if run.beads > 1 else [LOG]
     started = time.monotonic()
     arguments = command(settings, run.method, run.beads)
@@ -84,7 +80,7 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
         )
     except KilledError:
         if not processes.stopped:
-            _keep(beads)
+            _join_parts(beads)
             note_early_end(folder, trace.last_step(beads[0]))
         raise
     except LegatoError as problem:
@@ -92,9 +88,9 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
             for path in folder.glob(f"{inputs.RESTART}.{resume}.*"):
                 path.unlink()
             return execute(plan, run, processes)
-        raise explained(problem) from None
+        raise with_remedy(problem) from None
     elapsed = time.monotonic() - started
-    _keep(beads)
+    _join_parts(beads)
     texts = [(folder / name).read_text(errors="replace") for name in logs]
     limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
     found = ((n, criteria.first_firing(log, limits)) for n, log in enumerate(texts, 1))
@@ -131,8 +127,8 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
 
 
 def _last_restart(run: QuantumRun) -> int | None:
-    """The last step of which there are restart files of all beads of this very run."""
-    if not marked(run):
+    """The last step with restart files of all beads of this run; None if there is none."""
+    if not is_marked(run):
         return None
     counts: dict[int, int] = {}
     for path in run.folder.glob(f"{inputs.RESTART}.*.*"):
@@ -143,8 +139,8 @@ def _last_restart(run: QuantumRun) -> int | None:
     return max(whole, default=None)
 
 
-def _keep(beads: list[Path]) -> None:
-    """Put traces and frames together. Of those that came twice, the later ones count."""
+def _join_parts(beads: list[Path]) -> None:
+    """Join traces and frames of all parts of a run. Of duplicate steps, the later ones count."""
     for bead in beads:
         trace.keep(bead)
         for name in (inputs.FRAMES, inputs.VELOCITIES):
@@ -154,6 +150,6 @@ def _keep(beads: list[Path]) -> None:
 
 
 def _unreadable(log: Path) -> bool:
-    """Whether LAMMPS could not read a restart file: it was killed while it wrote."""
+    """Whether LAMMPS could not read a restart file, for instance after a kill while writing."""
     text = log.read_text(errors="replace") if log.is_file() else ""
     return f"\nread_restart {inputs.RESTART}" in text and "\ntimestep" not in text

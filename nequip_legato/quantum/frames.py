@@ -1,4 +1,4 @@
-"""LAMMPS' binary dumps, read in pieces; all frames of a file have one size."""
+"""Reading LAMMPS' binary dumps in pieces; all frames of a file have the same size."""
 
 import os
 import shutil
@@ -42,10 +42,10 @@ class Frames:
     """Frames of a file ``dump custom ... FILE.bin``, sorted by id.
 
     Args:
-        path: the file. A frame that a killed process has left unfinished at its end does not count.
+        path: the file. An incomplete frame at its end, left by a killed process, does not count.
 
     Raises:
-        LegatoError: if it is no such file, or its frames differ in size or distance.
+        LegatoError: if it is not such a file, or if its frames differ in size or interval.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,7 +86,11 @@ class Frames:
         return self._layout.dtype.itemsize
 
     def read(self, begin: int, count: int) -> np.ndarray:
-        """Frames ``begin`` to ``begin + count``: (count, atoms, columns) float64."""
+        """Frames ``begin`` to ``begin + count``: (count, atoms, columns) float64, LAMMPS' units.
+
+        Raises:
+            LegatoError: if the number of atoms changes.
+        """
         raw = np.fromfile(
             self.path, self._layout.dtype, count, offset=begin * self._layout.dtype.itemsize
         )
@@ -135,11 +139,11 @@ class Frames:
 
 
 def truncate(path: Path, *, before: int) -> None:
-    """Drop the frames of this and later steps, and half a frame at the end.
+    """Drop the frames from a step on, and an incomplete frame at the end.
 
     Args:
         path: a binary dump.
-        before: the step.
+        before: frames of this step and later ones are dropped.
     """
     frames = Frames(path)
     kept = frames.count
@@ -170,13 +174,13 @@ def write_frames(path: Path, steps: np.ndarray, data: np.ndarray, columns: str) 
 
 
 def join(part: Path, path: Path) -> None:
-    """Move the frames of a part to the end of a file, in place of those of the same steps there.
+    """Move the frames of a part to the end of a file, replacing frames of the same steps there.
 
-    LAMMPS appends to no binary dump, whatever ``dump_modify append`` says: it begins it anew.
+    LAMMPS does not append to binary dumps, even with ``dump_modify append``: it overwrites them.
 
     Args:
-        part: what LAMMPS has written last; gone afterwards.
-        path: what there was before, if anything.
+        part: what LAMMPS has written last; removed afterwards.
+        path: all frames so far; may not exist yet.
     """
     new = Frames(part)
     if new.count:

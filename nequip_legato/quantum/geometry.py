@@ -12,7 +12,7 @@ from nequip_legato.quantum.blocks import block_edges
 __all__ = ["BondedSites", "Distribution", "Geometry", "bonded_sites"]
 
 _BINS = 200
-_MOST = 3.0e7  # samples of a run; frames are left out where there are more
+_MOST = 3.0e7  # samples of a run; if there are more, frames are left out
 _BOND_RANGE = (0.6, 2.2)
 
 
@@ -23,8 +23,9 @@ class Distribution:
     Attributes:
         edges: (bins + 1,) Angstrom or degrees.
         counts: (blocks, bins).
-        weights: (bins,) what one sample counts in the density.
-        totals: (blocks,) sum and (blocks,) number of samples, for the mean.
+        weights: (bins,) weight of a sample in the density.
+        sums: (blocks,) sum of the samples.
+        numbers: (blocks,) number of samples.
     """
 
     edges: np.ndarray
@@ -35,7 +36,7 @@ class Distribution:
 
     @classmethod
     def empty(cls, low: float, high: float, blocks: int) -> "Distribution":
-        """No samples yet."""
+        """A distribution without samples from ``low`` to ``high``."""
         edges = np.linspace(low, high, _BINS + 1)
         return cls(
             edges,
@@ -51,7 +52,7 @@ class Distribution:
         return 0.5 * (self.edges[1:] + self.edges[:-1])
 
     def add(self, block: int, values: np.ndarray) -> None:
-        """Count values, of whatever shape."""
+        """Count values; an array of any shape, in the unit of the edges."""
         width = self.edges[1] - self.edges[0]
         index = ((values.ravel() - self.edges[0]) / width).astype(np.int32)
         index = index[(index >= 0) & (index < _BINS)]
@@ -77,7 +78,7 @@ class BondedSites:
 
     Attributes:
         bonds: (bonds, 2) indices of center and ligand.
-        shifts: (bonds, 3) what is added to the ligand's position, Angstrom.
+        shifts: (bonds, 3) shift of the ligand's position to the bonded image, Angstrom.
         angles: (angles, 2) indices into ``bonds`` of two bonds of one center.
     """
 
@@ -89,7 +90,7 @@ class BondedSites:
 def bonded_sites(
     atoms: Atoms, center: np.ndarray, ligand: np.ndarray, longest: float
 ) -> BondedSites:
-    """Who is bonded in the start structure.
+    """The bonds and angles of the start structure.
 
     Args:
         atoms: the structure.
@@ -170,7 +171,7 @@ class Geometry:
         found = Distribution.empty(0.0, self.cutoff, blocks)
         volume = 4.0 / 3.0 * np.pi * (found.edges[1:] ** 3 - found.edges[:-1] ** 3)
         width = found.edges[1] - found.edges[0]
-        # of n pairs in the volume V, n v / V would lie in a shell v of an ideal gas
+        # in an ideal gas, n v / V of n pairs in the volume V are in a shell of volume v
         found.weights = self.atoms.get_volume() * width / volume
         return found
 

@@ -1,4 +1,4 @@
-"""What a molecule's own Hessian says: harmonic frequencies and quantum kinetic energies."""
+"""Harmonic frequencies and quantum kinetic energies from the Hessian of a molecule."""
 
 import numpy as np
 from ase import Atoms
@@ -10,7 +10,7 @@ from nequip_legato.quantum.units import BOLTZMANN, LIGHT, MASS
 __all__ = ["hessian", "kinetic_energies", "normal_modes"]
 
 _STEP = 0.01  # Angstrom
-_SOFT = 50.0  # 1/cm: below, a mode is taken for translation or rotation
+_SOFT = 50.0  # 1/cm; modes below are taken for translations or rotations
 
 
 def hessian(atoms: Atoms, step: float = _STEP) -> np.ndarray:
@@ -34,14 +34,14 @@ def hessian(atoms: Atoms, step: float = _STEP) -> np.ndarray:
 
 
 def normal_modes(matrix: np.ndarray, masses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies (3N,) in 1/ps, and mass-weighted normal modes (3N, 3N), one a column.
+    """Frequencies (3N,) in 1/ps, and mass-weighted normal modes (3N, 3N), one per column.
 
     Args:
         matrix: from `hessian`.
         masses: (N,) g/mol.
 
     Raises:
-        LegatoError: if it has a negative curvature: the structure is no minimum.
+        LegatoError: if it has a negative curvature, so that the structure is not a minimum.
     """
     root = np.sqrt(np.repeat(masses, 3) * MASS)
     squares, modes = np.linalg.eigh(matrix / np.outer(root, root))
@@ -54,13 +54,16 @@ def normal_modes(matrix: np.ndarray, masses: np.ndarray) -> tuple[np.ndarray, np
 def kinetic_energies(
     omega: np.ndarray, modes: np.ndarray, temperature: float, beads: int | None = None
 ) -> np.ndarray:
-    """Kinetic energy of every atom in eV, of the harmonic molecule that turns and moves freely.
+    """Kinetic energy of every atom: harmonic vibrations, classical translations and rotations.
 
     Args:
         omega: from `normal_modes`.
         modes: from `normal_modes`.
         temperature: K.
-        beads: P, of the centroid virial; None for the quantum value.
+        beads: P, for the value of the centroid-virial estimator; None for the quantum value.
+
+    Returns:
+        (N,) eV.
     """
     soft = 2.0 * np.pi * LIGHT * _SOFT
     each = np.array(

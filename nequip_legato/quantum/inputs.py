@@ -1,8 +1,8 @@
-"""The LAMMPS input of a run: one partition a bead.
+"""The LAMMPS input of a run: one partition for each bead.
 
-``fix pimd/langevin`` (method nmpimd) turns the forces and velocities of the beads into those of the
-normal modes, so that of bead 1 the velocities are the centroid's, times the root of P. The model's
-own forces are kept by ``fix store/force``, which comes first.
+``fix pimd/langevin`` (method nmpimd) replaces forces and velocities of the beads by those of the
+normal modes, so that the velocities of bead 1 are the centroid's, times the square root of P. The
+model's own forces are kept by ``fix store/force``, which is defined before it.
 """
 
 from nequip_legato.quantum.plan import QuantumRun
@@ -24,30 +24,30 @@ RESTART = "restart"
 FRAMES = "frames.bin"
 VELOCITIES = "velocities.bin"
 _FORCE = "f_legato_force[1] f_legato_force[2] f_legato_force[3]"
-_FREE = 1.0e20  # ps: a relaxation time that LAMMPS' exponentials take for none
+_FREE = 1.0e20  # ps: relaxation time of a thermostat without effect
 
 
 def bead_folder(bead: int) -> str:
-    """Where what belongs to one bead lies, within the run's folder."""
+    """Folder of one bead's files, within the run's folder."""
     return f"bead{bead}"
 
 
 def part_of(name: str) -> str:
-    """What LAMMPS writes of frames, until they are put together."""
+    """Name of the file of frames that LAMMPS writes, before they are joined to earlier ones."""
     return f"part.{name}"
 
 
 def run_input(
     settings: Settings, run: QuantumRun, *, model: str, seed: int, resume: int | None
 ) -> str:
-    """Equilibration and measured steps.
+    """LAMMPS input for equilibration and measured steps.
 
     Args:
         settings: the campaign's.
         run: which run.
         model: name of the deployed model in the run's folder; empty for LAMMPS' own potentials.
-        seed: of velocities and random forces.
-        resume: step of the restart files to go on from; None to start.
+        seed: seed of velocities and random forces.
+        resume: step of the restart files to continue from; None to start.
     """
     s, beads = settings, run.beads
     numbers = " ".join(str(bead) for bead in range(1, beads + 1))
@@ -68,7 +68,7 @@ def run_input(
     if resume is None:
         # beads hold the velocities of normal modes, of which the first is the centroid's
         lines.append("variable velocity_seed equal " + f"{seed}+v_bead")
-        # of its own, all 3N degrees of freedom are hot: internal modes have no center of mass
+        # all 3N degrees of freedom are thermal: for internal modes no center of mass is fixed
         lines += ["compute start all temp", "compute_modify start extra/dof 0"]
         lines.append(
             f"velocity all create {run.temperature * beads!r} ${{velocity_seed}} mom no rot no "

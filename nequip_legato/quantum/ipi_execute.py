@@ -1,4 +1,4 @@
-"""One run by i-PI: started, resumed, and its outcome recorded."""
+"""Doing one run by i-PI, and recording its outcome."""
 
 import hashlib
 import os
@@ -20,31 +20,27 @@ from nequip_legato.quantum.ipi_inputs import EQUILIBRATION, MEASURED
 from nequip_legato.quantum.outcome import (
     FINGERPRINT,
     clear,
-    explained,
+    dynamics_seed,
+    is_marked,
     mark,
-    marked,
     record_of,
-    seed_of,
+    with_remedy,
 )
 from nequip_legato.quantum.plan import QuantumPlan, QuantumRun
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.serve import SERVER_LOG
 from nequip_legato.stability.records import write_record
 from nequip_legato.stability.run import criteria, snapshot
-from nequip_legato.stability.run.execute import (
-    LOG,
-    KilledError,
-    Processes,
-    note_early_end,
-    run_lammps,
-)
+from nequip_legato.stability.run.early_ends import note_early_end
 from nequip_legato.stability.run.inputs import linked_model
+from nequip_legato.stability.run.lammps_process import LOG, run_lammps
+from nequip_legato.stability.run.processes import KilledError, Processes
 from nequip_legato.stability.run.settings import Size
 from nequip_legato.stability.run.structures import replicated
 
-__all__ = ["execute_by_ipi", "private_socket", "served", "socket_of"]
+__all__ = ["execute_by_ipi", "private_socket", "server_command", "socket_of"]
 
-_PREFIX = "/tmp/ipi_"  # both LAMMPS and i-PI begin the paths of their sockets so
+_PREFIX = "/tmp/ipi_"  # of socket paths, in both LAMMPS and i-PI
 _LEAVES = re.compile(r"^ERROR.*Got EXIT message from i-PI", re.MULTILINE)
 _BROKEN = re.compile(r"^ERROR.*(broken connection|server may not be running)", re.MULTILINE)
 _END = "RESTART"  # what i-PI writes at the end
@@ -59,16 +55,16 @@ def execute_by_ipi(
         plan: the campaign's.
         run: which run.
         processes: of the campaign.
-        client: how LAMMPS is started.
+        client: the command that starts LAMMPS.
 
     Raises:
-        KilledError: if it was killed; a later call goes on from the last checkpoint.
-        LegatoError: if LAMMPS or i-PI stopped with an error that is no failure of the model, or has
-            ended several times at the same place without saying why.
+        KilledError: if it was killed; a later call continues from the last checkpoint.
+        LegatoError: if LAMMPS or i-PI stopped with an error that is not a failure of the model, or
+            has ended several times at the same place without an error message.
     """
     settings, folder = plan.settings, run.folder
     folder.mkdir(parents=True, exist_ok=True)
-    if not marked(run):
+    if not is_marked(run):
         clear(folder)
         atoms = run.atoms.copy()
         atoms.wrap()
@@ -136,7 +132,7 @@ def _stage(
     stage: str,
     steps: int,
 ) -> tuple[criteria.Firing, int | None, int] | None:
-    """Do a stage to its end; if it fails: why, which bead if known, and at which of its steps."""
+    """Run a stage to its end; after a failure: the criterion, the bead if known, and the step."""
     settings, folder = plan.settings, run.folder
     with private_socket(folder) as (path, host):
         begun, text = _begin(run, plan, stage, host)
@@ -147,7 +143,7 @@ def _stage(
         fatal, problem = None, None
         try:
             fatal = run_lammps(
-                [*served(path), *client],
+                [*server_command(path), *client],
                 folder,
                 lammps,
                 processes,
@@ -160,37 +156,37 @@ def _stage(
             if processes.stopped:
                 raise
     log = folder / LOG
-    said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
-    firing = criteria.first_firing(said, limits) or fatal
+    firing = criteria.first_firing(text, limits) or fatal
     out = folder / f"{stage}.out"
-    reached = ipi_inputs.steps_written(out)
+    reached = ipi_inputs.last_step_written(out)
     if firing is not None:
         if firing.step is None:
             return firing, None, max(reached, begun)
         return firing, 1 + (firing.step - 1) % run.beads, begun + (firing.step - 1) // run.beads
-    if (folder / _END).is_file() and _LEAVES.search(said):
-        found = ipi_inputs.restarted(folder / _END, host)
+    if (folder / _END).is_file() and _LEAVES.search(text):
+        found = ipi_inputs.read_checkpoint(folder / _END, host)
         if found is not None and found[0] >= steps:
             (folder / _END).replace(folder / f"{stage}.end")
             return None
     if problem is not None:
-        lost = _LEAVES.search(said) or _BROKEN.search(said)  # LAMMPS has lost its i-PI
-        words = ipi_output.error_of(folder / SERVER_LOG) if lost or not said else ""
+        lost = _LEAVES.search(text) or _BROKEN.search(text)  # LAMMPS has lost its i-PI
+        words = ipi_output.error_of(folder / SERVER_LOG) if lost or not text else ""
         if words:
             raise LegatoError(words) from problem
         if not lost:
-            raise explained(problem) from None
+            raise with_remedy(problem) from None
     note_early_end(folder, begun if reached < 0 else reached)
     raise KilledError
 
 
 def _begin(run: QuantumRun, plan: QuantumPlan, stage: str, host: str) -> tuple[int, str]:
-    """Step at which a stage goes on, and i-PI's input."""
+    """Step at which a stage starts or continues, and i-PI's input."""
     folder = run.folder
     found = {}
     for path in folder.glob(f"{stage}.chk_*"):
-        whole = ipi_inputs.restarted(path, host)
+        whole = ipi_inputs.read_checkpoint(path, host)
         if whole is not None:
             found[whole[0]] = whole[1]
     if found:
@@ -199,7 +195,7 @@ def _begin(run: QuantumRun, plan: QuantumPlan, stage: str, host: str) -> tuple[i
     settings = plan.settings
     begin = f"{EQUILIBRATION}.end" if stage == MEASURED and settings.equilibration_steps else ""
     atoms = read_lammps_data(folder / inputs.START, units="metal", atom_style="atomic")
-    seed = seed_of(run, None if stage == EQUILIBRATION else -1)
+    seed = dynamics_seed(run, None if stage == EQUILIBRATION else -1)
     for path in folder.glob(f"{stage}.*"):
         path.unlink()
     return 0, ipi_inputs.server_input(
@@ -208,24 +204,24 @@ def _begin(run: QuantumRun, plan: QuantumPlan, stage: str, host: str) -> tuple[i
 
 
 def socket_of(folder: Path) -> Path:
-    """Path of the socket of the run in a folder; long paths of folders would not fit into one."""
+    """Path of the socket of the run in a folder: hashed, because socket paths must be short."""
     owner = hashlib.sha256(f"{os.getuid()} {folder.resolve()}".encode()).hexdigest()[:16]
     return Path(f"{_PREFIX}legato-{owner}") / "socket"
 
 
-def served(path: Path) -> list[str]:
-    """What comes before the command of LAMMPS, for a socket."""
+def server_command(path: Path) -> list[str]:
+    """The command that starts i-PI; the command of LAMMPS has to follow it."""
     return [sys.executable, "-m", "nequip_legato.quantum.serve", str(path), ipi_inputs.INPUT]
 
 
 @contextmanager
 def private_socket(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Path of a socket in a folder of nobody else, and how ``fix ipi`` and i-PI name it.
+    """Path of a socket in a private folder, and its name in ``fix ipi`` and i-PI.
 
-    It is gone when the context ends; what a killed campaign has left is removed before.
+    The folder is removed when the context ends; what a killed campaign has left is removed first.
 
     Raises:
-        LegatoError: if another process listens at it, or it cannot be removed.
+        LegatoError: if another process listens on the socket, or it cannot be removed.
     """
     path = socket_of(folder)
     place = path.parent
@@ -237,7 +233,7 @@ def private_socket(folder: Path) -> Iterator[tuple[Path, str]]:
             )
         if place.exists():
             shutil.rmtree(place)
-        place.mkdir(mode=0o700)  # not one that somebody else has made
+        place.mkdir(mode=0o700)  # fails if somebody else has made it
     except OSError as problem:
         raise LegatoError(
             f"{place}, left over from another run, is in the way ({problem.strerror}); remove it"

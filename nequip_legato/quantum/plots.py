@@ -14,7 +14,7 @@ _TITLES = {"bond": "bond length (Angstrom)", "angle": "angle (degrees)"}
 
 
 def all_figures(cells: Sequence[Cell]) -> dict[str, Figure]:
-    """Name -> picture, of those that have anything to show."""
+    """Name -> picture; pictures without data are left out."""
     whole = [cell for cell in cells if cell.measured]
     names = sorted({name for cell in whole for name in cell.distributions})
     figures = {
@@ -45,7 +45,7 @@ def _convergence(cells: Sequence[Cell]) -> Figure | None:
     for label, points in lines.items():
         beads, value, error = np.array(points).T
         axis.errorbar(beads, 1000 * value, 1000 * error, marker="o", capsize=3, label=label)
-    axis.set(xscale="log", xlabel="beads", ylabel="kinetic energy of an atom (meV)")
+    axis.set(xscale="log", xlabel="beads", ylabel="kinetic energy per atom (meV)")
     axis.set_xticks(sorted({p[0] for points in lines.values() for p in points}))
     axis.get_xaxis().set_major_formatter("{x:.0f}")
     axis.minorticks_off()
@@ -64,7 +64,7 @@ def _distribution(cells: Sequence[Cell], name: str) -> Figure:
     label = _TITLES.get(name, f"{name} distance (Angstrom)")
     axis.set(xlabel=label, ylabel="density" if name in _TITLES else "g(r)")
     if name not in _TITLES:
-        axis.set_ylim(0, 5)  # bonded pairs are far higher
+        axis.set_ylim(0, 5)  # the peaks of bonded pairs are far higher
     axis.legend(fontsize="small")
     return figure
 

@@ -1,4 +1,4 @@
-"""What is known about each finished run of a quantum campaign."""
+"""Records of finished runs of a quantum campaign."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ __all__ = ["QuantumRecord"]
 
 @dataclass(frozen=True, kw_only=True)
 class QuantumRecord(Record):
-    """One finished run. What it has in common with stability runs is named as there.
+    """One finished run; further attributes as in `nequip_legato.stability.records.Record`.
 
     Attributes:
         system: name of the structure.
         isotopes: name of the set of isotopes.
-        method: ``classical``, ``pimd`` or ``trpmd``.
-        beads: their number P.
-        engine: who moved them: ``lammps`` or ``i-pi``.
-        equilibration_steps: of ``steps``, those that are not measured.
+        method: ``classical``, ``pimd``, ``trpmd`` or ``piglet``.
+        beads: number of beads P.
+        engine: program that moved the beads: ``lammps`` or ``i-pi``.
+        equilibration_steps: number of those of ``steps`` that are not measured.
         sample_every: steps between frames.
         velocity_every: steps between frames of velocities.
-        failed_bead: number of the bead whose criterion fired, from 1; None if none did,
-            or if LAMMPS stopped with an error of its own.
+        failed_bead: number of the bead whose criterion fired, from 1; None if none did, or if it
+            is not known.
         species: name of each LAMMPS type.
         elements: chemical symbol of each LAMMPS type.
         model_types: the model's type name of each LAMMPS type.
@@ -44,5 +44,5 @@ class QuantumRecord(Record):
 
     @property
     def size(self) -> int:
-        """What a step's cost grows with."""
+        """What the cost of a step is proportional to: atoms times beads."""
         return self.atoms * self.beads

@@ -9,7 +9,8 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.quantum.analysis import Cell, Options, analyze, read_campaign
 from nequip_legato.quantum.plots import all_figures
-from nequip_legato.quantum.tables import Table, all_tables
+from nequip_legato.quantum.table import Table
+from nequip_legato.quantum.tables import all_tables
 from nequip_legato.stability.report.page import template
 from nequip_legato.stability.report.pictures import save
 
@@ -18,13 +19,13 @@ __all__ = ["Report", "report"]
 
 @dataclass(frozen=True)
 class Report:
-    """What a report consists of.
+    """The contents of a report.
 
     Attributes:
-        cells: averages.
-        tables: tables.
+        cells: averages over runs.
+        tables: the tables.
         text: the tables in Markdown.
-        page: the HTML page.
+        page: path of the HTML page.
     """
 
     cells: list[Cell]
@@ -86,5 +87,5 @@ def _options(source: Path) -> Options:
         )
     except (ValueError, KeyError, TypeError) as problem:
         raise LegatoError(
-            f"{path} is not of a quantum campaign ({problem}); run it again"
+            f"{path} does not belong to a quantum campaign ({problem}); run the campaign again"
         ) from problem

@@ -3,7 +3,7 @@
 import shlex
 
 from nequip_legato.quantum.execute import command
-from nequip_legato.quantum.ipi_execute import served, socket_of
+from nequip_legato.quantum.ipi_execute import server_command, socket_of
 from nequip_legato.quantum.plan import QuantumPlan, QuantumRun
 from nequip_legato.quantum.settings import IPI
 
@@ -11,7 +11,7 @@ __all__ = ["dry_run"]
 
 
 def dry_run(plan: QuantumPlan) -> str:
-    """The commands of everything that is left to do, one a line."""
+    """The commands of everything that is left to do, one per line."""
     return "\n".join(
         f"cd {shlex.quote(str(run.folder))} && {shlex.join(_command(plan, run))}"
         for run in plan.runs
@@ -22,5 +22,5 @@ def dry_run(plan: QuantumPlan) -> str:
 def _command(plan: QuantumPlan, run: QuantumRun) -> list[str]:
     lammps = command(plan.settings, run.method, run.beads)
     if plan.settings.engine_of(run.method) == IPI:
-        return [*served(socket_of(run.folder)), *lammps]
+        return [*server_command(socket_of(run.folder)), *lammps]
     return lammps

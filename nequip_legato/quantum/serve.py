@@ -1,4 +1,4 @@
-"""Start i-PI and its LAMMPS together, and end both when one has ended.
+"""Start i-PI and LAMMPS together, and end both when one has ended.
 
 ``python -m nequip_legato.quantum.serve SOCKET INPUT PROGRAM ...`` in the folder of a run.
 """
@@ -9,15 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["SERVER_LOG", "main", "program_of_ipi"]
+__all__ = ["SERVER_LOG", "ipi_program", "main"]
 
 SERVER_LOG = "ipi.log"
 _POLL = 0.02
 _GRACE = 20.0
 
 
-def program_of_ipi() -> str:
-    """The script ``i-pi``; empty if there is none."""
+def ipi_program() -> str:
+    """Path of the script ``i-pi``; empty if it is not installed."""
     beside = Path(sys.executable).parent / "i-pi"
     return str(beside) if beside.is_file() else shutil.which("i-pi") or ""
 
@@ -26,12 +26,12 @@ def main(arguments: list[str]) -> int:
     """Run i-PI with an input, and a program that connects to its socket.
 
     Returns:
-        The status of i-PI; that of the program if it has ended first.
+        The exit status of i-PI, or that of the program if that has ended first.
     """
     socket, text, *program = arguments
     with Path(SERVER_LOG).open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, program_of_ipi(), text], stdout=log, stderr=subprocess.STDOUT
+            [sys.executable, ipi_program(), text], stdout=log, stderr=subprocess.STDOUT
         )
     client = None
     try:
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         client = subprocess.Popen(program)
         while server.poll() is None and client.poll() is None:
             time.sleep(_POLL)
-        try:  # at its end i-PI sends LAMMPS away before it has finished itself
+        try:  # i-PI ends LAMMPS shortly before it ends itself
             return server.wait(2.0)
         except subprocess.TimeoutExpired:
             return client.returncode or 0

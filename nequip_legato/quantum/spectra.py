@@ -1,4 +1,4 @@
-"""Vibrational density of states out of velocities."""
+"""Vibrational density of states from velocities."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +15,12 @@ __all__ = ["Spectrum", "density_of_states", "peak_position", "run_spectra"]
 
 SEGMENTS = 5  # of a run, each one sample of the spectrum
 _PADDING = 4  # times the segment's length
-_FLOOR = 0.05  # of a band's highest value; what is lower does not count for its position
+_FLOOR = 0.05  # of a band's highest value; lower values do not count for its position
 
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Densities of states of unit area.
+    """Densities of states, normalized to unit area.
 
     Attributes:
         wavenumbers: (points,) cm^-1.
@@ -41,7 +41,7 @@ def density_of_states(velocities: np.ndarray, interval: float) -> Spectrum:
 
     Args:
         velocities: (frames, atoms, 3), in any unit.
-        interval: between frames, ps.
+        interval: time between frames, ps.
     """
     length = len(velocities) // SEGMENTS
     size = 1 << (_PADDING * max(length, 2) - 1).bit_length()
@@ -52,7 +52,7 @@ def density_of_states(velocities: np.ndarray, interval: float) -> Spectrum:
     for n in range(SEGMENTS):
         power = np.zeros(len(wavenumbers))
         part = flat[n * length : (n + 1) * length]
-        for begin in range(0, part.shape[1], 24):  # a few at a time, for memory's sake
+        for begin in range(0, part.shape[1], 24):  # a few at a time, to save memory
             amplitude = np.fft.rfft(part[:, begin : begin + 24] * window, size, axis=0)
             power += (np.abs(amplitude) ** 2).sum(axis=1)
         density[n] = power / (power.sum() * (wavenumbers[1] - wavenumbers[0]))
@@ -60,7 +60,7 @@ def density_of_states(velocities: np.ndarray, interval: float) -> Spectrum:
 
 
 def run_spectra(folder: Path, record: QuantumRecord, types: np.ndarray) -> dict[str, Spectrum]:
-    """Species -> spectrum of a run of classical dynamics or TRPMD; of the centroids there.
+    """Species -> spectrum of a run of classical dynamics, or of the centroids in TRPMD.
 
     Args:
         folder: the run's.
@@ -89,8 +89,8 @@ def peak_position(spectrum: Spectrum, low: float, high: float = np.inf) -> np.nd
 
     Args:
         spectrum: the spectrum.
-        low: where the band begins, cm^-1.
-        high: where it ends.
+        low: lower end of the band, cm^-1.
+        high: upper end of the band, cm^-1.
     """
     inside = (spectrum.wavenumbers >= low) & (spectrum.wavenumbers <= high)
     density = spectrum.density[:, inside]

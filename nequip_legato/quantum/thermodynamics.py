@@ -1,4 +1,4 @@
-"""Heat capacities and isotope effects out of mean energies."""
+"""Heat capacities and isotope effects from mean energies."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ def heat_capacity(low: Mean, high: Mean, temperatures: tuple[float, float]) -> M
 
     Args:
         low: total energy at the first temperature, eV.
-        high: that at the second.
+        high: total energy at the second temperature, eV.
         temperatures: both, K.
     """
     difference = (temperatures[1] - temperatures[0]) * BOLTZMANN
@@ -23,14 +23,14 @@ def heat_capacity(low: Mean, high: Mean, temperatures: tuple[float, float]) -> M
 
 
 def substitution_free_energy(masses: Sequence[float], kinetic: Sequence[Mean]) -> Mean:
-    """Free energy of making an atom as heavy as the last mass, from the first: per atom, eV.
+    """Free energy of changing the mass of an atom from the first to the last mass, eV per atom.
 
     The derivative of the free energy by the mass m is -K/m. It is integrated over g = (m_0/m)^(1/2)
     (Ceriotti and Markland, J. Chem. Phys. 138, 014112, 2013, doi:10.1063/1.4772676), in which K/g
-    is smooth: through the points goes the polynomial of lowest degree.
+    is smooth, with the polynomial of lowest degree through all points.
 
     Args:
-        masses: at least two, in ascending order.
+        masses: at least two, in ascending order, g/mol.
         kinetic: mean kinetic energy of an atom of each mass, eV.
     """
     g = np.sqrt(masses[0] / np.asarray(masses, dtype=float))
@@ -44,11 +44,11 @@ def substitution_free_energy(masses: Sequence[float], kinetic: Sequence[Mean]) -
 
 
 def fractionation(first: Mean, second: Mean, temperature: float) -> Mean:
-    """1000 ln alpha of the heavy isotope between two systems; positive: it prefers the first.
+    """1000 ln alpha of the heavy isotope between two systems; positive if it prefers the first.
 
     Args:
         first: `substitution_free_energy` in the first system, eV.
-        second: that in the second.
+        second: `substitution_free_energy` in the second system, eV.
         temperature: K.
     """
     return (second - first).scaled(1000.0 / (BOLTZMANN * temperature))

@@ -11,5 +11,5 @@ LIGHT = 0.0299792458  # cm/ps
 
 
 def ring_frequency(temperature: float, beads: int) -> float:
-    """omega_P = P k T / hbar of the springs between neighboring beads, 1/ps."""
+    """Frequency of the springs between neighboring beads, omega_P = P k T / hbar, in 1/ps."""
     return beads * BOLTZMANN * temperature / HBAR

@@ -1,4 +1,4 @@
-"""What all sharpness-aware training methods share, whatever they do in a step."""
+"""What all sharpness-aware training methods share."""
 
 import copy
 import math
@@ -12,27 +12,27 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nequip_legato.sam import ending, guards
-from nequip_legato.sam.deeds import Deeds
 from nequip_legato.sam.keys import keys_of
 from nequip_legato.sam.perturbation import total_norm
 from nequip_legato.sam.schedule import SCHEDULES, Schedule
 from nequip_legato.sam.selection import Selection
 from nequip_legato.sam.skipping import SkippedStep
+from nequip_legato.sam.step_counts import StepCounts
 
 __all__ = [
     "CHECKPOINT_KEY",
     "SharpnessAware",
     "gradients_of",
     "mean_over_processes",
-    "trained",
-    "with_gradient",
+    "parameters_of",
+    "parameters_with_gradient",
 ]
 
 CHECKPOINT_KEY = "nequip_legato_sam"
 
 
 class SharpnessAware(Callback):
-    """Settings, refusals, skipped steps and checkpoints of :class:`SAM` and its relatives.
+    """Settings, checks, skipped steps and checkpoints of :class:`SAM` and its relatives.
 
     Args:
         rho: length of the climb, >= 0; 0 trains exactly as without the callback.
@@ -43,7 +43,7 @@ class SharpnessAware(Callback):
         exclude: regular expression; parameters in whose names it is found are not moved.
 
     Raises:
-        ValueLegatoError: for a value that cannot be.
+        ValueLegatoError: for an impossible value.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class SharpnessAware(Callback):
         self.warmup = guards.check_fraction("warmup", warmup)
         self.include, self.exclude = include, exclude
         self.skipped_steps = 0
-        self._deeds = Deeds()
-        self._climbed = False  # in the step under way
+        self._counts = StepCounts()
+        self._climbed = False  # in the current step
         self._schedule = Schedule(self.rho, self.schedule, self.warmup, self.last_fraction)
         self._selection = Selection(include, exclude)
         self._labels_checked = False
@@ -83,16 +83,16 @@ class SharpnessAware(Callback):
 
     @property
     def climbed_steps(self) -> int:
-        """Steps so far, those before a resume among them, whose gradient is from moved weights."""
-        return self._deeds.total("climbed")
+        """Number of steps with the gradient at moved weights, including those before a resume."""
+        return self._counts.total("climbed")
 
     # --- start and end of training ---
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse what cannot work."""
+        """Refuse trainers and modules that cannot work."""
         if stage == "fit":
-            if trainer.global_step == 0:  # a checkpoint to go on from is read later
-                self._deeds = Deeds()
+            if trainer.global_step == 0:  # a checkpoint to resume from is read later
+                self._counts = StepCounts()
             guards.check_trainer(trainer, SharpnessAware)
             guards.check_module(pl_module)
 
@@ -105,16 +105,16 @@ class SharpnessAware(Callback):
         self._skipped = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what will be done, on what, and what it costs."""
+        """Report what the method will do, and its cost."""
         if self._schedule.needs_total:
             self._total = trainer.estimated_stepping_batches
             self._schedule.check_total(self._total)
-        self._deeds.begin(type(self).__name__, self._chosen_settings(), step=trainer.global_step)
+        self._counts.begin(type(self).__name__, self._chosen_settings(), step=trainer.global_step)
         self._climbed = False
         rank_zero_info(self._announcement(trainer))
 
     def _announcement(self, trainer: Trainer) -> str:
-        parameters = [p for optimizer in trainer.optimizers for p in trained(optimizer)]
+        parameters = [p for optimizer in trainer.optimizers for p in parameters_of(optimizer)]
         moved = sum(p.numel() for p in self._selection(parameters))
         total = sum(p.numel() for p in parameters)
         settings = ", ".join(f"{k} = {v}" for k, v in self._settings().items() if v is not None)
@@ -126,18 +126,18 @@ class SharpnessAware(Callback):
         )
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so if nothing has climbed, or if the best checkpoint is from before."""
+        """Warn if no step has climbed, or if the best checkpoint is from before the first climb."""
         if not (self.rho and trainer.is_global_zero):
             return
-        self._deeds.reached(trainer.global_step)
+        self._counts.reached(trainer.global_step)
         first = self._schedule.first_step(self._total)
-        for warning in ending.warnings(trainer, self._deeds, first_step=first, key=CHECKPOINT_KEY):
+        for warning in ending.warnings(trainer, self._counts, first_step=first, key=CHECKPOINT_KEY):
             rank_zero_warn(warning)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Bring a skipped step to its end that did not come to it."""
+        """Finish a skipped step that an exception has interrupted."""
         if self._skipped is not None:
             self._skipped.finish()
             self._skipped = None
@@ -148,7 +148,7 @@ class SharpnessAware(Callback):
         return {key: getattr(self, key) for key in self.all_keys()}
 
     def _chosen_settings(self) -> dict[str, Any]:
-        """What is not at its default, and rho."""
+        """Settings that differ from their defaults, and rho."""
         defaults = type(self)()._settings()
         chosen = {k: v for k, v in self._settings().items() if v != defaults[k]}
         return chosen | {"rho": self.rho}
@@ -158,18 +158,18 @@ class SharpnessAware(Callback):
     ) -> None:
         """Add the settings and the counts of steps.
 
-        Not by ``state_dict``: Lightning refuses a second stateful callback of the same class before
-        SAM could say what is wrong.
+        Not by ``state_dict``, with which Lightning refuses a second callback of the same class
+        before SAM can explain the problem.
         """
-        self._deeds.reached(trainer.global_step)
+        self._counts.reached(trainer.global_step)
         checkpoint[CHECKPOINT_KEY] = self._settings() | self._state()
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Go on counting steps; say so if the settings have changed."""
+        """Continue counting steps; warn if the settings have changed."""
         saved = checkpoint.get(CHECKPOINT_KEY)
-        self._deeds = Deeds.of_checkpoint(saved, steps=checkpoint.get("global_step", 0))
+        self._counts = StepCounts.of_checkpoint(saved, steps=checkpoint.get("global_step", 0))
         if saved is None:
             rank_zero_info("SAM: the checkpoint comes from training without SAM")
             return
@@ -177,28 +177,28 @@ class SharpnessAware(Callback):
         for name, new in (self._settings() | {"method": type(self).__name__}).items():
             old = saved.get(name, new)
             if old != new:
-                rank_zero_warn(f"SAM: going on with {name} = {new}; the checkpoint had {old}")
+                rank_zero_warn(f"SAM: continuing with {name} = {new}; the checkpoint had {old}")
         self._load(saved)
 
     def _state(self) -> dict[str, Any]:
         """What a checkpoint keeps besides the settings."""
         return {
             "method": type(self).__name__,
-            "steps": self._deeds.total("steps"),
+            "steps": self._counts.total("steps"),
             "climbed_steps": self.climbed_steps,
             "skipped_steps": self.skipped_steps,
-            "parts": copy.deepcopy(self._deeds.parts),
+            "parts": copy.deepcopy(self._counts.parts),
         }
 
     def _load(self, saved: dict[str, Any]) -> None:
-        """Take what the method itself has kept."""
+        """Restore the state that the method itself has saved."""
 
     # --- one step ---
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the labels, once, and at the schedule."""
+        """Check the labels, once, and find rho of this step."""
         if not self._labels_checked:
             guards.check_labels(pl_module, batch)
             self._labels_checked = True
@@ -214,11 +214,11 @@ class SharpnessAware(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
-        """Do what the method does with the gradient, if this step climbs, and log."""
+        """Let the method change the gradient, if this step climbs, and log."""
         to_log = _is_logged(trainer)
         if not (to_log or self._rho_now > 0):
             return
-        norm = total_norm(gradients_of(trained(optimizer))).item()
+        norm = total_norm(gradients_of(parameters_of(optimizer))).item()
         logged = {"legato/grad_norm": norm}
         if self._rho_now > 0:
             self._closure_calls += 1
@@ -234,16 +234,16 @@ class SharpnessAware(Callback):
     def _step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, norm: float
     ) -> dict[str, float]:
-        """A step that climbs; without more, it is left out if its gradient is not finite.
+        """A step that climbs; here it is only skipped if its gradient is not finite.
 
         Args:
             trainer: as Lightning gives it.
             pl_module: as Lightning gives it.
-            optimizer: whose parameters have their gradient.
-            norm: of that gradient.
+            optimizer: whose parameters have their gradients.
+            norm: norm of the gradient.
 
         Returns:
-            What is to be logged besides.
+            Further values to be logged.
         """
         self._skips_bad_gradient(trainer, pl_module, optimizer, norm)
         return {}
@@ -251,7 +251,7 @@ class SharpnessAware(Callback):
     def _skips_bad_gradient(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, norm: float
     ) -> bool:
-        """Leave the step out if a process has a gradient that is not finite; whether it is."""
+        """Skip the step if a process has a gradient that is not finite; whether it was skipped."""
         (stops,) = mean_over_processes(trainer, [not math.isfinite(norm)])
         if stops > 0:
             self._skip(trainer, pl_module, optimizer, "the gradient")
@@ -260,39 +260,39 @@ class SharpnessAware(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Bring a skipped step to its end; count a step that climbed."""
+        """Finish a skipped step; count a step that climbed."""
         if self._skipped is not None:
             self._skipped.finish()
             self._skipped = None
-        # Not earlier: an exception in between would leave a step that climbed but was not made.
+        # Not earlier: after an exception, a step that was not completed would be counted.
         if self._climbed:
-            self._deeds.climbed(trainer.global_step - 1, self._rho_now)
+            self._counts.climbed(trainer.global_step - 1, self._rho_now)
             self._climbed = False
 
     def _chosen(self, optimizer: Optimizer) -> list[nn.Parameter]:
-        return self._selection(with_gradient(optimizer))
+        return self._selection(parameters_with_gradient(optimizer))
 
     def _skip(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, what: str
     ) -> None:
         self.skipped_steps += 1
-        self._deeds.skipped()
+        self._counts.skipped()
         self._skipped = SkippedStep(optimizer, pl_module)
         rank_zero_warn(
             f"SAM: {what} is not finite at step {trainer.global_step} (epoch "
             f"{trainer.current_epoch}): this step changes no weight; {self.skipped_steps} skipped "
-            "so far. If this goes on, look for bad frames or lower rho or the learning rate."
+            "so far. If this continues, look for bad frames or lower rho or the learning rate."
         )
 
 
-def trained(optimizer: Optimizer) -> list[nn.Parameter]:
+def parameters_of(optimizer: Optimizer) -> list[nn.Parameter]:
     """The optimizer's parameters."""
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def with_gradient(optimizer: Optimizer) -> list[nn.Parameter]:
+def parameters_with_gradient(optimizer: Optimizer) -> list[nn.Parameter]:
     """The optimizer's parameters that have a gradient."""
-    return [p for p in trained(optimizer) if p.grad is not None]
+    return [p for p in parameters_of(optimizer) if p.grad is not None]
 
 
 def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
@@ -301,7 +301,7 @@ def gradients_of(parameters: Sequence[Tensor]) -> list[Tensor]:
 
 
 def mean_over_processes(trainer: Trainer, values: Sequence[float]) -> list[float]:
-    """The same numbers in every process, so that all decide alike."""
+    """Means over processes, so that all processes decide alike."""
     if trainer.world_size == 1:
         return [float(v) for v in values]
     tensor: Tensor = torch.tensor(
@@ -311,10 +311,9 @@ def mean_over_processes(trainer: Trainer, values: Sequence[float]) -> list[float
 
 
 def _is_logged(trainer: Trainer) -> bool:
-    """Whether loggers take what is logged at this step.
+    """Whether loggers record values at this step, by the condition of ``LearningRateMonitor``.
 
-    Lightning asks so itself in ``LearningRateMonitor``: ``log`` takes longer than all else that SAM
-    does beside the second pass of a small model.
+    For small models ``log`` takes longer than everything else that SAM does beside the second pass.
     """
     every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
     return trainer.should_stop or (every > 0 and (trainer.global_step + 1) % every == 0)
@@ -325,6 +324,6 @@ def _relative_learning_rate(trainer: Trainer) -> float:
     optimizer = trainer.optimizers[0]
     group = optimizer.param_groups[0]
     now = float(group["lr"])  # may be a tensor
-    # ReduceLROnPlateau leaves no initial_lr behind, as other schedulers do.
+    # Other schedulers add initial_lr to the group; ReduceLROnPlateau does not.
     initial = float(group.get("initial_lr", optimizer.defaults.get("lr", now)))
     return now / initial if initial else 1.0

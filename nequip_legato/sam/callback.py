@@ -20,8 +20,8 @@ class SAM(SecondPass):
 
     SAM (Foret et al., arXiv:2010.01412, eq. 2) climbs by e = rho g / ||g||; ASAM (Kwon et al.,
     arXiv:2102.11600, eq. 5) by e = rho T^2 g / ||T g|| with T = ``|w|`` + eta. Norms run over all
-    parameters that the optimizer has and that got a gradient; others are not moved. Allegro-Legato
-    (Ibayashi et al., doi:10.1007/978-3-031-32041-5_12) is Allegro trained so.
+    parameters of the optimizer that have a gradient; others are not moved. Allegro-Legato
+    (Ibayashi et al., doi:10.1007/978-3-031-32041-5_12) is Allegro trained with SAM.
 
     .. code-block:: yaml
 
@@ -31,9 +31,9 @@ class SAM(SecondPass):
             - _target_: nequip_legato.SAM
               rho: 0.005
 
-    It works in ``on_before_optimizer_step``: climb, repeat forward and backward for every
-    micro-batch of the step, return to w bit for bit. Lightning then clips the second gradient and
-    the optimizer uses it. Each step costs about twice as much.
+    In ``on_before_optimizer_step`` it climbs, repeats forward and backward passes for every
+    micro-batch of the step, and returns to w bit for bit. Lightning then clips the second gradient
+    and the optimizer uses it. Each step costs about twice as much.
 
     Late-phase SAM (Zhou et al., ICLR 2025, arXiv:2410.10373) trains plainly and climbs only at the
     end, which costs little:
@@ -46,9 +46,9 @@ class SAM(SecondPass):
 
     Logged at the steps that loggers take (``log_every_n_steps``): ``legato/sharpness`` = L(w + e) -
     L(w) in units of the loss, mean over micro-batches and processes; ``legato/grad_norm`` = ||g||
-    at w before clipping; ``legato/skipped_steps``, the steps left out so far because a gradient was
-    not finite, if any; ``legato/rho`` if it is not the same at every step. A step that is left out
-    changes neither weights nor optimizer state nor nequip's averaged weights.
+    at w before clipping; ``legato/skipped_steps``, the number of steps skipped so far because a
+    gradient was not finite, if any; ``legato/rho`` if it varies. A skipped step changes neither
+    weights nor optimizer state nor nequip's averaged weights.
 
     Args:
         rho: length of the climb, >= 0; in units of the weights for SAM, without unit for ASAM (its
@@ -68,8 +68,8 @@ class SAM(SecondPass):
         exclude: regular expression; parameters in whose names it is found are not moved.
 
     Raises:
-        LegatoError: for unknown keys, for values that cannot be (`ValueLegatoError`), and at the
-            start of training for what cannot work; see docs/training.md.
+        LegatoError: for unknown keys, for impossible values (`ValueLegatoError`), and at the start
+            of training for what cannot work; see docs/training.md.
     """
 
     @refuses_unknown_keys
@@ -101,20 +101,20 @@ class SAM(SecondPass):
         self._own: OwnGradient | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Also listen to this process' gradients, if wanted."""
+        """Also record this process' own gradients, if ``per_rank`` asks for them."""
         super().on_fit_start(trainer, pl_module)
         if self.per_rank and trainer.world_size > 1:
             self._own = OwnGradient(pl_module.parameters())
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Also listen no longer."""
+        """Also stop recording gradients."""
         self._stop_listening()
         super().on_fit_end(trainer, pl_module)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Also listen no longer."""
+        """Also stop recording gradients."""
         super().on_exception(trainer, pl_module, exception)
         self._stop_listening()
 
@@ -126,10 +126,10 @@ class SAM(SecondPass):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Also listen to the gradient of a batch that will be repeated."""
+        """Also record the gradient of a batch that will be repeated."""
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if self._own is not None and self._will_climb(trainer):
-            self._own.listen(anew=not self._window)
+            self._own.listen(restart=not self._window)
 
     def _ascent(self, parameters: list[nn.Parameter]) -> tuple[list[Tensor], Tensor]:
         own = self._own

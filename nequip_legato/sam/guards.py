@@ -1,4 +1,4 @@
-"""What SAM refuses, each with one line that says what to change."""
+"""What SAM refuses, each with one line that tells what to change."""
 
 import inspect
 import math
@@ -26,7 +26,7 @@ __all__ = [
     "check_optimizers",
     "check_switch",
     "check_trainer",
-    "refuse_momentum",
+    "refuse_without_momentum",
 ]
 
 
@@ -68,7 +68,7 @@ def check_switch(name: str, value: Any) -> bool:
 
 
 def check_eta_used(eta: float, adaptive: bool) -> None:
-    """Refuse an eta that nothing would use."""
+    """Refuse an eta without ASAM, where it has no effect."""
     if eta and not adaptive:
         raise ValueLegatoError("SAM: eta belongs to ASAM: set adaptive to true or leave eta out")
 
@@ -103,9 +103,9 @@ def check_module(pl_module: LightningModule) -> None:
     name = type(pl_module).__name__
     if not pl_module.automatic_optimization:
         raise LegatoError(
-            f"SAM needs Lightning's automatic optimization, but {name} does it by hand: remove SAM "
-            "from trainer.callbacks or use a training_module with automatic_optimization = True, "
-            "such as nequip.train.EMALightningModule"
+            f"SAM needs Lightning's automatic optimization, but {name} optimizes by hand: remove "
+            "SAM from trainer.callbacks or use a training_module with automatic_optimization = "
+            "True, such as nequip.train.EMALightningModule"
         )
     if is_param_in_hook_signature(pl_module.training_step, "dataloader_iter", explicit=True):
         raise LegatoError(
@@ -123,20 +123,20 @@ def check_optimizers(optimizers: Sequence[Optimizer]) -> None:
                 f"SAM needs a torch.optim.Optimizer, which {name} is not: set "
                 "training_module.optimizer to one, such as torch.optim.Adam"
             )
-        # First-order optimizers take a closure too, but can do without; LBFGS cannot.
+        # First-order optimizers take an optional closure; LBFGS requires one.
         closure = inspect.signature(type(optimizer).step).parameters.get("closure")
         if closure is not None and closure.default is inspect.Parameter.empty:
             raise LegatoError(_several_evaluations(name))
 
 
 def check_momentum(optimizer: Optimizer) -> None:
-    """Refuse optimizers that are known to keep no momentum."""
+    """Refuse optimizers that keep no momentum."""
     if optimizer.defaults.get("momentum", None) == 0 and "betas" not in optimizer.defaults:
-        refuse_momentum(optimizer)
+        refuse_without_momentum(optimizer)
 
 
-def refuse_momentum(optimizer: Optimizer) -> None:
-    """Say that the optimizer keeps no momentum."""
+def refuse_without_momentum(optimizer: Optimizer) -> None:
+    """Raise the error for an optimizer that keeps no momentum."""
     raise LegatoError(
         f"MomentumSAM moves along the optimizer's momentum, but {type(optimizer).__name__} keeps "
         "none: use torch.optim.Adam, or SGD with momentum"
@@ -167,7 +167,7 @@ def check_labels(pl_module: LightningModule, batch: Any) -> None:
     if not isinstance(loss, MetricsManager) or not isinstance(batch, Mapping):
         return
     for term, entry in loss.entries.items():
-        # what a MappedFieldModifier compares with has another name than what is predicted
+        # with a MappedFieldModifier the label has another name than the prediction
         field = getattr(entry.field, "target_field", getattr(entry.field, "field", None))
         if isinstance(field, str) and field not in batch:
             nan = " (for frames without: AddNaNStressTransform)" if entry.ignore_nan else ""

@@ -1,4 +1,4 @@
-"""Running a forward pass that leaves no trace: metrics, buffers, logging and random numbers."""
+"""Running a forward pass without side effects on metrics, buffers, logging and random numbers."""
 
 import pickle
 import random
@@ -39,7 +39,7 @@ class RandomState:
 
     @classmethod
     def capture(cls, device: torch.device) -> "RandomState":
-        """The present state; ``device`` is the one that the model lives on."""
+        """The present state; ``device`` is that of the model."""
         accelerator = None
         if device.type != "cpu":
             accelerator = torch.get_device_module(device).get_rng_state(device)
@@ -55,7 +55,7 @@ class RandomState:
         """Whether no number has been drawn between the two."""
         return (
             self.python == other.python
-            # bytes, for what the dictionary holds depends on the bit generator
+            # compared as bytes, because the entries depend on the bit generator
             and pickle.dumps(self.numpy) == pickle.dumps(other.numpy)
             and torch.equal(self.cpu, other.cpu)
             and (
@@ -77,29 +77,29 @@ class RandomState:
 
 @contextmanager
 def random_state_repeated(first: RandomState) -> Iterator[bool]:
-    """Context for drawing again what has been drawn since ``first``, and going on behind it.
+    """Context in which the random numbers since ``first`` can be drawn again.
 
-    Gives whether anything was drawn; if not, nothing needs to be restored within or behind it,
-    which takes longer than to find out.
+    Yields whether any were drawn. If so, the present state is restored at the end; if not, nothing
+    has to be restored, which saves time.
     """
-    behind = RandomState.capture(first.device)
-    drawn = not behind.same_as(first)
+    present = RandomState.capture(first.device)
+    drawn = not present.same_as(first)
     try:
         yield drawn
     finally:
         if drawn:
-            behind.restore()
+            present.restore()
 
 
 @dataclass(frozen=True)
 class Stateful:
-    """The modules inside one that a forward pass may change besides gradients.
+    """The modules inside one whose state a forward pass may change.
 
     Attributes:
         metrics: torchmetrics' metrics and the modules that hold them, such as nequip's
-            ``MetricsManager``, whose last values other callbacks read (SoftAdapt, for one).
-        buffers: modules with buffers (running statistics, say); averaged weights, which no forward
-            pass touches, are left out.
+            ``MetricsManager``, whose last values other callbacks read (e.g. SoftAdapt).
+        buffers: modules with buffers (e.g. running statistics); averaged weights, which no forward
+            pass changes, are left out.
     """
 
     metrics: list[nn.Module]
@@ -107,7 +107,7 @@ class Stateful:
 
     @classmethod
     def find(cls, module: nn.Module) -> "Stateful":
-        """Look through ``module``, once: it takes longer than to keep what is found."""
+        """The stateful modules inside ``module``; the search is slow, so keep the result."""
 
         def holds_metric(child: nn.Module | None) -> bool:
             return child is not None and any(isinstance(m, Metric) for m in child.modules())
@@ -115,7 +115,7 @@ class Stateful:
         # not ``module`` itself, which is the whole training module
         children = list(module.children())
         if getattr(type(module), "training_step", None) is NequIPLightningModule.training_step:
-            # all that it touches; getattr, since torch says that modules have tensors, too
+            # these are all it changes; getattr, because torch types module attributes as tensors
             children = [getattr(module, name) for name in ("loss", "train_metrics")]
         return cls(
             metrics=[m for c in children if holds_metric(c) for m in c.modules()],
@@ -174,15 +174,15 @@ def buffers_kept(owners: Sequence[nn.Module]) -> Iterator[None]:
 
 @contextmanager
 def logging_discarded(trainer: Trainer, pl_module: LightningModule) -> Iterator[None]:
-    """Context in which ``self.log`` works but nothing that it records is kept.
+    """Context in which ``self.log`` works but its values are discarded.
 
-    Lightning has no public switch for this. What is logged goes to the training loop's result
-    collection, so another one of the same class takes its place for the while.
+    Lightning has no public switch for this. Logged values go to the training loop's result
+    collection, so another one of the same class replaces it temporarily.
     """
     loop = trainer.fit_loop.epoch_loop
     results, hook = loop._results, pl_module._current_fx_name
     loop._results = type(results)(training=True)
-    # Lightning allows the options of `self.log` by hook: those of the first pass must pass again.
+    # Lightning checks the options of `self.log` by hook: allow those of the first pass.
     pl_module._current_fx_name = "training_step"
     try:
         yield

@@ -1,4 +1,4 @@
-"""The keys of a method: its keyword arguments, and one line for a key that it does not have."""
+"""The keys of a method: its keyword arguments, and one line for an unknown key."""
 
 import functools
 import inspect
@@ -18,7 +18,7 @@ def refuses_unknown_keys(
 ) -> Callable[Concatenate[S, P], None]:
     """Decorate an ``__init__``: an unknown keyword is a `LegatoError` that lists the known ones.
 
-    Python itself would name neither the known keys nor the remedy. The signature stays that of the
+    Python's own error names neither the known keys nor a remedy. The signature stays that of
     ``__init__``.
     """
     known = tuple(_keywords(initialize))

@@ -1,4 +1,4 @@
-"""A ModelCheckpoint for methods that begin late."""
+"""A ModelCheckpoint for methods that climb late in the training."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ __all__ = ["LateCheckpoint"]
 class LateCheckpoint(ModelCheckpoint):
     """Lightning's ``ModelCheckpoint`` that saves nothing before the first step that climbs.
 
-    With ``last_fraction``, the best checkpoint by validation error may be one of plain training.
-    This one chooses among those that climbed. It takes the same arguments.
+    With ``last_fraction``, the best checkpoint by validation error may be from plain training. This
+    callback chooses among those after the first climb. It takes the same arguments.
 
     .. code-block:: yaml
 
@@ -44,22 +44,22 @@ class LateCheckpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        """Save, if it is time."""
+        """Save, if a step has climbed."""
         if _has_climbed(trainer):
             super().on_train_batch_end(trainer, *args, **kwargs)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, if it is time."""
+        """Save, if a step has climbed."""
         if _has_climbed(trainer):
             super().on_train_epoch_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save, if it is time."""
+        """Save, if a step has climbed."""
         if _has_climbed(trainer):
             super().on_validation_end(trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the last, if it is wanted and was not saved."""
+        """Save the last checkpoint, if asked for and if a step has climbed."""
         # Lightning has this hook since 2.6
         if _has_climbed(trainer) and hasattr(ModelCheckpoint, "on_train_end"):
             super().on_train_end(trainer, pl_module)

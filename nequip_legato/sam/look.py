@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from nequip_legato.sam import guards
-from nequip_legato.sam.base import gradients_of, trained
+from nequip_legato.sam.base import gradients_of, parameters_of
 from nequip_legato.sam.keys import refuses_unknown_keys
 from nequip_legato.sam.perturbation import copied, orthogonal_component
 from nequip_legato.sam.second_pass import SecondPass
@@ -42,7 +42,7 @@ class LookSAM(SecondPass):
         rho: length of the climb, >= 0, in units of the weights.
         every: k, >= 1; 1 is :class:`SAM`.
         alpha: weight of the kept component, >= 0. The paper takes 0.7, for batches of thousands of
-            images; with one frame a step that ruined force errors (see docs/methods.md).
+            images; with one frame per step that ruined force errors (see docs/methods.md).
         last_fraction: as for :class:`SAM`.
         schedule: as for :class:`SAM`.
         warmup: as for :class:`SAM`.
@@ -50,8 +50,8 @@ class LookSAM(SecondPass):
         exclude: as for :class:`SAM`.
 
     Raises:
-        LegatoError: for unknown keys, for values that cannot be (`ValueLegatoError`), and at the
-            start of training for what cannot work.
+        LegatoError: for unknown keys, for impossible values (`ValueLegatoError`), and at the start
+            of training for what cannot work.
     """
 
     @refuses_unknown_keys
@@ -101,7 +101,7 @@ class LookSAM(SecondPass):
     ) -> dict[str, float]:
         if not self._window:
             return self._look(trainer, pl_module, optimizer, norm)
-        parameters = trained(optimizer)
+        parameters = parameters_of(optimizer)
         before = _copies_of_gradients(parameters)
         skipped = self.skipped_steps
         logged = super()._step(trainer, pl_module, optimizer, norm)
@@ -110,7 +110,7 @@ class LookSAM(SecondPass):
         return logged
 
     def _keep(self, parameters: Sequence[Tensor], before: list[Tensor | None]) -> None:
-        self._component = []  # let go of the old one before the new one needs memory
+        self._component = []  # free the old one before the new one needs memory
         both = [
             (i, p.grad, old)
             for i, (p, old) in enumerate(zip(parameters, before, strict=True))
@@ -126,22 +126,22 @@ class LookSAM(SecondPass):
     def _look(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer, norm: float
     ) -> dict[str, float]:
-        """A step between."""
+        """A step between two steps of SAM."""
         if self._skips_bad_gradient(trainer, pl_module, optimizer, norm):
             return {}
         if self._component:
             pairs = [
                 (p.grad, part.to(p.grad))
-                for p, part in zip(trained(optimizer), self._component, strict=True)
+                for p, part in zip(parameters_of(optimizer), self._component, strict=True)
                 if p.grad is not None and part is not None
             ]
             gradients, parts = [list(side) for side in zip(*pairs, strict=True)]
             torch._foreach_add_(gradients, parts, alpha=self.alpha * norm)
-            self._deeds.followed()
+            self._counts.followed()
         return {}
 
 
 def _copies_of_gradients(parameters: Sequence[Tensor]) -> list[Tensor | None]:
-    """One per parameter, None without a gradient: DDP may reuse the memory of the gradients."""
+    """A copy for each parameter, None without gradient; DDP may reuse the gradients' memory."""
     copies = iter(copied(gradients_of(parameters)))
     return [None if p.grad is None else next(copies) for p in parameters]

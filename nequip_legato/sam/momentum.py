@@ -1,4 +1,4 @@
-"""Momentum-SAM: the price of plain training."""
+"""Momentum-SAM, at the cost of plain training."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nequip_legato.sam import guards
-from nequip_legato.sam.base import SharpnessAware, trained
+from nequip_legato.sam.base import SharpnessAware, parameters_of
 from nequip_legato.sam.keys import refuses_unknown_keys
 from nequip_legato.sam.perturbation import copied, total_norm
 
@@ -23,8 +23,8 @@ class MomentumSAM(SharpnessAware):
     """Takes the gradient at w - rho m / ||m||, with the optimizer's momentum m; no second pass.
 
     Momentum-SAM (Becker et al., arXiv:2401.12033, algorithm 1). The sign is the paper's: the
-    weights go on in the direction of the last update. m is ``exp_avg`` of Adam and its relatives or
-    ``momentum_buffer`` of SGD; its norm runs over all parameters that are moved.
+    weights move on in the direction of the last update. m is ``exp_avg`` of Adam and its relatives
+    or ``momentum_buffer`` of SGD; its norm runs over all parameters that are moved.
 
     .. code-block:: yaml
 
@@ -34,12 +34,12 @@ class MomentumSAM(SharpnessAware):
             - _target_: nequip_legato.MomentumSAM
               rho: 0.005
 
-    The weights are moved when a batch begins and are back, bit for bit, when its backward pass is
-    over. Training loss and training metrics are therefore those at the moved weights; validation is
-    not touched. The first step is a plain one.
+    The weights are moved when a batch begins, and return to w bit for bit after its backward pass.
+    Training loss and training metrics are therefore those at the moved weights; validation is not
+    affected. The first step is a plain one.
 
     Logged as by :class:`SAM`: ``legato/grad_norm``, at the moved weights; ``legato/skipped_steps``;
-    ``legato/rho`` if it varies. There is no ``legato/sharpness``, since the loss at w is not known.
+    ``legato/rho`` if it varies. There is no ``legato/sharpness``, because the loss at w is unknown.
 
     Args:
         rho: length of the move, >= 0, in units of the weights. 0 trains exactly as without the
@@ -51,8 +51,8 @@ class MomentumSAM(SharpnessAware):
         exclude: as for :class:`SAM`.
 
     Raises:
-        LegatoError: for unknown keys, for values that cannot be (`ValueLegatoError`), and at the
-            start of training for what cannot work.
+        LegatoError: for unknown keys, for impossible values (`ValueLegatoError`), and at the start
+            of training for what cannot work.
     """
 
     @refuses_unknown_keys
@@ -75,7 +75,7 @@ class MomentumSAM(SharpnessAware):
             exclude=exclude,
         )
         self._moved: tuple[list[Tensor], list[Tensor]] | None = None
-        self._has_moved = False  # in the accumulation window under way
+        self._has_moved = False  # in the current accumulation window
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse optimizers without momentum."""
@@ -98,14 +98,14 @@ class MomentumSAM(SharpnessAware):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Move the weights."""
-        self._return()  # in case the batch before was given up without coming to its end
+        self._return()  # in case the previous batch was abandoned
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if self._rho_now == 0:
             return
         parameters, momenta = _momenta(trainer.optimizers, self._selection)
         if not momenta:
             if trainer.optimizers[0].state:
-                guards.refuse_momentum(trainer.optimizers[0])
+                guards.refuse_without_momentum(trainer.optimizers[0])
             return  # the first step
         norm = total_norm(momenta).item()
         # One factor instead of a unit vector, which would be another copy of the weights.
@@ -144,11 +144,11 @@ class MomentumSAM(SharpnessAware):
 
 
 def _momenta(optimizers: list[Optimizer], selection: Any) -> tuple[list[Tensor], list[Tensor]]:
-    """Parameters that are moved and have a momentum, without bookkeeping, and their momenta."""
+    """Parameters that are moved and have a momentum (detached), and their momenta."""
     parameters: list[nn.Parameter] = []
     momenta: list[Tensor] = []
     for optimizer in optimizers:
-        for parameter in selection(trained(optimizer)):
+        for parameter in selection(parameters_of(optimizer)):
             state = optimizer.state.get(parameter, {})
             for name in _MOMENTA:
                 if state.get(name) is not None:

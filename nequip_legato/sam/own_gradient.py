@@ -1,4 +1,4 @@
-"""The gradient of this process' own frames, before processes average theirs."""
+"""The gradient of this process' own frames, before it is averaged over processes."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -9,14 +9,14 @@ __all__ = ["OwnGradient"]
 
 
 class OwnGradient:
-    """Sums up what backward passes give, by hooks that run before any averaging.
+    """Sums the gradients of backward passes, by hooks that run before any averaging.
 
-    Both ``DistributedDataParallel``, which averages while the backward pass goes on, and nequip's
-    ``SimpleDDPStrategy``, which does so behind it, leave no other place to see it. Needs a copy of
-    the weights' size.
+    ``DistributedDataParallel`` averages during the backward pass, and nequip's
+    ``SimpleDDPStrategy`` right after it, so hooks are the only place to get them. Needs as much
+    memory as the weights.
 
     Args:
-        parameters: those to listen to.
+        parameters: parameters whose gradients are recorded.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -36,18 +36,18 @@ class OwnGradient:
 
         return add
 
-    def listen(self, *, anew: bool) -> None:
-        """Sum up from now on.
+    def listen(self, *, restart: bool) -> None:
+        """Add up gradients from now on.
 
         Args:
-            anew: begin a sum; otherwise go on with the one before.
+            restart: start from zero; otherwise continue the previous sum.
         """
-        if anew:
+        if restart:
             self._sums = {}
         self._listening = True
 
     def take(self, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-        """The sums so far, one per parameter, zero where nothing came; listen no longer."""
+        """The sums so far, one per parameter, zero without gradients; stops recording."""
         self._listening = False
         sums, self._sums = self._sums, {}
         return [sums[id(p)] if id(p) in sums else torch.zeros_like(p) for p in parameters]

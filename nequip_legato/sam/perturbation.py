@@ -1,4 +1,4 @@
-"""The climb of sharpness-aware minimization: tensors in, tensors out, no training framework.
+"""The mathematics of sharpness-aware minimization, on tensors only.
 
 SAM (Foret et al., ICLR 2021, arXiv:2010.01412, eq. 2) replaces the gradient at the weights w by
 the gradient at w + e, the point within a ball of radius rho where the loss is largest to first
@@ -107,7 +107,7 @@ def unit_vector(tensors: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
 def orthogonal_component(
     tensors: Sequence[Tensor], along: Sequence[Tensor]
 ) -> tuple[list[Tensor], Tensor]:
-    """What is left of one vector without its part along another (LookSAM's g_v).
+    """The component of one vector orthogonal to another (LookSAM's g_v).
 
     Args:
         tensors: the vector g_s, of any shapes. Not changed.
@@ -117,7 +117,7 @@ def orthogonal_component(
         g_s - (g_s . g / ||g||^2) g, and its norm of shape ().
     """
     unit, _ = unit_vector(along)
-    # torch has no scalar product of lists; by the law of cosines three norms make one.
+    # torch has no inner product of lists; the law of cosines gives it from three norms.
     size = total_norm(tensors)
     aside = torch._foreach_mul(unit, size)
     torch._foreach_sub_(aside, list(tensors))
@@ -130,7 +130,7 @@ def orthogonal_component(
 
 @torch.no_grad()
 def copied(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """A copy of every tensor, made by one kernel where the device has one for lists."""
+    """A copy of every tensor, by one kernel if the device has one for lists."""
     copies = [torch.empty_like(tensor) for tensor in tensors]
     if copies:
         torch._foreach_copy_(copies, list(tensors))
@@ -141,7 +141,7 @@ def copied(tensors: Sequence[Tensor]) -> list[Tensor]:
 def perturbed(
     parameters: Sequence[Tensor], direction: Sequence[Tensor], *, rho: float
 ) -> Iterator[None]:
-    """Context in which the parameters stand at w + rho d; on leaving it they are w bit for bit.
+    """Context in which the parameters are at w + rho d; afterwards they are w bit for bit.
 
     The weights are changed in place and restored from a copy (subtracting would round), also when
     the body raises.
@@ -156,7 +156,7 @@ def perturbed(
     try:
         if parameters:
             torch._foreach_add_(parameters, list(direction), alpha=rho)
-        del direction  # so that it is gone in the body if the caller lets go of it too
+        del direction  # frees its memory in the body, if the caller deletes it too
         yield
     finally:
         if parameters:

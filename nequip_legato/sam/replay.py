@@ -1,4 +1,4 @@
-"""The micro-batches behind one optimizer step, and running them once more."""
+"""The micro-batches of one optimizer step, and running them again."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -34,9 +34,9 @@ class MicroBatch:
     Attributes:
         batch: as the module got it, on its device.
         batch_idx: its number in the epoch.
-        random_state: of all generators before the first pass.
-        loss: of the first pass, divided by ``accumulate_grad_batches``, shape (), detached. None
-            until its backward pass began.
+        random_state: state of all random number generators before the first pass.
+        loss: loss of the first pass, divided by ``accumulate_grad_batches``, shape (), detached;
+            None until its backward pass began.
     """
 
     batch: Any
@@ -46,7 +46,7 @@ class MicroBatch:
 
     @classmethod
     def remember(cls, batch: Any, batch_idx: int, device: torch.device) -> "MicroBatch":
-        """A shallow copy (the module may add keys to a dictionary) beside the random state."""
+        """Keep a shallow copy (the module may add keys to a dictionary) and the random state."""
         return cls(copy.copy(batch), batch_idx, RandomState.capture(device))
 
 
@@ -61,16 +61,16 @@ def replay(
     """Forward and backward once more over all micro-batches; gradients must be cleared.
 
     Goes through the trainer's strategy, so that precision, DistributedDataParallel and manual
-    synchronisation act as in the first pass, and each micro-batch sees the random numbers that it
-    saw there. Nothing but the parameters' gradients is changed: metrics, buffers, what is logged
-    and the random state are put back, also when a pass raises.
+    synchronization act as in the first pass, and each micro-batch gets the same random numbers as
+    there. Only the parameters' gradients are changed: metrics, buffers, logged values and the
+    random state are restored, even if a pass raises.
 
     Args:
-        trainer: under way.
-        pl_module: that it trains.
-        optimizer: whose gradients are replaced.
+        trainer: the running trainer.
+        pl_module: the module that it trains.
+        optimizer: the optimizer whose gradients are replaced.
         window: the micro-batches of the step.
-        stateful: what is to be put back inside ``pl_module``.
+        stateful: modules inside ``pl_module`` whose state is restored.
 
     Returns:
         One loss per micro-batch, divided by ``accumulate_grad_batches``, shape (), detached.
@@ -84,7 +84,7 @@ def replay(
         traces.enter_context(torch.enable_grad())
         losses = []
         for micro in window:
-            # As in Lightning's loop: gradients are synchronised with the last backward pass.
+            # As in Lightning's loop: gradients are synchronized with the last backward pass.
             is_last = micro is window[-1]
             wait: AbstractContextManager[Any] = nullcontext()
             if isinstance(strategy, ParallelStrategy) and not is_last:
@@ -98,7 +98,7 @@ def replay(
 
 @cache
 def _takes_batch_idx(training_step: Callable[..., Any]) -> bool:
-    # As Lightning asks; but not at every step, for looking at signatures takes its time.
+    # Lightning's own test, but cached, because inspecting signatures is slow.
     return is_param_in_hook_signature(training_step, "batch_idx", min_args=2)
 
 
@@ -114,10 +114,10 @@ def _one_pass(
     if result.closure_loss is None or result.loss is None:
         raise RuntimeError(
             "training_step returned a loss for a batch, then None for the same batch when SAM "
-            "repeated it: a training_step under SAM must depend on nothing but batch, weights and "
-            "random numbers"
+            "repeated it: under SAM, training_step must depend on batch, weights and random "
+            "numbers only"
         )
-    # The parts of Strategy.backward without its hooks: for other callbacks there is one backward.
+    # Strategy.backward without its hooks, so that other callbacks see one backward pass.
     strategy = trainer.strategy
     strategy.pre_backward(result.closure_loss)
     strategy.precision_plugin.backward(result.closure_loss, pl_module, optimizer)

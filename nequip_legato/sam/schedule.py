@@ -1,4 +1,4 @@
-"""The length of the climb as training goes on: late phase, warm-up, along the learning rate."""
+"""Schedules of the length of the climb: late phase, warm-up, along the learning rate."""
 
 import math
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ SCHEDULES = ("constant", "warmup", "learning_rate")
 
 @dataclass(frozen=True)
 class Schedule:
-    """rho at a step.
+    """Rho as a function of the step.
 
     Attributes:
         rho: its largest value.
@@ -20,8 +20,8 @@ class Schedule:
             the S steps that climb; ``learning_rate`` for rho times the learning rate over its
             initial value.
         warmup: fraction of the steps that climb, in (0, 1].
-        last_fraction: fraction of all steps, at the end, that climb; in (0, 1]. Those before are
-            plain training (Zhou et al., ICLR 2025, arXiv:2410.10373).
+        last_fraction: fraction of all steps, at the end, that climb; in (0, 1]. The steps before
+            are plain training (Zhou et al., ICLR 2025, arXiv:2410.10373).
     """
 
     rho: float
@@ -40,7 +40,7 @@ class Schedule:
         return self.rho > 0 and (self.kind == "warmup" or self.last_fraction < 1)
 
     def check_total(self, total: float) -> None:
-        """Refuse training without an end where a fraction of it is asked for."""
+        """Refuse training without an end if the schedule needs its length."""
         if self.needs_total and not math.isfinite(total):
             key = "last_fraction" if self.last_fraction < 1 else "schedule: warmup"
             raise LegatoError(
@@ -59,12 +59,12 @@ class Schedule:
         return round(total * (1 - self.last_fraction))
 
     def at(self, step: int, *, total: float, learning_rate: float = 1.0) -> float:
-        """Rho at a step; 0 where the step is a plain one.
+        """Rho at a step; 0 for a plain step.
 
         Args:
             step: number of steps done before.
             total: number of steps of the whole training.
-            learning_rate: the present one over the initial one.
+            learning_rate: present learning rate over the initial one.
         """
         if self.rho == 0:
             return 0.0

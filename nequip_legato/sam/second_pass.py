@@ -1,4 +1,4 @@
-"""What methods share that repeat a step's forward and backward passes at moved weights."""
+"""Base of methods that repeat the forward and backward passes of a step at moved weights."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from nequip.train import NequIPLightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from nequip_legato.sam.base import SharpnessAware, gradients_of, mean_over_processes, trained
+from nequip_legato.sam.base import SharpnessAware, gradients_of, mean_over_processes, parameters_of
 from nequip_legato.sam.isolation import Stateful
 from nequip_legato.sam.perturbation import ascent_direction, perturbed, total_norm
 from nequip_legato.sam.replay import MicroBatch, replay
@@ -20,7 +20,7 @@ __all__ = ["SecondPass"]
 
 
 class SecondPass(SharpnessAware):
-    """Replaces a step's gradient at w by that at w + e, with e = rho g / ||g||.
+    """Replaces the gradient at w by that at w + e, with e = rho g / ||g||.
 
     Args:
         rho: as for :class:`~nequip_legato.SAM`, as are the other keys.
@@ -64,7 +64,7 @@ class SecondPass(SharpnessAware):
     # --- start and end of training ---
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Also look for what a pass changes."""
+        """Also find the modules whose state a pass changes."""
         super().on_fit_start(trainer, pl_module)
         self._stateful = Stateful.find(pl_module)
         self._forget_window()
@@ -72,7 +72,7 @@ class SecondPass(SharpnessAware):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Let go of batches, and of a skipped step that did not come to its end."""
+        """Also forget batches."""
         super().on_exception(trainer, pl_module, exception)
         self._forget_window()
 
@@ -85,19 +85,19 @@ class SecondPass(SharpnessAware):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the batch."""
+        """Keep the batch for the second pass."""
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         if self._will_climb(trainer):
             self._current = MicroBatch.remember(batch, batch_idx, pl_module.device)
 
     def _will_climb(self, trainer: Trainer) -> bool:
-        """Whether the step under way repeats its batches."""
+        """Whether the current step repeats its batches."""
         return self._rho_now > 0
 
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        """Take the batch into the window: its gradient will be part of the step."""
+        """Add the batch to the window: its gradient will be part of the step."""
         if self._current is not None:
             self._current.loss = loss.detach()
             self._window.append(self._current)
@@ -118,14 +118,14 @@ class SecondPass(SharpnessAware):
             return {"legato/sharpness": math.nan}
         if zeros == 1:
             return {"legato/sharpness": 0.0}
-        if divisor == 0:  # of this process alone
+        if divisor == 0:  # in this process, but not in all
             direction = [torch.zeros_like(p) for p in parameters]
-        # Now, and the direction below, so that memory holds one more copy of the weights at most.
+        # Freed now, like the direction below, to keep at most one more copy of the weights.
         optimizer.zero_grad(set_to_none=True)
         with perturbed(parameters, direction, rho=self._rho_now):
             del direction
             losses = replay(trainer, pl_module, optimizer, window, stateful=self._stateful)
-        second = total_norm(gradients_of(trained(optimizer))).item()
+        second = total_norm(gradients_of(parameters_of(optimizer))).item()
         loss, rise = _loss_and_rise(trainer, pl_module, window, losses)
         stops, loss, rise = mean_over_processes(trainer, [not math.isfinite(second), loss, rise])
         if stops > 0:
@@ -137,13 +137,13 @@ class SecondPass(SharpnessAware):
         return {"legato/sharpness": rise}
 
     def _ascent(self, parameters: list[nn.Parameter]) -> tuple[list[Tensor], Tensor]:
-        """Direction of the climb, and what to divide it by; see `ascent_direction`."""
+        """Direction of the climb, and the norm it was divided by; see `ascent_direction`."""
         return ascent_direction(parameters, gradients_of(parameters))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Let go of a batch without gradient."""
+        """Forget a batch without gradient."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         self._current = None
 
@@ -157,7 +157,7 @@ def _loss_and_rise(
     rise: float = sum(second.item() - loss for second, loss in zip(losses, at_w, strict=True))
     # Lightning divides by the nominal length of the window, also when an epoch ends early.
     scale = trainer.accumulate_grad_batches / max(len(window), 1)
-    # nequip multiplies a loss that is already summed over processes, since DDP averages gradients.
+    # nequip multiplies the loss by the number of processes, because DDP averages gradients.
     if isinstance(pl_module, NequIPLightningModule):
         scale /= pl_module.world_size
     return first * scale, rise * scale

@@ -1,4 +1,4 @@
-"""Which parameters are moved: chosen by their names."""
+"""Selecting the parameters that are moved, by their names."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,12 @@ __all__ = ["Selection"]
 class Selection:
     """Parameters whose name matches one regular expression and not another.
 
-    Expressions are searched in the names, as by :func:`re.search`; ``^`` and ``$`` tie them to
+    Expressions are searched in the names, as by :func:`re.search`; ``^`` and ``$`` anchor them at
     beginning and end.
 
     Args:
-        include: None for all.
-        exclude: None for nothing.
+        include: regular expression of names to include; None for all.
+        exclude: regular expression of names to exclude; None for nothing.
 
     Raises:
         ValueLegatoError: for something that is not a regular expression.
@@ -30,7 +30,7 @@ class Selection:
         self._chosen: set[int] | None = None
 
     def choose(self, named: Iterable[tuple[str, nn.Parameter]]) -> None:
-        """Look at the names of a module's parameters.
+        """Select among a module's named parameters.
 
         Raises:
             LegatoError: if no parameter is left.

@@ -1,4 +1,4 @@
-"""A step that changes nothing: neither weights nor optimizer state nor averaged weights."""
+"""Skipping an optimizer step: weights, optimizer state and averaged weights stay the same."""
 
 import copy
 from typing import Any
@@ -12,16 +12,16 @@ __all__ = ["SkippedStep"]
 
 
 class SkippedStep:
-    """Lets an optimizer step that is under way go through without effect.
+    """Makes the current optimizer step have no effect.
 
-    Lightning's callbacks cannot call a step off. Without gradients most optimizers do nothing, but
-    not all (nequip's Muon decays weights, schedule-free ones count), so weights and state are put
-    back by a hook that torch calls when the step is done. nequip's averaged weights follow after
-    the step, so :meth:`finish` puts those back.
+    Lightning's callbacks cannot cancel a step. Without gradients most optimizers do nothing, but
+    not all (nequip's Muon decays weights, schedule-free ones count), so a hook that torch calls
+    after the step restores weights and state. nequip updates its averaged weights later, so
+    :meth:`finish` restores those.
 
     Args:
-        optimizer: whose ``step`` has evaluated its closure and is about to update.
-        pl_module: in which nequip's ``EMAWeights`` are looked for.
+        optimizer: its ``step`` has evaluated the closure and is about to update.
+        pl_module: the module in which nequip's ``EMAWeights`` are searched.
     """
 
     def __init__(self, optimizer: Optimizer, pl_module: LightningModule):
@@ -49,7 +49,7 @@ class SkippedStep:
             group.update(settings)
 
     def finish(self) -> None:
-        """After the step: put the averaged weights back and let later steps be."""
+        """After the step: restore the averaged weights, and remove the hook."""
         self._hook.remove()
         for module, state in self._averages:
             module.load_state_dict(state)

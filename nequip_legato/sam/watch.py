@@ -1,4 +1,4 @@
-"""A rho that cannot be right shows itself in the first steps."""
+"""Detecting an unsuitable rho in the first steps."""
 
 import math
 
@@ -10,7 +10,7 @@ _NOTHING = 1e-6
 
 
 class RhoWatch:
-    """Looks at the first steps that climb and says, once, that rho is too large or too small.
+    """Checks the first steps that climb and warns, once, if rho is too large or too small.
 
     Too large: in most of them L(w + e) - L(w) is more than ten times L(w), so the gradient there
     has little to do with the loss. Too small: in all of them it is below a millionth of L(w), about
@@ -21,7 +21,7 @@ class RhoWatch:
         self._rises: list[float] = []
 
     def see(self, rho: float, loss: float, rise: float) -> str | None:
-        """Take in one step.
+        """Check one step.
 
         Args:
             rho: length of the climb, > 0.
@@ -29,7 +29,7 @@ class RhoWatch:
             rise: L(w + e) - L(w).
 
         Returns:
-            A warning, after the last of the steps that are looked at, or None.
+            A warning after the last of the checked steps, or None.
         """
         if len(self._rises) == _STEPS:
             return None
@@ -42,11 +42,11 @@ class RhoWatch:
             typical = sorted(self._rises)[_STEPS // 2]
             return (
                 f"SAM: with rho = {rho:g} the climb makes the loss {1 + typical:.0f} times as "
-                f"large, so the weights learn from a place that is not near: try rho = {rho / 10:g}"
+                f"large, so its gradient is not that of nearby weights: try rho = {rho / 10:g}"
             )
         if all(abs(relative) < _NOTHING for relative in self._rises):
             return (
                 f"SAM: with rho = {rho:g} the climb does not change the loss, so training is plain "
-                f"at a higher price: try rho = {rho * 10:g}"
+                f"at a higher cost: try rho = {rho * 10:g}"
             )
         return None

@@ -19,7 +19,7 @@ _LANCZOS_STEPS = 300
 
 
 def eigenvalues(settings: Settings) -> Callable[[TrainingLoss], dict[str, float]]:
-    """Unit: part -> largest eigenvalue of its Hessian, by Lanczos' method (ARPACK).
+    """Unit of work: part -> largest eigenvalue of its Hessian, by Lanczos' method (ARPACK).
 
     The largest eigenvalue of the total is not the sum of those of the parts.
     """
@@ -31,7 +31,10 @@ def eigenvalues(settings: Settings) -> Callable[[TrainingLoss], dict[str, float]
 
 
 def trace_sample(settings: Settings, index: int) -> Callable[[TrainingLoss], dict[str, float]]:
-    """Unit: part -> one sample of Hutchinson's estimate (1989), v H v with random signs v."""
+    """Unit of work: part -> one sample v H v of the trace with random signs v.
+
+    Hutchinson 1989 (doi:10.1080/03610918908812806).
+    """
 
     def unit(loss: TrainingLoss) -> dict[str, float]:
         signs = directions.rademacher(loss.parameters, seed=settings.seed, index=index)
@@ -60,7 +63,7 @@ def _largest(loss: TrainingLoss, part: str, settings: Settings) -> float:
     start = directions.gaussian(loss.parameters, seed=settings.seed, index=0)
     first = torch.cat([s.reshape(-1) for s in start]).numpy()
     if not multiply(first).any():
-        return 0.0  # a part without weight, on which ARPACK would stop
+        return 0.0  # ARPACK fails on the Hessian of a part with coefficient zero
     try:
         found = eigsh(
             operator,
@@ -87,7 +90,7 @@ def _product(
         try:
             return loss.hessian_times(vector, part)
         except (RuntimeError, NotImplementedError):
-            loss.twice_differentiable = False  # as custom kernels may be
+            loss.twice_differentiable = False  # e.g. custom kernels
     # Central differences: the error is of second order in the step, and rounding of order 1e-16
     # over it; a step of 1e-4 of the weights' norm balances them in float64.
     size = directions.norm([p.detach() for p in loss.parameters])

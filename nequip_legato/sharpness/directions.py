@@ -1,4 +1,4 @@
-"""Directions in the space of weights: random ones, alike for all models, and their norms."""
+"""Directions in weight space: random ones, the same for all models, and their norms."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def rademacher(parameters: Sequence[Tensor], *, seed: int, index: int) -> list[T
 
 
 def _generator(seed: int, index: int) -> torch.Generator:
-    # Far apart for neighboring pairs, so that no two samples share numbers.
+    # Seeds far apart, so that no two samples share random numbers.
     return torch.Generator().manual_seed((seed * 1_000_003 + index) * 2_654_435_761 % 2**63)
 
 

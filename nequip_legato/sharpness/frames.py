@@ -1,4 +1,4 @@
-"""The frames on which the loss is measured: chosen once, kept in a file."""
+"""The frames on which the loss is measured: chosen once and kept in a file."""
 
 import warnings
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from nequip_legato.trained.dataset import folders_of, reading_options, with_foun
 
 __all__ = ["keep_frames", "load_frames"]
 
-_KEPT = "as_trained"  # marks frames whose labels are already what the training saw
+_KEPT = "as_trained"  # marks frames whose labels are already transformed as in the training
 _KEPT_EARLIER = "stress_as_trained"
 _STRESS_TRANSFORMS = ("StressSignFlipTransform", "VirialToStressTransform")
 _STRUCTURE = {
@@ -42,7 +42,7 @@ def keep_frames(trained: Trained, count: int, path: Path) -> Path:
     """Write ``count`` frames, evenly spaced over the model's training data, unless they are there.
 
     Args:
-        trained: says where its training data are.
+        trained: the model, whose configuration names its training data.
         count: number of frames; all of the training data if there are fewer.
         path: an extxyz file.
 
@@ -57,7 +57,7 @@ def keep_frames(trained: Trained, count: int, path: Path) -> Path:
         raise _other_number(path, present, count)
     atoms = _training_frames(trained, count)
     if present is not None:
-        # Fewer than wanted are right if the training data are no more.
+        # Fewer frames are right if the training data have no more.
         if present != len(atoms):
             raise _other_number(path, present, count)
         return path
@@ -70,7 +70,7 @@ def keep_frames(trained: Trained, count: int, path: Path) -> Path:
 def _other_number(path: Path, present: int, count: int) -> LegatoError:
     return LegatoError(
         f"{path} holds {present} frames of an earlier measurement, not {count}; give another "
-        f"folder for the results, or go on with these by --frames {path}"
+        f"folder for the results, or use these with --frames {path}"
     )
 
 
@@ -111,7 +111,7 @@ def _read(path: Path) -> list[Atoms]:
 
 
 def load_frames(trained: Trained, path: Path) -> list[AtomicDataDict.Type]:
-    """Frames of a file, with atom types and edges as the model's training data have them.
+    """Frames of a file, with atom types and edges as in the model's training data.
 
     Raises:
         LegatoError: if the file cannot be read, or lacks what the transforms need.
@@ -121,7 +121,7 @@ def load_frames(trained: Trained, path: Path) -> list[AtomicDataDict.Type]:
     options = reading_options(trained.data_config)
     transforms = options.pop("transforms", [])
     if all(a.info.get(_KEPT) or a.info.get(_KEPT_EARLIER) for a in _read(path)):
-        # Signs would be flipped back otherwise, and labels looked for under their old names.
+        # Otherwise signs would be flipped again, and labels looked for under their old names.
         transforms = [t for t in transforms if not _is_stress_transform(t)]
         options = {}
     try:

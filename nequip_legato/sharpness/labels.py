@@ -1,4 +1,4 @@
-"""Labels that a loss compares with, where not every frame has them."""
+"""Labels that a loss compares with, which not every frame may have."""
 
 from collections.abc import Mapping, Sequence
 
@@ -21,23 +21,23 @@ _MEANS = (MeanAbsoluteError, MeanSquaredError, HuberLoss, StratifiedHuberForceLo
 
 
 def is_mean(metric: nn.Module) -> bool:
-    """Whether a metric is a mean over components, so that groups of frames can be put together."""
-    if isinstance(metric, nn.ModuleList):  # one a type
+    """Whether a metric is a mean over components, so that groups of frames can be combined."""
+    if isinstance(metric, nn.ModuleList):  # one for each type
         return all(map(is_mean, metric))
-    # exactly these: root mean squares inherit from mean squares
+    # exactly these classes: root mean squares inherit from mean squares
     return type(metric) in _MEANS and getattr(metric, "reduction", "mean") == "mean"
 
 
 def compared(
     entry: MetricEntry, output: AtomicDataDict.Type, target: AtomicDataDict.Type, type_index: int
 ) -> tuple:
-    """What nequip's ``MetricsManager`` gives to the metric of a term, for one type if it has any.
+    """Predictions and labels that nequip's ``MetricsManager`` gives to the metric of a term.
 
     Args:
         entry: the term.
         output: what the model predicts for a batch.
         target: the batch with its labels.
-        type_index: of the atoms, for terms that look at types one by one.
+        type_index: type of the atoms to compare, for terms with one metric per type.
     """
     if entry.field is None:
         return output, target
@@ -55,7 +55,7 @@ def label_counts(entry: MetricEntry, target: AtomicDataDict.Type, n_types: int) 
     """How many components a term compares: one number, or one for each type."""
     if entry.field is None:
         return [1]
-    # The labels stand for predictions, which are not needed to count.
+    # Labels are passed as predictions, which are not needed to count.
     stand_in = {**target, entry.field.field: target[_label_of(entry)]}
     types = range(n_types) if entry.per_type else [0]
     return [compared(entry, stand_in, target, k)[1].numel() for k in types]
@@ -73,10 +73,10 @@ def check_labels(
     Args:
         frames: with labels.
         entries: the terms of the loss.
-        where: what to call the frames.
+        where: name of the frames in messages.
 
     Raises:
-        LegatoError: that says what is missing and in how many frames.
+        LegatoError: if labels are missing; tells which, and in how many frames.
     """
     for name, entry in entries.items():
         if entry.field is None:

@@ -24,23 +24,22 @@ _Group = tuple[AtomicDataDict.Type, dict[str, list[float]]]
 class TrainingLoss:
     """The loss that a model was trained with, on fixed frames, in float64.
 
-    It is what nequip's loss says of all frames as one batch: a mean runs over all components that
-    have a label, whatever frame they belong to. Means are taken over groups of four frames and
-    weighted by their numbers of labels; other metrics, such as root mean squares, need all frames
-    at once. The parts (energy, forces, stress) carry their coefficients, so they add up to the
-    total.
+    It is nequip's loss of all frames as one batch: a mean over all components that have a label.
+    Means are computed for groups of four frames and weighted by their numbers of labels; other
+    metrics, such as root mean squares, need all frames at once. The parts (energy, forces, stress)
+    include their coefficients, so they add up to the total.
 
     Args:
         trained: the model and its loss.
         frames: with labels, atom types and edges.
 
     Attributes:
-        parameters: the weights w, as the model holds them: changing them changes the loss.
+        parameters: the model's own weights w: changing them changes the loss.
         twice_differentiable: whether `hessian_times` works, as far as is known.
 
     Raises:
-        LegatoError: if the loss is not one of nequip's weighted sums, or if labels are missing that
-            it needs.
+        LegatoError: if the loss is not one of nequip's weighted sums, or if labels that it needs
+            are missing.
     """
 
     def __init__(self, trained: Trained, frames: Sequence[AtomicDataDict.Type]) -> None:
@@ -68,7 +67,7 @@ class TrainingLoss:
             if len(alike) > 1:
                 differ = ", ".join(sorted(frozenset.union(*alike) - frozenset.intersection(*alike)))
                 raise LegatoError(
-                    f"the loss of {path} is no mean over labels, so it needs all frames in one "
+                    f"the loss of {path} is not a mean over labels, so it needs all frames in one "
                     f"batch, but not all of them have {differ}; give others with --frames FILE"
                 )
         return [
@@ -78,7 +77,7 @@ class TrainingLoss:
         ]
 
     def _weighted(self, batches: list[AtomicDataDict.Type]) -> list[_Group]:
-        """Each batch with the weights of its terms, by part, an entry for each type if need be."""
+        """Each batch with the weights of its terms by part; per-type terms have one per type."""
         n_types = len(getattr(self._module.loss, "type_names", []))
         counts = [
             {name: label_counts(entry, target, n_types) for name, entry in self._entries.items()}
@@ -104,7 +103,7 @@ class TrainingLoss:
         return [TOTAL, *self._entries]
 
     def value(self) -> dict[str, float]:
-        """Total and parts at the weights as they are now."""
+        """Total and parts at the present weights."""
         sums = dict.fromkeys(self.parts, 0.0)
         for group in self._groups:
             for name, term in self._terms(group, list(self._entries)).items():
@@ -113,7 +112,7 @@ class TrainingLoss:
         return sums
 
     def gradient(self, part: str = TOTAL) -> list[Tensor]:
-        """Gradient of the total or of one part, a tensor for each parameter."""
+        """Gradient of the total or of one part, one tensor for each parameter."""
         with _training(self._module):
             parts = [
                 torch.autograd.grad(loss, self.parameters, materialize_grads=True)
@@ -125,7 +124,10 @@ class TrainingLoss:
         """Hessian of the total or of one part times a vector, exactly, by differentiating twice.
 
         For losses with forces these are third derivatives of the energy, which nequip's and
-        Allegro's eager models allow; a custom kernel may not.
+        Allegro's eager models have; custom kernels may not.
+
+        Raises:
+            RuntimeError: if the loss cannot be differentiated twice.
         """
         with _training(self._module):
             parts = []
@@ -144,7 +146,7 @@ class TrainingLoss:
         return [torch.stack(own).sum(0) for own in zip(*parts, strict=True)]
 
     def _losses(self, part: str) -> Iterator[Tensor]:
-        """The share of each group in the total or in one part, where it has any."""
+        """The contribution of each group to the total or to one part, if it has any."""
         wanted = list(self._entries) if part == TOTAL else [part]
         for group in self._groups:
             terms = self._terms(group, wanted)
@@ -152,9 +154,9 @@ class TrainingLoss:
                 yield reduce(torch.add, terms.values())
 
     def _terms(self, group: _Group, names: Sequence[str]) -> dict[str, Tensor]:
-        """Shares of a group in the parts, with coefficients, without those that it has no part in.
+        """Contributions of a group to the parts, with coefficients.
 
-        Left out, not zero: the mean over no labels is not a number, nor are its derivatives.
+        Parts without labels in this group are left out: their mean and its derivatives are NaN.
         """
         batch, weights = group
         wanted = [name for name in names if any(weights[name])]
@@ -173,7 +175,7 @@ class TrainingLoss:
                     found = metrics[k](*compared(entry, output, target, k))
                     term = term + weight * found
             terms[name] = entry.coeff * term
-        self._module.loss.reset()  # its averages over batches would keep what we computed
+        self._module.loss.reset()  # else its averages over batches would include our values
         return terms
 
     def _target(self, batch: AtomicDataDict.Type) -> AtomicDataDict.Type:
@@ -181,7 +183,7 @@ class TrainingLoss:
 
 
 class _training:  # noqa: N801  a context like torch.no_grad
-    """Within it, forces can be differentiated: nequip keeps their graph only while training."""
+    """Context in which forces can be differentiated: nequip keeps their graph only in training."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._module = module

@@ -34,10 +34,10 @@ def measure(
     report: Callable[[str], None] = lambda line: None,
     watch: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Result]:
-    """Measure, and write ``sharpness.json`` and pictures into ``out``.
+    """Measure sharpness, and write ``sharpness.json`` and pictures into ``out``.
 
     All models are measured on the same frames with the same random numbers. What is finished is
-    kept in ``out/work``: a call after an interrupt goes on there and gives the same numbers.
+    kept in ``out/work``: a call after an interrupt continues there and gives the same numbers.
 
     Args:
         models: checkpoints or packages.
@@ -48,8 +48,11 @@ def measure(
         weights: ``ema`` or ``raw``.
         settings: what is measured, and how finely.
         model_key: which model, if a file holds several.
-        report: called with lines of news.
-        watch: called with the number of finished units of work and of all.
+        report: called with messages of one line.
+        watch: called with the numbers of finished and of all units of work.
+
+    Returns:
+        One result for each model, in their order.
 
     Raises:
         LegatoError: if a model, its loss or the frames cannot be used.
@@ -72,21 +75,21 @@ def measure(
         count = sum(p.numel() for p in loss.parameters)
         report(
             f"{name}: {count} weights ({trained.weights}), {len(loaded)} frames, "
-            f"{sum(unit in store.done for unit, _ in work)} of {len(work)} units there"
+            f"{sum(unit in store.done for unit, _ in work)} of {len(work)} units done"
         )
         for k, (unit, compute) in enumerate(work):
             if unit not in store.done:
                 store.add(unit, compute(loss))
             if not math.isfinite(store.done["loss"][TOTAL]):
                 raise LegatoError(
-                    f"the loss of {path} ({trained.weights} weights) on {file} is not a number: "
-                    "weights or labels are not finite"
+                    f"the loss of {path} ({trained.weights} weights) on {file} is not finite: "
+                    "check weights and labels for values that are not finite"
                 )
             watch(number * len(work) + k + 1, total)
         if not loss.twice_differentiable:
             report(
-                f"{name}: its gradient cannot be differentiated; eigenvalue and trace are from "
-                "differences of gradients"
+                f"{name}: its gradient cannot be differentiated; eigenvalue and trace are computed "
+                "by finite differences of gradients"
             )
         values = summarize(store.done, settings)
         against = paired(store.done, first, settings) if results else {}
@@ -102,7 +105,7 @@ def measure(
 
 
 def _names(models: Sequence[Path]) -> list[str]:
-    """File names without suffix; with their folders where these alone tell them apart."""
+    """File names without suffix; with their folders if file names alone are not unique."""
     if not models:
         raise LegatoError("give a checkpoint or package")
     short = [path.name.removesuffix(".nequip.zip").removesuffix(".ckpt") for path in models]

@@ -39,7 +39,7 @@ class Trained:
 
 
 def open_trained(path: Path, *, weights: str = EMA, model_key: str = "sole_model") -> Trained:
-    """Load a checkpoint or a package, in float64 whatever it was trained in.
+    """Load a checkpoint or a package in float64, whatever dtype it was trained in.
 
     Args:
         path: nequip checkpoint or package. It is unpickled: open only files that you trust.
@@ -70,8 +70,8 @@ def open_trained(path: Path, *, weights: str = EMA, model_key: str = "sole_model
         raise
     except Exception as problem:  # hydra, pickle and every model builder raise what they like
         raise LegatoError(
-            f"{path} cannot be built in float64 ({one_line(problem)}); models that were themselves "
-            "made from a package or checkpoint cannot be measured"
+            f"{path} cannot be built in float64 ({one_line(problem)}); models whose training "
+            "started from a package or checkpoint cannot be measured"
         ) from problem
     found = RAW
     averaged = isinstance(module, EMALightningModule)
@@ -80,7 +80,7 @@ def open_trained(path: Path, *, weights: str = EMA, model_key: str = "sole_model
         if weights == RAW:
             raise LegatoError(f"{path} is a package, which holds one set of weights; drop raw")
     elif averaged and weights == EMA:
-        module.evaluation_model  # noqa: B018  nequip's way to put the averages in place
+        module.evaluation_model  # noqa: B018  puts the averages in place
         found = EMA
     module.eval()
     return Trained(path, module, source.data_config, found)

@@ -17,7 +17,10 @@ __all__ = ["save_all"]
 
 
 def save_all(results: Sequence[Result], out: Path) -> list[Path]:
-    """Write what was measured: measures.png, lines.png, planes.png, and planes_PART.png."""
+    """Write the pictures of what was measured; returns their paths.
+
+    ``measures.png``, ``lines.png``, ``planes.png``, and ``planes_PART.png`` for each part.
+    """
     written = []
     planes = {
         "planes.png" if part == TOTAL else f"planes_{part}.png": _planes(results, part)
@@ -33,7 +36,7 @@ def save_all(results: Sequence[Result], out: Path) -> list[Path]:
 
 
 def _measures(results: Sequence[Result]) -> Figure | None:
-    """A panel for each measure, a point with its standard error for each model."""
+    """A panel for each measure, with a point and its standard error for each model."""
     panels: list[tuple[str, list[tuple[float, float]]]] = []
     first = results[0].values
     for name, label in (("gaussian", "Gaussian noise"), ("relative", "relative noise")):

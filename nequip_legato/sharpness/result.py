@@ -1,4 +1,4 @@
-"""What was measured of one model."""
+"""Result of a measurement for one model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ __all__ = ["Result"]
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of one model.
+    """Sharpness of one model.
 
     Attributes:
         name: of the model.
@@ -32,7 +32,7 @@ class Result:
     against_first: dict[str, Any]
 
     def lines(self) -> list[str]:
-        """The numbers in words, one a line."""
+        """The numbers in words, one per line."""
         found = [f"loss {self.values['loss'][TOTAL]:.4g}"]
         for name in ("gaussian", "relative"):
             if name in self.values:

@@ -1,4 +1,4 @@
-"""What is measured, and how finely."""
+"""Settings of a measurement of sharpness."""
 
 import math
 from dataclasses import dataclass, field
@@ -16,18 +16,20 @@ class Settings:
 
     Attributes:
         measures: which of `MEASURES`.
-        seed: of all random numbers; the same for all models.
+        seed: seed of all random numbers; the same for all models.
         epsilon: standard deviation of Gaussian noise on the weights.
         relative_epsilon: standard deviation of noise relative to each weight's magnitude.
-        samples: number of noise samples, of either kind.
+        samples: number of noise samples of each kind.
         rho: radii of SAM's climb.
         ascent_steps: steps of the climb: 1 for SAM's own, more for projected gradient ascent.
         trace_samples: number of Hutchinson's random vectors.
         tolerance: relative accuracy of the eigenvalue.
-        differences: use finite differences of gradients in place of exact Hessian products, also
-            where these are possible.
-        reach: of lines and planes: distance in units of the weights' own norm.
-        points: on a line; a plane has half as many along each side.
+        differences: always use finite differences of gradients instead of exact Hessian products.
+        reach: half-length of lines and planes, in units of the weights' norm.
+        points: number of points on a line; a plane has half as many along each side.
+
+    Raises:
+        ValueLegatoError: if a value is impossible.
     """
 
     measures: tuple[str, ...] = MEASURES

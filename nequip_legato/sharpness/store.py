@@ -1,4 +1,4 @@
-"""Keeping finished units of work, so that a measurement can go on after an interrupt."""
+"""Keeping finished units of work, so that a measurement can continue after an interrupt."""
 
 import hashlib
 import json
@@ -12,14 +12,14 @@ from nequip_legato.sharpness.settings import Settings
 __all__ = ["Store", "key_of"]
 
 
-# Changed when the same settings give other numbers than before: old units are then left alone.
+# Changed when the same settings give other numbers than before, so that old units are not used.
 _DEFINITION = b"means over labels"
 
 
 def key_of(model: Path, frames: Path, weights: str, settings: Settings) -> str:
-    """What decides the numbers of all units: model, frames, weights, and settings.
+    """Digest of what determines the numbers of all units: model, frames, weights, and settings.
 
-    Which measures are wanted and how many samples does not: more can be added later.
+    The choice of measures and the numbers of samples are left out, so that more can be added later.
     """
     chosen = asdict(settings)
     for name in ("measures", "samples", "trace_samples", "rho"):
@@ -59,7 +59,7 @@ class Store:
                 write_atomically(path, text[: text.rfind("\n") + 1])
 
     def add(self, name: str, value: dict[str, float]) -> None:
-        """Keep a unit. Numbers are written such that they are read back bit for bit."""
+        """Store a unit. Numbers are written so that they are read back bit for bit."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps([name, value]) + "\n")

@@ -1,7 +1,7 @@
-"""The measures, cut into units of work that can be done, kept and repeated one by one.
+"""The measures as units of work, which can be done, kept and repeated one by one.
 
-Each unit is a function of the loss alone; a name tells it from all others, so that what has been
-done can be kept on disk. `summarize` turns the kept units of a model into numbers with errors.
+Each unit is a function of the loss alone and has a unique name, under which its result is kept on
+disk. `summarize` turns the kept units of a model into numbers with errors.
 """
 
 import math
@@ -24,7 +24,7 @@ Unit = tuple[str, Callable[[TrainingLoss], dict[str, float]]]
 
 
 def units(settings: Settings) -> Iterator[Unit]:
-    """Everything that is to be done for one model, the loss itself first."""
+    """All units of work for one model, the loss itself first."""
     yield "loss", lambda loss: loss.value()
     chosen = settings.measures
     if "gaussian" in chosen:
@@ -53,7 +53,7 @@ def units(settings: Settings) -> Iterator[Unit]:
 
 
 def rho_name(rho: float) -> str:
-    """A radius in words, short, and different for different radii."""
+    """A short name of a radius, different for different radii."""
     short = f"{rho:g}"
     return short if float(short) == rho else repr(rho)
 
@@ -84,7 +84,7 @@ def _noise(settings: Settings, index: int, *, relative: bool) -> Callable:
 
 
 def _climb(rho: float, steps: int) -> Callable:
-    """L at the end of a climb within the ball of radius rho: SAM's step, or projected ascent."""
+    """Loss at the end of a climb within the ball of radius rho: SAM's step, or projected ascent."""
 
     def unit(loss: TrainingLoss) -> dict[str, float]:
         offset = [torch.zeros_like(p) for p in loss.parameters]
@@ -95,7 +95,7 @@ def _climb(rho: float, steps: int) -> Callable:
             size = directions.norm(gradient)
             if size == 0.0:
                 break
-            # Each step is as long as the ball is wide, and then brought back into it.
+            # Each step has the length rho, and is then projected into the ball.
             offset = [o + rho / size * g for o, g in zip(offset, gradient, strict=True)]
             length = directions.norm(offset)
             if length > rho:
@@ -137,8 +137,8 @@ def summarize(done: Mapping[str, dict[str, float]], settings: Settings) -> dict[
     """Numbers from the kept units of one model.
 
     Args:
-        done: name of unit -> what it gave.
-        settings: the same that the units were made with.
+        done: name of unit -> its result.
+        settings: those that the units were made with.
 
     Returns:
         ``loss``: part -> value. ``gaussian``, ``relative``: part -> {mean, error} of the rise of
@@ -195,13 +195,13 @@ def paired(
 ) -> dict[str, Any]:
     """How much sharper a model is than another, from samples with the same random numbers.
 
-    The error of a difference of means taken sample by sample is smaller than that of the two means
-    as far as the samples of both models rise and fall together.
+    The error of paired differences is smaller than that of the difference of both means, if the
+    samples of both models are correlated.
 
     Args:
         done: kept units of the model.
-        reference: kept units of the other.
-        settings: the same that both were made with.
+        reference: kept units of the other model.
+        settings: those that both were made with.
 
     Returns:
         ``gaussian``, ``relative``, ``trace``: part -> {mean, error} of the difference, for the
@@ -218,7 +218,7 @@ def paired(
             continue
         found[measure] = {}
         for part in parts:
-            # A trace has nothing to be subtracted: it is no rise from the loss.
+            # Nothing is subtracted from a trace, which is not a rise of the loss.
             base = 0.0 if measure == "trace" else done["loss"][part] - reference["loss"][part]
             found[measure][part] = _mean(
                 [

@@ -1,4 +1,4 @@
-"""What is known about each finished run: the one thing that campaigns write and reports read."""
+"""Records of finished runs, which campaigns write and reports read."""
 
 import json
 import math
@@ -33,23 +33,23 @@ class Record:
     Attributes:
         run: name of the run's folder, relative to the campaign's.
         model: name of the model in the campaign.
-        group: what the model is an example of, e.g. ``plain`` or ``sam``; groups are compared.
-        training_seed: which training run of that group; runs of one model are not independent, so
+        group: kind of training, e.g. ``plain`` or ``sam``; groups are compared.
+        training_seed: which training run of that group. Runs of one model are not independent, so
             statistics resample whole training seeds.
         atoms: number of atoms N.
         velocity_seed: seed of the initial velocities.
         ensemble: ``nvt``, ``langevin`` or ``nve``.
         temperature: target temperature in K.
-        timestep: fs.
+        timestep: time step, fs.
         step_limit: number of steps after which a run without failure ends.
         outcome: ``failed`` or ``censored`` (reached the limit).
         steps: steps survived: that of the failure, or the limit.
         criterion: name of the criterion that fired; None if censored.
         value: what the criterion measured then; None if that was not finite.
         threshold: what it was compared with.
-        wall: seconds that LAMMPS took for the measured part.
+        wall: wall-clock time of the measured part in LAMMPS, s.
         ranks: number of MPI ranks.
-        fingerprint: of all that decided the result.
+        fingerprint: fingerprint of everything that determines the result.
     """
 
     run: str
@@ -78,7 +78,7 @@ class Record:
 
     @property
     def size(self) -> int:
-        """What a step's cost grows with."""
+        """What the cost of a step is proportional to: the number of atoms."""
         return self.atoms
 
     @property
@@ -88,7 +88,7 @@ class Record:
 
     @property
     def steps_per_second(self) -> float:
-        """Simulation speed; not a number if it took no measurable time."""
+        """Simulation speed; NaN if the time was too short to measure."""
         return self.steps / self.wall if self.wall > 0 else math.nan
 
     @property
@@ -109,7 +109,7 @@ def write_record(record: Record, folder: Path) -> Path:
 
 
 def read_record(path: Path, kind: type[R] = Record) -> R:  # type: ignore[assignment]
-    """One ``result.json``, as a record of that kind.
+    """One ``result.json``, as a record of the class ``kind``.
 
     Raises:
         LegatoError: if it is not a record.
@@ -120,11 +120,11 @@ def read_record(path: Path, kind: type[R] = Record) -> R:  # type: ignore[assign
 def read_records(folder: Path, kind: type[R] = Record) -> list[R]:  # type: ignore[assignment]
     """All finished runs of a campaign, in the order of their names.
 
-    ``folder`` is a campaign's output folder, or a file ``*.jsonl`` with one record a line (how
-    campaigns are kept in small).
+    ``folder`` is a campaign's output folder, or a file ``*.jsonl`` with one record per line (a
+    compact form of a campaign).
 
     Raises:
-        LegatoError: if there is no such campaign, or a record is not one.
+        LegatoError: if there is no such campaign, or a record cannot be read.
     """
     if folder.is_file():
         lines = folder.read_text(encoding="utf-8").splitlines()

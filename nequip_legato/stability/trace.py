@@ -13,8 +13,8 @@ TRACE = "trace.csv"
 def keep(folder: Path) -> None:
     """Append what LAMMPS has written to ``trace.csv``.
 
-    A run that goes on from a restart file repeats steps that an earlier process has done; the later
-    rows count.
+    A run that continues from a restart file repeats steps of an earlier process; the later rows
+    count.
     """
     part = folder / TRACE_PART
     if not part.is_file():
@@ -41,7 +41,7 @@ def last_step(folder: Path) -> int:
 def _rows(path: Path) -> tuple[str, list[str]]:
     header, *rows = path.read_text(encoding="utf-8", errors="replace").split("\n") or [""]
     columns = header.count(",")
-    # Without its line end, the last row of a killed process may be half a row.
+    # The last row may be incomplete if the process was killed.
     whole = [row for row in rows[:-1] if row.count(",") == columns]
     return header, [row for row in whole if row.partition(",")[0].isdigit()]
 

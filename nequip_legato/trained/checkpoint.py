@@ -1,4 +1,4 @@
-"""What is deployed: the model in a nequip checkpoint or package, and what it was trained on."""
+"""Trained models: nequip checkpoints and packages, with their record of the training."""
 
 import json
 import os
@@ -115,7 +115,7 @@ def _load_models(path: Path) -> torch.nn.ModuleDict:
 
 
 def _checkpoint_record(path: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """Record of the run by nequip, and what the checkpoint says of its training."""
+    """Nequip's record of the training run, and the history of the training."""
     if path.name.endswith(tuple(SUFFIXES)):
         raise LegatoError(
             f"{path} is not a nequip checkpoint but an already deployed model; give the checkpoint "
@@ -185,8 +185,8 @@ def _sam_settings(callbacks: Sequence[Any]) -> dict[str, Any]:
 def refuse_nonlocal(model: torch.nn.Module, path: Path) -> None:
     """Refuse message-passing models.
 
-    Their energy of an atom depends on atoms beyond the cutoff, so an edge is no energy of one atom
-    and blocks would be wrong.
+    Their per-atom energies depend on atoms beyond the cutoff, so an edge affects more than the
+    energy of its center, and evaluation in blocks would be wrong.
 
     Raises:
         LegatoError: if the model holds message-passing layers.
@@ -204,12 +204,12 @@ def refuse_nonlocal(model: torch.nn.Module, path: Path) -> None:
 def apply_modifiers(
     model: torch.nn.Module, modifiers: Sequence[str], *, persistent: bool
 ) -> torch.nn.Module:
-    """Apply those of nequip's model modifiers that do, or do not, change what a model predicts.
+    """Apply nequip's model modifiers: only those that change predictions, or only the others.
 
     Args:
         model: the model.
         modifiers: names, e.g. ``enable_CuEquivarianceContracter``.
-        persistent: True for those that change predictions, False for mere accelerations.
+        persistent: True for those that change predictions, False for those that only accelerate.
 
     Raises:
         LegatoError: if a name is unknown or a modifier fails.
@@ -223,7 +223,7 @@ def apply_modifiers(
     chosen = [n for n in modifiers if is_persistent_model_modifier(available[n]) == persistent]
     try:
         return modify(model, [{"modifier": name} for name in chosen])
-    except Exception as problem:  # what a modifier needs may be missing in its own way
+    except Exception as problem:  # a modifier may raise anything
         raise LegatoError(
             f"modifier {', '.join(chosen)} cannot be applied ({one_line(problem)}); leave it out"
         ) from problem

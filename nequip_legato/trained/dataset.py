@@ -36,12 +36,12 @@ _PARENTS = 4  # nequip's default run folder outputs/DATE/TIME lies three below t
 
 
 class Frames(Sequence[Frame]):
-    """Frames that are made when they are asked for, so that large data sets fit into memory.
+    """Frames that are made on access, so that large data sets fit into memory.
 
     Args:
         get: index in the data set -> frame.
         total: size of the data set; at most ``MAX_FRAMES`` of it, evenly spaced, are offered.
-        origin: in words, where the frames come from.
+        origin: where the frames come from, in words.
 
     Attributes:
         total: size of the data set.
@@ -69,14 +69,14 @@ class Frames(Sequence[Frame]):
         return map(self._get, range(self.total))
 
     def spread(self, count: int) -> Iterator[Frame]:
-        """``count`` frames from all over the set, without those that have fewer than two edges."""
+        """``count`` frames from all over the set, each with at least two edges."""
         order = sorted(range(len(self)), key=lambda k: (k * count % len(self), k))
         usable = (frame for frame in (self[k] for k in order) if frame.n_edges >= 2)
         return islice(usable, count)
 
 
 def find_frames(source: Source, *, frames: Path | None, r_max: float) -> Frames:
-    """The frames to take domain and checks from.
+    """The frames that domain and checks are taken from.
 
     They come from the file ``frames``, else from the training data that checkpoint or package name,
     else (packages only) from the one example structure in the package. Relative paths among the
@@ -105,7 +105,7 @@ def find_frames(source: Source, *, frames: Path | None, r_max: float) -> Frames:
 
 
 def type_of_symbol(source: Source) -> dict[str, int]:
-    """Chemical symbol -> model type, as the training's data have it."""
+    """Chemical symbol -> model type, as in the training data."""
     type_names = list(source.model.type_names)
     mapping = {name: name for name in type_names}
     for transform in _mappings(source.data_config):
@@ -115,7 +115,7 @@ def type_of_symbol(source: Source) -> dict[str, int]:
 
 
 def _mappings(config: Any) -> Iterator[Mapping[str, Any]]:
-    """All mappings of a configuration: transforms stand at its top or in each of its data sets."""
+    """All mappings of a configuration: transforms are at its top or in each of its data sets."""
     if isinstance(config, Mapping):
         yield config
     if isinstance(config, Mapping | list | tuple):
@@ -139,7 +139,7 @@ def _training_frames(source: Source, *, r_max: float) -> Frames:
 
     if len(data) == 0:
         raise LegatoError(f"the training data of {source.path} are empty; {_REMEDY}")
-    get(0)  # what is wrong with the data should show here, where a package has an alternative
+    get(0)  # broken data should fail here, where a package has an alternative
     return Frames(get, len(data), origin="its training data")
 
 
@@ -186,7 +186,7 @@ def with_found_paths(config: Any, folders: Sequence[Path], key: str = "") -> Any
 
 
 def reading_options(config: Mapping[str, Any]) -> dict[str, Any]:
-    """How the first of the training's files is read, as far as that is set.
+    """How the first training file is read, as far as the configuration says.
 
     Args:
         config: of a data module.
@@ -195,7 +195,7 @@ def reading_options(config: Mapping[str, Any]) -> dict[str, Any]:
         ``transforms`` (configurations), ``ase_args``, ``include_keys``, ``exclude_keys`` and
         ``key_mapping``, those that are not empty.
     """
-    # A data set stands in a list, or inside those that join or split others.
+    # A data set is in a list, or inside data sets that join or split others.
     for start in (config.get("train_dataset"), config.get("split_dataset"), config):
         for mapping in _mappings(start):
             if mapping.get("transforms"):

@@ -1,4 +1,4 @@
-"""A structure in the form that a model by edge vectors takes."""
+"""Frames as the inputs of a model that takes edge vectors."""
 
 import torch
 from nequip.data import AtomicDataDict

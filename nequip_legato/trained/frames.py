@@ -48,7 +48,7 @@ class Frame:
         return self.edge_index.shape[1]
 
     def by_positions(self) -> AtomicDataDict.Type:
-        """What nequip's own path takes: positions, cell, edges."""
+        """Inputs of a model that takes positions, as nequip's own do: positions, cell, edges."""
         data: dict[str, Any] = {
             AtomicDataDict.POSITIONS_KEY: self.positions.clone(),
             AtomicDataDict.ATOM_TYPE_KEY: self.types,
@@ -60,7 +60,7 @@ class Frame:
         return data
 
     def by_edge_vectors(self) -> AtomicDataDict.Type:
-        """What a deployed model takes, in the ordinary layout: every atom is a node."""
+        """Inputs of a deployed model without blocks: every atom is a node."""
         return edge_vector_settings(self.by_positions())
 
     def edge_vectors(self) -> torch.Tensor:
@@ -105,7 +105,7 @@ def read_frames(
         path: e.g. an extxyz file; forces among its labels are used.
         type_of_symbol: chemical symbol -> model type.
         r_max: cutoff in Angstrom.
-        keys: under which names the labels are, as nequip's ``from_ase`` takes them.
+        keys: names of the labels in the file, as keyword arguments of nequip's ``from_ase``.
 
     Raises:
         LegatoError: if the file cannot be read, is empty, or holds an unknown element.

@@ -1,4 +1,4 @@
-"""What Lightning's loggers have written in the folder of a run."""
+"""Reading what Lightning's loggers have written in the folder of a run."""
 
 import importlib.util
 import io
@@ -22,7 +22,7 @@ _BELOW = ("", "*/", "*/*/", "*/*/*/")  # RUN, RUN/NAME/version_N, RUN/logs/NAME/
 def find_metrics(folder: Path) -> Path:
     """The CSV log of a run, or else its TensorBoard log, in its folder or up to three below.
 
-    Of Lightning's ``version_N`` the last is taken.
+    Of several folders ``version_N`` of Lightning the last is taken.
 
     Raises:
         LegatoError: if there is none, or several of different runs.
@@ -36,7 +36,7 @@ def find_metrics(folder: Path) -> Path:
                 return _one(found, folder)
     elsewhere = ""
     if any(True for below in _BELOW for _ in folder.glob(f"{below}wandb/*run-*")):
-        elsewhere = "; it has records of wandb, which are read at wandb: list a CSVLogger beside it"
+        elsewhere = "; it has records of wandb, which are not read: add a CSVLogger to the loggers"
     raise LegatoError(
         f"{folder} has no metrics: neither {_CSV} (Lightning's CSVLogger) nor TensorBoard events"
         + elsewhere
@@ -58,7 +58,7 @@ def _one(found: list[Path], folder: Path) -> Path:
 def read_metrics(source: Path) -> "pd.DataFrame":
     """Everything logged: one row for each entry, with ``epoch`` (from 0) and the columns logged.
 
-    A last line that is just being written is left out.
+    An incomplete last line of a running training is left out.
 
     Raises:
         LegatoError: if the file cannot be read, or ``tensorboard`` is needed and not installed.
@@ -76,12 +76,12 @@ def _csv(source: Path) -> "pd.DataFrame":
         text = source.read_text(encoding="utf-8")
         whole = text[: text.rfind("\n") + 1]
         with warnings.catch_warnings():
-            # else pandas would cut, or take for an index, what a row has too much
+            # else pandas would drop extra values of a row, or take them for an index
             warnings.simplefilter("error", pd.errors.ParserWarning)
             rows = pd.read_csv(io.StringIO(whole), index_col=False)
-    except (OSError, ValueError, pd.errors.ParserWarning) as why:
-        words = " ".join(str(why).split()) or type(why).__name__
-        raise LegatoError(f"cannot read {source}: {words}") from why
+    except (OSError, ValueError, pd.errors.ParserWarning) as problem:
+        words = " ".join(str(problem).split()) or type(problem).__name__
+        raise LegatoError(f"cannot read {source}: {words}") from problem
     return rows.apply(pd.to_numeric, errors="coerce")
 
 

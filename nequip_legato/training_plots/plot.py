@@ -11,8 +11,6 @@ from nequip_legato.training_plots.metrics_files import find_metrics, read_metric
 
 if TYPE_CHECKING:
     import pandas as pd
-
-if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["PANELS", "TrainingRun", "plot_runs", "read_run"]
@@ -38,7 +36,7 @@ PANELS: dict[str, tuple[str, ...]] = {
     "validation: weighted sum": ("val0_epoch/weighted_sum",),
     "sharpness": (SHARPNESS,),
 }
-"""Title of each panel -> what it can show, in order of preference."""
+"""Title of each panel -> quantities that it can show, in order of preference."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ class TrainingRun:
     Attributes:
         name: the name of its folder.
         values: one row for each epoch (the index, from 0), one column for each quantity under its
-            logged name. What is logged at steps is averaged over the steps of the epoch.
+            logged name. Values logged at steps are averaged over the epoch.
         skipped: steps that SAM skipped because a gradient was not finite.
     """
 
@@ -83,7 +81,7 @@ def plot_runs(folders: Sequence[Path], out: Path) -> list[TrainingRun]:
 
     Args:
         folders: the folders of the runs.
-        out: the picture; its ending says the format (png, pdf, svg).
+        out: the picture; its suffix sets the format (png, pdf, svg).
 
     Returns:
         The runs, named as in the legend.
@@ -103,7 +101,7 @@ def plot_runs(folders: Sequence[Path], out: Path) -> list[TrainingRun]:
 
 
 def _distinct(folders: Sequence[Path]) -> list[str]:
-    """Folder names, with as many of their parents as tell them apart."""
+    """Folder names, with as many of their parents as make them unique."""
     parts = [folder.resolve().parts for folder in folders]
     if len(set(parts)) < len(parts):
         double = next(f for f, p in zip(folders, parts, strict=True) if parts.count(p) > 1)
@@ -172,7 +170,7 @@ def _legend(figure: "Figure", runs: Sequence[TrainingRun]) -> None:
 
 
 def _write(figure: "Figure", out: Path) -> None:
-    """Beside ``out``, then renamed."""
+    """Write the picture under another name, then rename it."""
     kind = out.suffix.removeprefix(".").lower()
     known = figure.canvas.get_supported_filetypes()
     if kind not in known:

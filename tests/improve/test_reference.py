@@ -55,7 +55,10 @@ def test_the_calculator_of_the_training_is_taken(loop, off):
 
 @pytest.mark.parametrize(
     ("off", "said"),
-    [({"energy": 0.003}, "eV an atom off"), ({"force": -0.03}, "eV/Angstrom off")],
+    [
+        ({"energy": 0.003}, "eV per atom from the label"),
+        ({"force": -0.03}, "eV/Angstrom from the label"),
+    ],
 )
 def test_another_one_is_refused_before_it_labels_anything_else(loop, off, said):
     test, chosen = liquid(8), [liquid(8, seed=2)]
@@ -80,7 +83,7 @@ def test_files_ask_for_the_reference_too(loop):
     assert "2 structures wait for labels" in news[0]
     frames = [by_emt(frame) for frame in ase.io.read(now.folder / WANTED, ":")]
     ase.io.write(now.folder / RETURNED, frames)
-    with pytest.raises(LegatoError, match=r"0\.1000 eV an atom off"):
+    with pytest.raises(LegatoError, match=r"0\.1000 eV per atom from"):
         label(now, chosen, origin, Show())
     assert label(now, chosen, origin_with(by_emt(test)), Show())
     stored = label_store(now.settings)[id_of(chosen[0])]

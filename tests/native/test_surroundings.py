@@ -162,7 +162,7 @@ def test_commands_without_a_home():
     done = run(command, bare())
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "nequip-deploy: error: there is no home, which Python packages need; set HOME to any "
+        "nequip-deploy: error: there is no home folder, which Python packages need; set HOME to a "
         "folder of yours"
     ]
 

@@ -193,7 +193,7 @@ def test_a_bead_that_fails_ends_the_run_and_enters_no_average(tmp_path, engine):
 
 
 def test_without_ipi_one_line_names_what_to_install(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(plan, "program_of_ipi", lambda: "")
+    monkeypatch.setattr(plan, "ipi_program", lambda: "")
     path = write(tmp_path, methods=["piglet"])
     assert main(["quantum", "run", str(path)]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
@@ -241,7 +241,7 @@ def test_dry_run_names_one_lammps_for_all_beads(tmp_path, capsys):
         ({"methods": ["piglet"], "temperatures": [40.0]}, "take parameters for more beads"),
         (
             {"methods": ["piglet"], "criteria": {"temperature_window": 100.0}},
-            "temperature_window is not watched",
+            "temperature_window has no effect",
         ),
     ],
 )

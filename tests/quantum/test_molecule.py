@@ -112,7 +112,7 @@ def test_the_molecule_is_nearly_harmonic(tmp_path, example):
 
 def test_the_examples_campaigns_are_real(tmp_path):
     """Their settings are read as they stand, but for the model."""
-    from nequip_legato.quantum.settings import load_quantum_settings
+    from nequip_legato.quantum.resolve import load_quantum_settings
 
     for path in sorted(EXAMPLE.glob("*.yaml")):
         content = yaml.safe_load(path.read_text())

@@ -47,7 +47,7 @@ def write(folder: Path, **changes) -> Path:
         ({"isotopes": [{"name": "x", "masses": {"H": {"D": 0.5}}}]}, "the fractions add up to 0.5"),
         ({"isotopes": [{"name": "x", "masses": {"C": "D"}}]}, "'C' is not among types"),
         ({"methods": ["trpmd"], "beads": [1]}, "trpmd needs at least 2 beads"),
-        ({"methods": ["magic"]}, "'magic' is none of classical pimd trpmd"),
+        ({"methods": ["magic"]}, "'magic' is not one of classical pimd trpmd"),
         ({"methods": ["pimd"], "beads": [0]}, "beads must be at least 1"),
         ({"methods": ["pimd"], "launcher": "srun lmp"}, "launcher needs {ranks}"),
         ({"models": [{"name": "x"}]}, "needs either file or commands"),

@@ -13,7 +13,7 @@ import torch
 from sam_harness import Run
 
 from nequip_legato.deployed.reader import info
-from nequip_legato.sam.skeleton import skeleton
+from nequip_legato.sam.plain_content import plain_content
 
 MONITOR = "val0_epoch/weighted_sum"
 KEY = "nequip_legato_sam"
@@ -160,7 +160,7 @@ def test_checkpoints_of_earlier_versions(train, tmp_path, shown):
     )
     resumed = train("more", f"++ckpt_path={tmp_path}/old.ckpt", sam={"rho": 0.01})
     assert shown(resumed.folder / "last.ckpt")["trained with SAM"] == (
-        "SAM rho=0.01, 4 steps, of which it is not known how many climbed; then SAM "
+        "SAM rho=0.01, 4 steps, of which an unknown number climbed; then SAM "
         "rho=0.01: 4 of 4 steps climbed"
     )
 
@@ -208,7 +208,7 @@ def test_packages_say_what_was_set_alone(train, tmp_path, shown):
 
 def test_reading_a_checkpoint_runs_no_code(train, tmp_path):
     run = train("run", "trainer.max_epochs=1", sam={"rho": 0.01})
-    found = skeleton(run.folder / "last.ckpt")
+    found = plain_content(run.folder / "last.ckpt")
     assert found["global_step"] == 4
     assert found[KEY] == run.checkpoint[KEY]
 
@@ -218,9 +218,9 @@ def test_reading_a_checkpoint_runs_no_code(train, tmp_path):
 
     with zipfile.ZipFile(tmp_path / "evil.ckpt", "w") as archive:
         archive.writestr("x/data.pkl", pickle.dumps({"global_step": 1, "evil": Evil()}))
-    assert skeleton(tmp_path / "evil.ckpt")["global_step"] == 1
+    assert plain_content(tmp_path / "evil.ckpt")["global_step"] == 1
     assert not (tmp_path / "owned").exists()
     for content in (b"", b"PK\x03\x04 no"):
         (tmp_path / "bad.ckpt").write_bytes(content)
-        assert skeleton(tmp_path / "bad.ckpt") is None
-    assert skeleton(tmp_path / "nowhere.ckpt") is None
+        assert plain_content(tmp_path / "bad.ckpt") is None
+    assert plain_content(tmp_path / "nowhere.ckpt") is None

@@ -44,7 +44,7 @@ def test_resumed_training_is_uninterrupted_training(tmp_path, adaptive):
 
 def test_changed_settings_are_said(tmp_path):
     fit(module(), [SAM(rho=0.1), checkpoints(tmp_path)], steps=4, enable_checkpointing=True)
-    with pytest.warns(UserWarning, match=r"going on with rho = 0.2; the checkpoint had 0.1"):
+    with pytest.warns(UserWarning, match=r"continuing with rho = 0.2; the checkpoint had 0.1"):
         fit(module(), [SAM(rho=0.2)], steps=5, ckpt_path=tmp_path / "step=4.ckpt")
 
 

@@ -21,7 +21,7 @@ def test_config_is_refused_with_one_line(refusal, name, method):
     callback = {"_target_": f"nequip_legato.{method}", "rho": 0.01}
     output = refusal(sam=callback, training_module={"_target_": f"nequip.train.{name}"})
     (line,) = [line for line in output.splitlines() if line.startswith("nequip_legato.errors")]
-    assert f"{name} does it by hand" in line
+    assert f"{name} optimizes by hand" in line
     assert "nequip.train.EMALightningModule" in line
 
 
@@ -50,7 +50,7 @@ def test_wandb_offline(data, tmp_path):
     for name in (b"legato/sharpness", b"legato/grad_norm", b"legato/rho", b"train_loss_step"):
         assert name in content, name
     command = [PROGRAMS / "nequip-legato", "plot", tmp_path, "--out", tmp_path / "plot.png"]
-    assert "list a CSVLogger beside it" in run(*command, folder=tmp_path, status=1)
+    assert "add a CSVLogger to the loggers" in run(*command, folder=tmp_path, status=1)
 
 
 def run(*command, folder: Path, status: int = 0) -> str:

@@ -94,7 +94,7 @@ def bonds(**changes) -> dict:
         ("velocity_seeds", HUGE, "seeds up to"),
         ("first_velocity_seed", 0, "first_velocity_seed must be at least 1"),
         ("first_velocity_seed", HUGE, "seeds up to"),
-        ("ensembles", ["npt"], "'npt' is none of nvt langevin nve"),
+        ("ensembles", ["npt"], "'npt' is not one of nvt langevin nve"),
         ("ensembles", [], "ensembles is empty"),
         ("ensembles", ["nve", "nve"], "two of them are the same"),
         ("temperature", -5, "temperature must be positive"),

@@ -9,10 +9,11 @@ import yaml
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.improve import settings as improve
+from nequip_legato.quantum import resolve as quantum_resolve
 from nequip_legato.quantum import settings as quantum
 from nequip_legato.stability.run import resolve
 from nequip_legato.stability.run import settings as stability
-from nequip_legato.stability.run.schema import read_settings, typed
+from nequip_legato.stability.run.schema import parse_settings, read_settings
 
 ROOT = Path(__file__).parents[2]
 CAMPAIGN = {
@@ -170,7 +171,8 @@ def test_the_check_changes_nothing_and_what_is_resolved_is_frozen(tmp_path, read
     before = deepcopy(given)
     module.check(given)
     assert given == before
-    done = (resolve if name == "stability" else module).resolved(given, tmp_path / "c.yaml")
+    resolver = {"stability": resolve, "quantum": quantum_resolve}.get(name, module)
+    done = resolver.resolved(given, tmp_path / "c.yaml")
     assert given == before
     assert done.output == str(tmp_path / "c")
     for settings in (given, done):
@@ -197,7 +199,9 @@ def test_the_example_of_a_loop():
     improve.check(loop)
     for part in ("explore", "life"):
         campaign = improve.merged(loop.campaign, getattr(loop, part))
-        stability.check(typed(campaign | {"models": CAMPAIGN["models"]}, stability.Settings, path))
+        stability.check(
+            parse_settings(campaign | {"models": CAMPAIGN["models"]}, stability.Settings, path)
+        )
 
 
 @pytest.mark.parametrize("study", ["study.yaml", "rates/study.yaml"])
@@ -210,6 +214,6 @@ def test_campaigns_of_the_studies(study):
         campaign = content["campaign"] | part
         for own in ("frame", "equilibration_model"):  # of the study
             campaign.pop(own, None)
-        settings = typed(CAMPAIGN | campaign, stability.Settings, path)
+        settings = parse_settings(CAMPAIGN | campaign, stability.Settings, path)
         stability.check(replace(settings, symbols=settings.types))
         assert settings.restart_every is None

@@ -1,4 +1,4 @@
-"""The study's picture: which share of the runs lives how long."""
+"""The study's picture: survival of the runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from nequip_legato.stability.records import Record
 from nequip_legato.stability.report.pictures import save
 from nequip_legato.stability.report.plots import colors_of
-from nequip_legato.stability.statistics.survival import lived
+from nequip_legato.stability.statistics.survival import time_survived
 
 __all__ = ["survival"]
 
@@ -23,8 +23,8 @@ _SHOWN = {
 def survival(records: Sequence[Record], path: Path) -> None:
     """Write Kaplan-Meier curves of all sizes together, against atoms times time.
 
-    The bands are pointwise 95 % intervals of independent runs; runs of one training seed are not,
-    so read the ratio's interval in the tables.
+    The bands are pointwise 95 % intervals for independent runs. Runs of one training seed are not
+    independent; the tables have the proper interval of the ratio.
 
     Args:
         records: of runs of each arm.
@@ -37,7 +37,8 @@ def survival(records: Sequence[Record], path: Path) -> None:
     for group in groups:
         mine = [record for record in records if record.group == group]
         fitter = KaplanMeierFitter().fit(
-            [record.atoms * lived(record) for record in mine], [record.failed for record in mine]
+            [record.atoms * time_survived(record) for record in mine],
+            [record.failed for record in mine],
         )
         name = f"{_SHOWN.get(group, group)}: {sum(r.failed for r in mine)} of {len(mine)} fail"
         fitter.plot_survival_function(ax=axis, color=colors[group], label=name)

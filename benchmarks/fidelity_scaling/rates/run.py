@@ -1,11 +1,11 @@
 """Failure rates of models with and without a fence; see README.md.
 
-    python run.py                    everything, going on where an earlier call stopped
+    python run.py                    everything, continuing where an earlier call stopped
     python run.py --only campaign --arms plain plain_gaps
                                      one stage, some arms; stages: train, choose, develop,
                                      campaign, large, trajectories, collect
 
-Models and runs go to work/ (or --work), what is kept to results/.
+Models and runs go to work/ (or --work), results to results/.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from training import DATA, TRAINING_FRAMES, Training, train_all
 
 from nequip_legato.stability.records import read_records
 from nequip_legato.stability.run.campaign import run_campaign
-from nequip_legato.stability.run.progress import shown
+from nequip_legato.stability.run.progress import show_progress
 
 STAGES = ("train", "choose", "develop", "campaign", "large", "trajectories", "collect")
 HERE = Path(__file__).resolve().parent
@@ -40,7 +40,7 @@ PROGRAMS = Path(sys.executable).parent
 
 
 def main() -> None:
-    """Parse and do the stages."""
+    """Parse the options and do the stages."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -51,10 +51,10 @@ def main() -> None:
     parser.add_argument("--study", type=Path, default=HERE / "study.yaml")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--workers", type=int, default=2, help="processes at the same time")
-    given = parser.parse_args()
-    study = Study(given)
+    options = parser.parse_args()
+    study = Study(options)
     for stage in STAGES:
-        if stage in given.only:
+        if stage in options.only:
             print(f"== {stage}", flush=True)
             getattr(study, stage)()
 
@@ -64,9 +64,9 @@ class Arm:
     """One model of one arm: trained weights, deployed with or without a fence.
 
     Attributes:
-        name: of the arm.
+        name: name of the arm.
         training: the weights.
-        fence: ``wall``, ``gaps`` or nothing.
+        fence: ``wall``, ``gaps`` or empty.
     """
 
     name: str
@@ -92,16 +92,16 @@ class Study:
     """The stages; each does only what is not yet done.
 
     Args:
-        given: the command's options.
+        options: the command's options.
     """
 
-    def __init__(self, given: argparse.Namespace) -> None:
-        self.settings: Any = OmegaConf.to_container(OmegaConf.load(given.study))
-        self.work: Path = given.work.absolute()
-        self.results: Path = given.results.absolute()
-        self.workers: int = given.workers
-        self._arms: list[str] | None = given.arms
-        self._seeds: list[int] | None = given.seeds
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.settings: Any = OmegaConf.to_container(OmegaConf.load(options.study))
+        self.work: Path = options.work.absolute()
+        self.results: Path = options.results.absolute()
+        self.workers: int = options.workers
+        self._arms: list[str] | None = options.arms
+        self._seeds: list[int] | None = options.seeds
 
     def arms(self, part: str, *, of: str | None = None) -> list[Arm]:
         """The models of a part, seed by seed; ``of``: the part that names the seeds."""
@@ -141,7 +141,7 @@ class Study:
         first_study.write_json(path, first_study.errors([t for t in found.values() if t.done]))
 
     def choose(self) -> None:
-        """Rates of the fences among which one is chosen."""
+        """Rates of the fences from which one is chosen."""
         self._campaigns("choice")
         self._campaigns("choice_hot")
 
@@ -158,7 +158,7 @@ class Study:
         self._campaigns("large")
 
     def _campaigns(self, part: str) -> None:
-        """One campaign a start; models whose weights are not there yet are left for later."""
+        """One campaign for each start frame; models that are not trained yet are left for later."""
         arms = [arm for arm in self.arms(part) if arm.training.done]
         reference = self._equilibration_model()
         for arm in [reference, *arms]:
@@ -166,7 +166,7 @@ class Study:
         for frame in self.settings[part]["frames"]:
             path = self.work / f"{part}-{frame}.yaml"
             path.write_text(yaml.safe_dump(self._campaign(part, frame, arms, reference)))
-            with shown() as progress:
+            with show_progress() as progress:
                 run_campaign(
                     path, workers=self.workers, watch=progress.watch, report=progress.report
                 )
@@ -185,7 +185,7 @@ class Study:
         del campaign["equilibration_model"]
         campaign |= self.settings[part].get("campaign", {})
         campaign["structure"] = f"{DATA / 'test.extxyz'}@{frame}"
-        # Other velocities for each frame, so that names of runs differ, too.
+        # Other velocity seeds for each frame, so that names of runs differ, too.
         campaign["first_velocity_seed"] = 1000 + frame
         campaign["equilibration"] |= {"model": str(reference.deployed), "seed": 1000 + frame}
         campaign["models"] = [

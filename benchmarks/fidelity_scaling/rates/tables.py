@@ -1,4 +1,4 @@
-"""What the study keeps, and its tables: rates, their ratios, and the outcomes of trajectories."""
+"""Results of the study and its tables: rates, their ratios, and results of trajectories."""
 
 import csv
 import gzip
@@ -28,14 +28,12 @@ __all__ = ["collect", "keep", "with_traces"]
 
 
 def keep(folders: Sequence[Path], results: Path, part: str) -> None:
-    """Keep campaigns in small: ``PART.jsonl`` with their records, and what they do not tell.
+    """Keep campaigns in compact form: ``PART.jsonl`` with their records, and two more files.
 
     ``PART_bonds.csv``: what happened to the nitrogen whose bonds failed, see `bond_kind`.
-    ``PART_traces.csv.gz``: how close and how strong.
-
-    Of traces only the rows at which the smallest ratio of a distance to the training's shortest,
-    or the largest force relative to that of training, is more extreme than in all rows before:
-    enough to tell when any threshold was first passed.
+    ``PART_traces.csv.gz``: closest pairs and largest forces. Only those rows of the traces are kept
+    at which the ratio of the closest pair or the relative largest force is more extreme than in all
+    rows before, which tells when any threshold was first passed.
     """
     lines, rows, kinds = [], ["run,step,closest_ratio,force_ratio"], ["run,kind"]
     for folder in folders:
@@ -63,8 +61,9 @@ def keep(folders: Sequence[Path], results: Path, part: str) -> None:
 def bond_kind(path: Path) -> str:
     """What is wrong with the first failing nitrogen of a ``failure.extxyz``.
 
-    ``squeezed``: a hydrogen within 0.7 Angstrom. ``fourth``: more than three within 1.6 Angstrom,
-    which is a hydrogen bond that is too short, and what a bump in the gap forbids. ``lost``: fewer.
+    ``squeezed``: a hydrogen within 0.7 Angstrom. ``fourth``: more than three hydrogens within 1.6
+    Angstrom, a hydrogen bond that is too short, which a bump in the gap forbids. ``lost``: fewer
+    than three.
     """
     atoms = ase.io.read(path)
     i, j, d = neighbor_list("ijd", atoms, 1.6)  # a cut of a large box has no cell
@@ -76,7 +75,7 @@ def bond_kind(path: Path) -> str:
 
 
 def without_short_hydrogen_bonds(records: Sequence[Record], kinds: Path) -> list[Record]:
-    """The same runs; those that ended by a fourth hydrogen are taken to have been alive then."""
+    """The same runs; those that ended by a fourth hydrogen are censored there."""
     with kinds.open() as stream:
         fourth = {row["run"] for row in csv.DictReader(stream) if row["kind"] == "fourth"}
     return [
@@ -90,13 +89,13 @@ def without_short_hydrogen_bonds(records: Sequence[Record], kinds: Path) -> list
 def with_traces(
     records: Sequence[Record], traces: Path, *, closest_ratio: float, force_ratio: float
 ) -> list[Record]:
-    """The same runs by the criteria of the first study, too: close pairs and large forces.
+    """The same runs with the criteria of the first study added: close pairs and large forces.
 
     Args:
         records: as the campaigns wrote them.
         traces: ``PART_traces.csv.gz``.
-        closest_ratio: a pair closer than so much of the shortest distance in training.
-        force_ratio: a force above so many times the largest in training.
+        closest_ratio: threshold of the closest pair, relative to the shortest distance in training.
+        force_ratio: threshold of the largest force, relative to the largest in training.
     """
     first: dict[str, tuple[int, str]] = {}
     with gzip.open(traces, "rt") as stream:
@@ -120,10 +119,10 @@ def with_traces(
 def collect(
     results: Path, settings: Any, read: Callable[[Path], list[Record]] = read_records
 ) -> None:
-    """Write ``tables.md``, ``summary.json`` and ``survival.png``; what has not run is left out.
+    """Write ``tables.md``, ``summary.json`` and ``survival.png``; missing parts are left out.
 
     Args:
-        results: what `keep` and the trajectories wrote.
+        results: folder with the files of `keep` and of the trajectories.
         settings: of the study.
         read: reads a file of records.
     """
@@ -285,7 +284,7 @@ def _trajectories(results: Path) -> str:
 
 
 def _distributions(path: Path) -> dict[str, dict[str, np.ndarray]]:
-    """Arm -> pair -> pairs a frame and bin."""
+    """Arm -> pair of elements -> number of pairs per frame and bin."""
     total: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
     frames: dict[tuple[str, str], int] = defaultdict(int)
     with gzip.open(path, "rt") as stream:

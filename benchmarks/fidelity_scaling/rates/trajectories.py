@@ -1,6 +1,6 @@
-"""NVE trajectories of every model: what they show of accuracy, drift and structure.
+"""NVE trajectories of every model: accuracy, energy drift and structure.
 
-These are outcomes that a fence does not define. Units: eV, Angstrom, ps.
+Unlike failures, these results do not depend on the definition of a fence. Units: eV, Angstrom, ps.
 """
 
 import csv
@@ -20,8 +20,8 @@ from ase.io.lammpsrun import read_lammps_dump_text
 from matscipy.neighbours import neighbour_list
 from training import DATA, HERE
 
-from nequip_legato.stability.run.execute import started_by
 from nequip_legato.stability.run.inputs import linked_model
+from nequip_legato.stability.run.lammps_process import launch_command
 
 sys.path.insert(0, str(HERE.parents[1] / "examples" / "nh3"))
 from nh3_labels import has_good_label, label_all
@@ -61,7 +61,7 @@ def run(
     settings: Mapping[str, Any],
     workers: int,
 ) -> None:
-    """One trajectory a model, all of one training seed from the same start and velocities.
+    """One trajectory for each model; models of one training seed share start and velocities.
 
     Writes ``trajectories.csv`` (one row for each model: drift, mean temperature, steps before a
     molecule broke, errors against GFN1-xTB), ``force_errors.npz`` (eV/Angstrom, all components of
@@ -148,8 +148,8 @@ def _dynamics(
     )
     (folder / "in.lammps").write_text(text)
     with (folder / "screen.txt").open("w") as screen:
-        # Atoms that are lost, or an energy that is not finite, end it; what was dumped is used.
-        subprocess.run(started_by([], 1), cwd=folder, stdout=screen, stderr=screen)
+        # Lost atoms or an energy that is not finite end it; the frames before are used.
+        subprocess.run(launch_command([], 1), cwd=folder, stdout=screen, stderr=screen)
     (folder / "done").touch()
 
 
@@ -170,7 +170,7 @@ def _thermo(folder: Path) -> np.ndarray:
 
 
 def _drift(thermo: np.ndarray, frame: Atoms, timestep: float) -> float:
-    """Slope of the total energy in meV per atom and ps; not a number for fewer than 3 rows."""
+    """Slope of the total energy in meV per atom and ps; NaN for fewer than 3 rows."""
     if len(thermo) < 3:
         return float("nan")
     slope = np.polyfit(thermo[:, 0] * timestep / 1000, thermo[:, 3], 1)[0]
@@ -183,7 +183,7 @@ def _spread(available: int, count: int) -> list[int]:
 
 
 def _errors(frames: list[Atoms], folder: Path, workers: int) -> np.ndarray:
-    """Model minus GFN1-xTB, every component of the frames that converge, eV/Angstrom."""
+    """Force components of the model minus GFN1-xTB, of converged frames, eV/Angstrom."""
     bare = [Atoms(f.numbers, positions=f.positions, cell=f.cell, pbc=True) for f in frames]
     labeled = label_all(folder, bare, workers, folder.name)
     found = [
@@ -203,7 +203,7 @@ def intact(frame: Atoms) -> bool:
 
 
 def histograms(frames: Sequence[Atoms]) -> dict[str, np.ndarray]:
-    """Number of pairs by distance (`RADII`), for each pair of elements, all frames together."""
+    """Histograms of distances with the bins `RADII` for each pair of elements, over all frames."""
     kinds = {"N-N": (7, 7), "N-H": (7, 1), "H-H": (1, 1)}
     found = {name: np.zeros(len(RADII) - 1, dtype=int) for name in kinds}
     for frame in frames:

@@ -1,4 +1,4 @@
-"""What a campaign's records say: times of each group and size, exponents, comparisons."""
+"""Analysis of records: times to failure of each group and size, exponents, comparisons."""
 
 import math
 from collections import Counter
@@ -11,7 +11,7 @@ import numpy as np
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.records import Record
 from nequip_legato.stability.report.remarks import remarks
-from nequip_legato.stability.statistics.bootstrap import enough, resample, widened, widening
+from nequip_legato.stability.statistics.bootstrap import has_interval, resample, widened, widening
 from nequip_legato.stability.statistics.comparison import Comparison, Group, compare
 from nequip_legato.stability.statistics.estimate import Estimate
 from nequip_legato.stability.statistics.exponent import Exponent, difference, size_exponent
@@ -21,7 +21,7 @@ from nequip_legato.stability.statistics.survival import Curve, common_horizon, c
 __all__ = ["Analysis", "Cell", "Protocol", "analyze", "protocol_of"]
 
 Protocol = tuple[str, float, float]
-"""Ensemble, temperature (K), time step (fs): what is never mixed."""
+"""Ensemble, temperature (K), time step (fs). Runs of different protocols are never mixed."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Cell:
         failures: how many of them failed.
         seeds: number of training seeds.
         median: time that half of the runs survive, ps; infinite: longer than ``longest``.
-        longest: the longest time that a run was watched, ps.
+        longest: longest simulated time of a run, ps.
         restricted_mean: mean time survived up to ``horizon``, ps.
         horizon: the same for all groups at this N, ps.
         criteria: criterion -> how often it ended a run.
@@ -119,10 +119,10 @@ def analyze(
     protocols: dict[Protocol, list[Record]] = {}
     for record in records:
         protocols.setdefault(protocol_of(record), []).append(record)
-    return [_analyse(key, own, first, draws, seed) for key, own in protocols.items()]
+    return [_analyze(key, own, first, draws, seed) for key, own in protocols.items()]
 
 
-def _analyse(
+def _analyze(
     protocol: Protocol, records: list[Record], reference: str, draws: int, seed: int
 ) -> Analysis:
     names = sorted({r.group for r in records}, key=lambda name: (name != reference, name))
@@ -181,11 +181,11 @@ def _cell(own: list[Record], group: Group, horizon: float) -> Cell:
     mean = widened(found.restricted_mean(horizon), draws.restricted_means(horizon), factor)
     middle = widened(found.median, draws.medians(), factor, beyond=longest)
     if middle.high > found.known_to:
-        # Widened beyond what was watched: all that is known is that there is no upper end.
+        # Widened beyond the simulated times: all that is known is that there is no upper end.
         middle = replace(middle, error=math.inf, high=math.inf)
     # No restricted mean is longer than its horizon.
     mean = replace(mean, high=min(mean.high, horizon))
-    if not enough(group.sample):
+    if not has_interval(group.sample):
         middle, mean = middle.without_interval(), mean.without_interval()
     return Cell(
         group=own[0].group,
@@ -198,12 +198,12 @@ def _cell(own: list[Record], group: Group, horizon: float) -> Cell:
         restricted_mean=mean,
         horizon=horizon,
         criteria=dict(Counter(r.criterion for r in own if r.criterion).most_common()),
-        steps_per_second=_typical([r.steps_per_second for r in own]),
-        atom_steps_per_second=_typical([r.atom_steps_per_second for r in own]),
+        steps_per_second=_median([r.steps_per_second for r in own]),
+        atom_steps_per_second=_median([r.atom_steps_per_second for r in own]),
     )
 
 
-def _typical(speeds: list[float]) -> float:
-    """Median of the speeds that are known; not a number if none is."""
+def _median(speeds: list[float]) -> float:
+    """Median of the known speeds; NaN if none is known."""
     known = [speed for speed in speeds if not math.isnan(speed)]
     return median(known) if known else math.nan

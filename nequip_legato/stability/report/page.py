@@ -41,7 +41,7 @@ def render(
 
 
 def template(package: str, name: str) -> jinja2.Template:
-    """A template of a package."""
+    """A Jinja template in the folder ``templates`` of a package."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(package, "templates"),
         autoescape=True,

@@ -21,8 +21,8 @@ def save_all(
     Args:
         analysis: what to draw.
         folders: (protocol, run) -> folder of that run.
-        folder: where to.
-        tag: at the end of the files' names.
+        folder: where the files go.
+        tag: end of the files' names, before the suffix.
 
     Returns:
         Name -> data URL; empty for a picture that has nothing to show.
@@ -38,7 +38,7 @@ def save_all(
         path = folder / f"{name}{tag}.png"
         urls[name] = ""
         if figure is None:
-            # What an earlier report left there no longer holds.
+            # A picture of an earlier report would be out of date.
             path.unlink(missing_ok=True)
             continue
         urls[name] = save(figure, path)
@@ -46,7 +46,7 @@ def save_all(
 
 
 def save(figure: Figure, path: Path) -> str:
-    """Write a picture, and give it as a data URL."""
+    """Write a picture as PNG; returns it as a data URL."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
     with replacing(path) as hidden:

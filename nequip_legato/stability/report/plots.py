@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from nequip_legato.stability.report.analysis import Analysis, Cell
-from nequip_legato.stability.statistics.survival import lived
+from nequip_legato.stability.statistics.survival import time_survived
 
 __all__ = ["colors_of", "plain_text", "residual_figure", "survival_figure", "time_figure"]
 
@@ -19,7 +19,7 @@ def colors_of(groups: Sequence[str]) -> dict[str, str]:
 
 
 def plain_text(text: str) -> str:
-    """A name that matplotlib takes for no formula."""
+    """A name that matplotlib does not read as a formula."""
     return text.replace("$", r"\$")
 
 
@@ -33,7 +33,7 @@ def time_figure(analysis: Analysis) -> Figure:
     axis = figure.subplots()
     colors = colors_of(analysis.groups)
     for k, group in enumerate(analysis.groups):
-        # Groups at one N stand side by side.
+        # Groups at one N are drawn side by side.
         shift = np.exp(0.14 * (k - (len(analysis.groups) - 1) / 2))
         color = colors[group]
         own = [r for r in analysis.records if r.group == group]
@@ -41,7 +41,7 @@ def time_figure(analysis: Analysis) -> Figure:
             some = [r for r in own if r.failed == failed]
             axis.plot(
                 [r.atoms * shift for r in some],
-                [lived(r) for r in some],
+                [time_survived(r) for r in some],
                 style,
                 color=color,
                 alpha=max(0.05, min(0.35, 60 / len(own))),
@@ -73,7 +73,7 @@ def _medians(axis: Axes, cells: Sequence[Cell], shift: float, color: str, label:
         if np.isfinite(found.high):
             axis.plot([atoms, atoms], [low, found.high], color=color, lw=1.5)
         else:
-            # An arrow: the interval has no upper end.
+            # An arrow shows that the interval has no upper end.
             axis.annotate(
                 "",
                 xy=(atoms, cell.longest * 1.4),
@@ -141,7 +141,7 @@ def survival_figure(analysis: Analysis) -> Figure:
         axis.legend(fontsize="small")
     for axis in axes[count:]:
         axis.set_visible(False)
-    axes[0].set_ylabel("share alive")
+    axes[0].set_ylabel("survival probability")
     return figure
 
 

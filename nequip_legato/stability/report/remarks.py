@@ -1,4 +1,4 @@
-"""What a reader should know about the runs as a whole before trusting a number."""
+"""Notes about the runs as a whole that a reader needs before trusting a number."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ __all__ = ["remarks"]
 
 
 def remarks(records: Sequence[Record]) -> list[str]:
-    """Sentences about the runs of one protocol; none if there is nothing to say."""
+    """Notes about the runs of one protocol, one sentence each; may be empty."""
     return [
         note
         for note in (
@@ -31,9 +31,9 @@ def _average(records: Sequence[Record]) -> str:
     if total == 0 or share < 0.5 * total:
         return ""
     return (
-        f"{share} of {total} failures were seen by the temperature, an average over all atoms: it "
-        "notices a failing atom later in a larger system, which biases the exponent upwards, and "
-        "fluctuates without any failure in a small one, which biases it too"
+        f"{share} of {total} failures were detected by the temperature, an average over all atoms: "
+        "it detects a failing atom later in a larger system, which biases the exponent upwards, "
+        "and it fluctuates without any failure in a small one, which biases it too"
     )
 
 
@@ -73,7 +73,7 @@ def _few_seeds(records: Sequence[Record]) -> str:
         return ""
     return (
         f"fewer than two training seeds ({', '.join(few)}): intervals there are over velocity "
-        "seeds only, and tell how these models behave, not how their kind does"
+        "seeds only; they describe these models, not their kind of training"
     )
 
 
@@ -86,7 +86,7 @@ def _shared_seeds(records: Sequence[Record]) -> str:
         return ""
     return (
         f"several models of one group share a training seed ({', '.join(shared)}) and are taken "
-        "as one; give them groups or training seeds of their own if they are not"
+        "as one; give them different groups or training seeds if they are not"
     )
 
 
@@ -95,6 +95,6 @@ def _immediate(records: Sequence[Record]) -> str:
     if not count:
         return ""
     return (
-        f"{count} runs failed at step 0, before any dynamics; they count as half a step, and the "
-        "start structure should be looked at"
+        f"{count} runs failed at step 0, before any dynamics; they count as half a step; check the "
+        "start structure"
     )

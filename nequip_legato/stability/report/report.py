@@ -27,7 +27,7 @@ def report(
     """Write ``report.html``, ``*.png``, ``runs.csv``, ``summary.csv``, ``.json`` and ``.md``.
 
     Args:
-        sources: folders of campaigns, or files ``*.jsonl`` with a record a line.
+        sources: folders of campaigns, or files ``*.jsonl`` with one record per line.
         out: folder of the report; default: ``report`` in the first source's folder.
         reference: the group that others are compared with; default: ``plain``, or the first.
         draws: bootstrap samples.
@@ -84,7 +84,7 @@ def _read(sources: Sequence[Path]) -> list[tuple[Record, Path]]:
             if key in found:
                 raise LegatoError(
                     f"run {record.run} is both in {found[key][1]} and in {source}; give one of "
-                    "them, or name the models of the campaigns apart"
+                    "them, or give the models of the campaigns different names"
                 )
             _check(record, source)
             found[key] = record, source
@@ -97,7 +97,7 @@ def _read(sources: Sequence[Path]) -> list[tuple[Record, Path]]:
 
 
 def _check(record: Record, source: Path) -> None:
-    """What no statistics can be made of, though it is a record."""
+    """Refuse a record with impossible numbers, which no statistics can use."""
     if record.atoms < 1 or record.steps < 0 or not record.timestep > 0:
         raise LegatoError(
             f"run {record.run} of {source} has {record.atoms} atoms, {record.steps} steps of "
@@ -106,7 +106,7 @@ def _check(record: Record, source: Path) -> None:
 
 
 def _tag(analysis: Analysis, analyses: Sequence[Analysis]) -> str:
-    """What tells the pictures of protocols apart."""
+    """End of the file names of a protocol's pictures; empty if there is only one protocol."""
     if len(analyses) == 1:
         return ""
     ensemble, temperature, timestep = analysis.protocol

@@ -1,4 +1,4 @@
-"""Tables of a report: CSV, Markdown, and values for JSON; how its numbers are written."""
+"""Tables of a report as CSV, Markdown and JSON, and the format of its numbers."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, or a dash for a value that is not finite."""
+    """Three significant digits; a dash for NaN or None."""
     if value is None or math.isnan(value):
         return "-"
     if math.isinf(value):
@@ -73,7 +73,7 @@ def chance(p: float | None) -> str:
 
 
 def median_text(cell: Cell) -> str:
-    """A median with its interval; '> limit' where more than half of the runs were alive then."""
+    """A median with its interval; '> limit' if more than half of the runs reached the limit."""
     if math.isnan(cell.median.low):
         beyond = math.isinf(cell.median.value)
         value = f"> {number(cell.longest)}" if beyond else number(cell.median.value)
@@ -85,7 +85,7 @@ def median_text(cell: Cell) -> str:
 
 
 def words(exponent: Exponent) -> str:
-    """What there is to say about an exponent."""
+    """The remarks about an exponent."""
     parts = [exponent.problem, exponent.verdict, exponent.rival, *exponent.notes]
     return "; ".join(part for part in parts if part)
 
@@ -96,13 +96,13 @@ def kinds_text(kinds: dict[str, int]) -> str:
 
 
 def power_text(power: Power | None) -> str:
-    """What a comparison could have found, in words."""
+    """The power of a comparison, in words."""
     if power is None:
         return "-"
     seeds = f"{power.seeds} training seeds" if power.seeds else "more than 1,000 training seeds"
     return (
         f"a factor of {power.factor:g} would have been found with probability "
-        f"{power.probability:.2f}; 0.8 takes {seeds} a group"
+        f"{power.probability:.2f}; 0.8 takes {seeds} per group"
     )
 
 
@@ -173,12 +173,12 @@ def _rates(analysis: Analysis) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """Text that keeps a Markdown table whole."""
+    """Text escaped for a cell of a Markdown table."""
     return " ".join(text.replace("|", "\\|").split())
 
 
 def runs_table(origins: Sequence[tuple[Record, Path]]) -> str:
-    """CSV: one row a run."""
+    """CSV: one row for each run."""
     return _csv(
         [
             asdict(record)
@@ -233,7 +233,7 @@ def _csv(rows: list[dict[str, Any]]) -> str:
 
 
 def jsonable(value: Any) -> Any:
-    """JSON has no infinities, no NaN, no arrays: they become null and lists."""
+    """A value for JSON: infinities and NaN become null, arrays become lists."""
     if isinstance(value, dict):
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, list | tuple | np.ndarray):

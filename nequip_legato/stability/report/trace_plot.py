@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from nequip_legato.stability.records import Record
 from nequip_legato.stability.report.analysis import Analysis, Protocol, protocol_of
 from nequip_legato.stability.report.plots import colors_of, plain_text
-from nequip_legato.stability.statistics.survival import Array, lived
+from nequip_legato.stability.statistics.survival import Array, time_survived
 from nequip_legato.stability.trace import TRACE
 
 __all__ = ["Folders", "read_trace", "traces_figure"]
@@ -20,7 +20,7 @@ Folders = Mapping[tuple[Protocol, str], Path]
 """(protocol, run) -> folder of the run."""
 
 _COLUMNS = (("temperature", "temperature (K)"), ("largest_force", "largest force (eV/Å)"))
-_MOST = 6  # of each group: more cannot be told apart
+_MOST = 6  # runs of each group: more could not be distinguished
 _POINTS = 2000
 
 
@@ -44,7 +44,7 @@ def traces_figure(analysis: Analysis, folders: Folders) -> Figure | None:
         found = [
             (group, left, trace)
             for group in analysis.groups
-            for left, trace in _typical(analysis, group, atoms, folders)
+            for left, trace in _near_median(analysis, group, atoms, folders)
         ]
         if found:
             rows.append((atoms, found))
@@ -70,12 +70,12 @@ def traces_figure(analysis: Analysis, folders: Folders) -> Figure | None:
     return figure
 
 
-def _typical(
+def _near_median(
     analysis: Analysis, group: str, atoms: int, folders: Folders
 ) -> list[tuple[Array, dict[str, Array]]]:
     own = [r for r in analysis.records if r.failed and r.group == group and r.atoms == atoms]
-    middle = float(np.median([math.log(lived(r)) for r in own])) if own else 0.0
-    own.sort(key=lambda r: (abs(math.log(lived(r)) - middle), r.run))
+    middle = float(np.median([math.log(time_survived(r)) for r in own])) if own else 0.0
+    own.sort(key=lambda r: (abs(math.log(time_survived(r)) - middle), r.run))
     found = []
     for record in own:
         trace = _trace_of(record, folders)
@@ -95,7 +95,7 @@ def _trace_of(record: Record, folders: Folders) -> dict[str, Array] | None:
 def read_trace(path: Path) -> dict[str, Array] | None:
     """The columns of a ``trace.csv``, thinned to a few thousand rows.
 
-    What is no finite number becomes NaN, rows without a step are left out.
+    Values that are not finite become NaN; rows without a step are left out.
 
     Returns:
         Column -> (rows,) values, among them ``step``; None if there is no such file or no row.
@@ -107,7 +107,7 @@ def read_trace(path: Path) -> dict[str, Array] | None:
         return None
     if not rows or "step" not in rows[0]:
         return None
-    # The end is what matters, so all of its rows stay.
+    # All rows of the end stay, which shows the failure.
     every = max(1, len(rows) // _POINTS)
     rows = rows[:-100:every] + rows[-100:] if len(rows) > _POINTS else rows
     columns = {

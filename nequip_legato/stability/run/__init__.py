@@ -1,1 +1,1 @@
-"""Running a campaign: settings, plan, inputs of LAMMPS, the runs and what ends them."""
+"""Running a campaign: settings, plan, LAMMPS inputs, runs and failure criteria."""

@@ -1,7 +1,7 @@
-"""Failure criteria as LAMMPS commands, and what LAMMPS says when one has fired.
+"""Failure criteria as LAMMPS commands, and how LAMMPS' output tells that one has fired.
 
 Only stock commands are used (``fix halt``, ``compute reduce``, ``compute coord/atom``, ``compute
-pair``), so that no LAMMPS has to be rebuilt.
+pair``), so that LAMMPS does not have to be rebuilt.
 """
 
 import re
@@ -38,8 +38,8 @@ _PAIRS = {
     True: ["compute pairs all pair allegro_legato", "variable ratio equal c_pairs[1]"],
     False: ["variable ratio equal 0.0"],
 }
-# Errors of LAMMPS that are the death of the simulation and not a mistake in its input.
-_DEATHS = (
+# Errors of LAMMPS that mean a failure of the model, not a mistake in the input.
+_FAILURE_ERRORS = (
     (re.compile(r"^ERROR.*Lost atoms", re.MULTILINE), LOST_ATOMS),
     (re.compile(r"^ERROR.*(Non-numeric|not a number|NaN)", re.MULTILINE), NOT_FINITE),
     (re.compile(r"^ERROR.*Neighbor list overflow", re.MULTILINE), CLOSEST_RATIO),
@@ -53,7 +53,7 @@ class Firing:
 
     Attributes:
         criterion: its name.
-        step: when; None if LAMMPS stopped with an error that does not say it.
+        step: when it fired; None if LAMMPS stopped with an error without the step.
         value: what it measured; None if that was not finite.
         threshold: what it was compared with.
     """
@@ -65,7 +65,7 @@ class Firing:
 
 
 def resolved_largest_force(criteria: Criteria, training_largest: float | None) -> float:
-    """Threshold in eV/Angstrom; 0 for none.
+    """Threshold of the largest force in eV/Angstrom; 0 for none.
 
     Args:
         criteria: the settings.
@@ -110,13 +110,13 @@ def commands(
     Args:
         settings: the campaign's.
         largest_force: threshold in eV/Angstrom; 0 for none.
-        temperature: whether to watch the temperature (not while a thermostat is still at work).
-        beads: of a ring polymer, each of which is a partition. It is as many times as hot as the
-            particles that it stands for, which ``temp`` takes into account.
-        hard: whether a criterion ends LAMMPS as an error does. With several partitions it must:
-            the others would wait for the one that has stopped.
-        force: the components of the forces of the model on an atom.
-        pair: whether the potential is a deployed model, which knows the closest pair.
+        temperature: whether to check the temperature (not during the equilibration).
+        beads: number of beads of the ring polymer, one partition each. Its temperature is that many
+            times the physical one, which the variable ``temp`` takes into account.
+        hard: whether a criterion ends LAMMPS like an error. Needed with several partitions, which
+            would wait for the one that has stopped.
+        force: names of the components of the model's force on an atom.
+        pair: whether the potential is a deployed model, which reports the closest pair.
     """
     c = settings.criteria
     components = "+".join(f"{component}^2" for component in force.split())
@@ -127,7 +127,7 @@ def commands(
         f"variable force_norm atom sqrt({components})",
         "compute largest all reduce max v_force_norm",
         "variable force equal c_largest",
-        # The maximum passes over NaN, the sum keeps it.
+        # The maximum ignores NaN, the sum keeps it.
         "compute total all reduce sum v_force_norm",
         # A comparison with NaN is false, so this is 0 for NaN and infinities alike. Computes, since
         # a variable that refers to a variable that is NaN is an error.
@@ -167,7 +167,7 @@ def _bond_commands(number: int, bond: Bonds, settings: Settings, *, hard: bool) 
 
 
 def bond_counts(bond: Bonds, type_names: Sequence[str], tag: str) -> list[str]:
-    """LAMMPS commands for a variable that counts the atoms with wrong bonds.
+    """LAMMPS commands for a variable that counts atoms with a wrong number of neighbors.
 
     Args:
         bond: the bonds that must stay.
@@ -196,7 +196,7 @@ def bond_counts(bond: Bonds, type_names: Sequence[str], tag: str) -> list[str]:
 
 
 def first_firing(log: str, limits: dict[str, float]) -> Firing | None:
-    """The criterion that LAMMPS' log says has fired, if one has."""
+    """The criterion that has fired according to LAMMPS' log; None if none has."""
     match = _HALT.search(log)
     if match is None:
         return None
@@ -209,11 +209,11 @@ def first_firing(log: str, limits: dict[str, float]) -> Firing | None:
 
 
 def failure_of_error(text: str) -> Firing | None:
-    """What an ERROR of LAMMPS means for the run; None if it is no failure of the model."""
+    """The failure that an ERROR of LAMMPS stands for; None if it is not a failure of the model."""
     halted = first_firing(text, {})
     if halted is not None:
         return halted
-    for pattern, criterion in _DEATHS:
+    for pattern, criterion in _FAILURE_ERRORS:
         if pattern.search(text):
             return Firing(criterion, None, None, None)
     return None

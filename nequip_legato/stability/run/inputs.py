@@ -46,13 +46,13 @@ DUMP_FORMAT = 'modify sort id format float "%.10g"'
 def equilibration_input(settings: Settings, *, data: str, output: str, model: str) -> str:
     """Langevin dynamics from the data file ``data`` to the data file ``output``.
 
-    Pairs and bonds are watched: a start that has already failed is none.
+    Closest pairs and bonds are checked, so that no run starts from a failed structure.
 
     Args:
         settings: the campaign's.
         data: replicated start structure.
         output: where LAMMPS writes the equilibrated one.
-        model: deployed model; like the other files a plain name in the folder of the run.
+        model: deployed model; like the other files a plain name in the folder where LAMMPS runs.
     """
     e = settings.equilibration
     temperature = settings.temperature
@@ -96,7 +96,7 @@ def run_input(
         velocity_seed: seed of the initial velocities.
         steps: the step limit.
         largest_force: threshold in eV/Angstrom; 0 for none.
-        resume: go on from the restart file instead of starting.
+        resume: continue from the restart file instead of starting.
     """
     temperature = settings.temperature
     if resume:
@@ -133,10 +133,10 @@ print "{DONE}"
 
 
 def linked_model(model: str, folder: Path) -> str:
-    """A name in ``folder`` for a deployed file that lies anywhere.
+    """A link in ``folder`` to a deployed file; returns its name.
 
-    LAMMPS' input files take no path with letters beyond ASCII, with quotes or much else, so they
-    name nothing outside of the folder in which they run.
+    LAMMPS' input files cannot hold every path (letters beyond ASCII, quotes and others), so they
+    only name files in the folder in which they run.
     """
     link = folder / next(f"model{suffix}" for suffix in SUFFIXES if model.endswith(suffix))
     link.unlink(missing_ok=True)
@@ -152,7 +152,7 @@ def trace_commands(every: int, file: str) -> str:
 
     Args:
         every: steps between rows.
-        file: where to.
+        file: name of the file.
     """
     row = f'fix trace all print {every} "{_ROW}" file {file} screen no title "{_HEADER}"'
     return f"{_TRACE}\n{row}"
@@ -169,14 +169,14 @@ neigh_modify every 1 delay 0 check yes"""
 def ensemble_commands(
     settings: Settings, ensemble: str, velocity_seed: int, *, resume: bool
 ) -> str:
-    """LAMMPS commands that integrate the equations of motion, with the thermostat if any."""
+    """LAMMPS commands that integrate the equations of motion, with a thermostat if there is one."""
     target = f"{settings.temperature!r} {settings.temperature!r}"
     damping = settings.damping_steps * settings.timestep / 1000
     if ensemble == "nvt":
         return f"fix integrate all nvt temp {target} {damping!r}"
     lines = ["fix integrate all nve"]
     if ensemble == "langevin":
-        # Restart files hold no random numbers; the same ones must not come again.
+        # Restart files hold no random state; do not repeat the same random numbers.
         seed = f"$({velocity_seed}+step)" if resume else str(velocity_seed)
         lines.insert(0, f"fix thermostat all langevin {target} {damping!r} {seed}")
     return "\n".join(lines)
@@ -190,7 +190,7 @@ def _run(settings: Settings, steps: int) -> str:
     every = settings.restart_every
     if every is None or every >= steps:
         return f"run {steps} upto"
-    # Written beside and then renamed: there is always one whole restart file.
+    # Written under another name, then renamed: there is always one complete restart file.
     return (
         f'run {steps} upto every {every} "write_restart {RESTART}.new" '
         f'"shell mv {RESTART}.new {RESTART}"'

@@ -1,4 +1,4 @@
-"""Which runs a campaign consists of, and where they lie."""
+"""The runs of a campaign, and their folders."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ class Start:
         size: how it is made.
         atoms: number of atoms.
         folder: where it is equilibrated.
-        fingerprint: of all that decides what it looks like.
+        fingerprint: fingerprint of everything that determines it.
     """
 
     size: Size
@@ -70,7 +70,7 @@ class PlannedRun:
         steps: step limit.
         largest_force: threshold in eV/Angstrom; 0 for none.
         folder: where it runs.
-        fingerprint: of all that decides its result.
+        fingerprint: fingerprint of everything that determines its result.
     """
 
     model: Model
@@ -89,7 +89,7 @@ class PlannedRun:
 
     @property
     def size(self) -> int:
-        """What a step's cost grows with."""
+        """What the cost of a step is proportional to: the number of atoms."""
         return self.start.atoms
 
     @property
@@ -100,7 +100,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """All runs of a campaign, those that matter most for a first look first.
+    """All runs of a campaign, in an order that gives a first overview early.
 
     Attributes:
         settings: the campaign's.
@@ -114,12 +114,12 @@ class Plan:
 
     @property
     def cores(self) -> int:
-        """What one run takes."""
+        """Number of cores of one run."""
         return self.settings.ranks * self.settings.threads
 
     @property
     def folder(self) -> Path:
-        """Where the results lie."""
+        """Where the results are."""
         return Path(self.settings.output)
 
     @cached_property
@@ -202,8 +202,16 @@ def make_plan(settings: Settings) -> Plan:
 def check_model(path: str, settings: Any, what: str) -> float:
     """Refuse a model that does not fit ``types`` and ``criteria`` of the settings.
 
+    Args:
+        path: deployed file.
+        settings: of a stability or quantum campaign.
+        what: key of the YAML file that names the model, for messages.
+
     Returns:
         The threshold of the largest force in eV/Angstrom; 0 for none.
+
+    Raises:
+        LegatoError: if it does not fit.
     """
     found = info(Path(path))
     if not found.usable:
@@ -221,12 +229,12 @@ def check_model(path: str, settings: Any, what: str) -> float:
                 f"Angstrom of {path}"
             )
     force = found.largest_force
-    known = force if force == force else None  # not a number: the labels had no forces
+    known = force if force == force else None  # NaN: the labels had no forces
     return criteria.resolved_largest_force(settings.criteria, known)
 
 
 def fingerprint_of(**content: object) -> str:
-    """A short text that differs where the content, which JSON can hold, does."""
+    """A short digest of the content, which must be JSON-serializable."""
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

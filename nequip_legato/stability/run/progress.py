@@ -1,4 +1,4 @@
-"""Showing how far a campaign is."""
+"""Showing the progress of a campaign."""
 
 import sys
 import time
@@ -9,15 +9,15 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nequip_legato.stability.run.campaign import Status
+from nequip_legato.stability.run.status import Status
 
-__all__ = ["Display", "shown"]
+__all__ = ["Display", "show_progress"]
 
-_QUIET = 30.0  # seconds between lines where there is no terminal
+_QUIET = 30.0  # seconds between lines without a terminal
 
 
 class Display:
-    """A bar on a terminal; elsewhere a line now and then.
+    """A progress bar on a terminal; elsewhere a line every half minute.
 
     Args:
         progress: rich's bar; None for lines.
@@ -40,7 +40,7 @@ class Display:
             self.report(self.summary(status))
 
     def report(self, line: str) -> None:
-        """Show a line of news."""
+        """Show a message of one line."""
         if self._progress is not None:
             self._progress.console.print(line, markup=False, highlight=False)
         else:
@@ -65,13 +65,13 @@ def _news(status: Status) -> str:
 
 
 @contextmanager
-def shown() -> Iterator[Display]:
-    """A display for the time of a campaign."""
+def show_progress() -> Iterator[Display]:
+    """A display while a campaign runs."""
     if not sys.stderr.isatty():
         yield Display(None)
         return
     columns = (
-        BarColumn(bar_width=16),  # beside the rest in 80 columns
+        BarColumn(bar_width=16),  # fits into 80 columns with the rest
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[news]}"),

@@ -1,4 +1,4 @@
-"""From a campaign's YAML file to settings that nothing has to be added to."""
+"""From a campaign's YAML file to complete settings."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -9,12 +9,12 @@ from ase.data import atomic_masses, atomic_numbers
 
 from nequip_legato.errors import LegatoError, ValueLegatoError
 from nequip_legato.stability.run.schema import (
-    existing,
-    native,
-    need,
+    existing_file,
+    local_path,
+    parse_settings,
     read_settings,
+    require,
     structure_path,
-    typed,
 )
 from nequip_legato.stability.run.settings import Settings, check
 
@@ -34,17 +34,17 @@ def load_settings(path: Path) -> Settings:
     return _complete(read_settings(path, Settings, docs="docs/stability.md"), path)
 
 
-def settings_of(given: Mapping[str, Any], path: Path) -> Settings:
-    """The same for a campaign that is a part of another YAML file.
+def settings_of(content: Mapping[str, Any], path: Path) -> Settings:
+    """Check and resolve a campaign that is a part of another YAML file.
 
     Args:
-        given: its settings.
+        content: its settings.
         path: that file, to which paths are relative.
 
     Raises:
         LegatoError: if there are unknown keys or impossible values.
     """
-    return _complete(typed(dict(given), Settings, path), path)
+    return _complete(parse_settings(dict(content), Settings, path), path)
 
 
 def _complete(settings: Settings, path: Path) -> Settings:
@@ -56,7 +56,7 @@ def _complete(settings: Settings, path: Path) -> Settings:
 
 
 def resolved(settings: Settings, path: Path) -> Settings:
-    """A copy with absolute paths, in which nothing is left to be filled in.
+    """A copy with absolute paths and all defaults filled in.
 
     Args:
         settings: the campaign's.
@@ -69,13 +69,15 @@ def resolved(settings: Settings, path: Path) -> Settings:
     models = resolved_models(settings.models, base)
     files = {model.name: model.file for model in models}
     chosen = settings.equilibration.model or models[0].name
-    file = files.get(chosen) or str(existing(base / native(chosen), "equilibration: model"))
+    file = files.get(chosen) or str(
+        existing_file(base / local_path(chosen), "equilibration: model")
+    )
     return replace(
         with_species(settings),
         models=models,
         structure=structure_path(base, settings.structure, "structure"),
         equilibration=replace(settings.equilibration, model=file),
-        output=str(base / (native(settings.output) or path.stem)),
+        output=str(base / (local_path(settings.output) or path.stem)),
     )
 
 
@@ -90,12 +92,14 @@ def resolved_models(models: Iterable[Entry], base: Path) -> tuple[Entry, ...]:
         LegatoError: if a file does not exist.
     """
 
-    def whole(model: Any) -> Any:
-        file = model.file and str(existing(base / native(model.file), f"models: {model.name}"))
+    def complete(model: Any) -> Any:
+        file = model.file and str(
+            existing_file(base / local_path(model.file), f"models: {model.name}")
+        )
         group, seed = model.group or model.name, model.training_seed or model.name
         return replace(model, file=file, group=group, training_seed=seed)
 
-    return tuple(whole(model) for model in models)
+    return tuple(complete(model) for model in models)
 
 
 def with_species(settings: Settings) -> Settings:
@@ -106,7 +110,7 @@ def with_species(settings: Settings) -> Settings:
     """
     symbols = settings.symbols or settings.types
     unknown = [symbol for symbol in symbols if symbol not in atomic_numbers]
-    need(
+    require(
         not unknown,
         f"symbols: {' '.join(unknown)} is not a chemical element; give the element of each type",
     )

@@ -19,13 +19,13 @@ from nequip_legato.errors import LegatoError, ValueLegatoError, first_line
 __all__ = [
     "AUTO",
     "OFF",
-    "existing",
-    "native",
-    "need",
+    "existing_file",
+    "local_path",
+    "number_or_word",
+    "parse_settings",
     "read_settings",
+    "require",
     "structure_path",
-    "typed",
-    "worded",
 ]
 
 AUTO, OFF = "auto", "off"
@@ -33,42 +33,44 @@ AUTO, OFF = "auto", "off"
 Schema = TypeVar("Schema")
 
 
-def worded(default: Any, words: Mapping[str, Any], *, old: Mapping[Any, str] | None = None) -> Any:
-    """A field that takes a number or one of a few words.
+def number_or_word(
+    default: Any, words: Mapping[str, Any], *, old: Mapping[Any, str] | None = None
+) -> Any:
+    """A dataclass field that takes a number or one of a few words.
 
     Args:
         default: its value if it is not given.
         words: word of the YAML file -> the field's value.
-        old: ``None`` or 0 -> the word to be written instead of it.
+        old: former value (``None`` or 0) -> the word that has replaced it.
     """
     return field(default=default, metadata={"words": dict(words), "old": dict(old or {})})
 
 
-def need(condition: bool, problem: str) -> None:
+def require(condition: bool, problem: str) -> None:
     """Raise a `ValueLegatoError` unless the condition holds."""
     if not condition:
         raise ValueLegatoError(problem)
 
 
-def native(path: str) -> str:
-    """A path of a YAML file, which is UTF-8, as Python calls it in this locale."""
+def local_path(path: str) -> str:
+    """A path from a YAML file (UTF-8) as Python spells it in this locale."""
     return os.fsdecode(path.encode(errors="surrogateescape"))
 
 
-def existing(path: Path, what: str) -> Path:
-    """The path of a file that exists; a `LegatoError` that names ``what`` if it does not."""
+def existing_file(path: Path, what: str) -> Path:
+    """The path of a file that exists; else raises a `LegatoError` that names ``what``."""
     if not path.is_file():
         raise LegatoError(f"{what}: the file {path} does not exist")
     return path
 
 
-def structure_path(base: Path, given: str, what: str) -> str:
+def structure_path(base: Path, path: str, what: str) -> str:
     """``file`` or ``file@index`` as an absolute path; a `LegatoError` if there is no such file."""
-    given = native(given)
-    name, at, index = given.rpartition("@")
-    if at and not (base / given).exists():
-        return f"{existing(base / name, what)}@{index}"
-    return str(existing(base / given, what))
+    path = local_path(path)
+    name, at, index = path.rpartition("@")
+    if at and not (base / path).exists():
+        return f"{existing_file(base / name, what)}@{index}"
+    return str(existing_file(base / path, what))
 
 
 def read_settings(path: Path, kind: type[Schema], *, docs: str) -> Schema:
@@ -83,23 +85,23 @@ def read_settings(path: Path, kind: type[Schema], *, docs: str) -> Schema:
         LegatoError: if it is not YAML, has unknown keys or values of another type.
     """
     try:
-        given = OmegaConf.load(path)
-        if not isinstance(OmegaConf.to_container(given), Mapping):
+        content = OmegaConf.load(path)
+        if not isinstance(OmegaConf.to_container(content), Mapping):
             raise LegatoError(f"{path} is not a mapping of settings; see {docs}")
     except OmegaConfBaseException as problem:
-        raise LegatoError(f"{path}: {_said(problem)}{_where(problem)}") from problem
+        raise LegatoError(f"{path}: {_message(problem)}{_where(problem)}") from problem
     except Exception as problem:
         if isinstance(problem, LegatoError):
             raise
-        raise LegatoError(f"{path} is not a YAML file ({_said(problem)})") from problem
-    return typed(given, kind, path)
+        raise LegatoError(f"{path} is not a YAML file ({_message(problem)})") from problem
+    return parse_settings(content, kind, path)
 
 
-def typed(given: Any, kind: type[Schema], path: Path) -> Schema:
-    """Settings, as they were read, as an object of a schema.
+def parse_settings(content: Any, kind: type[Schema], path: Path) -> Schema:
+    """A mapping of settings as an object of a schema.
 
     Args:
-        given: a mapping.
+        content: the mapping.
         kind: the schema.
         path: the file that they come from, for messages.
 
@@ -107,18 +109,18 @@ def typed(given: Any, kind: type[Schema], path: Path) -> Schema:
         LegatoError: if there are unknown keys or values of another type.
     """
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(given))
+        plain = OmegaConf.to_container(OmegaConf.create(content))
         numbers = _without_words(plain, kind, "")
         merged = OmegaConf.merge(OmegaConf.structured(_mutable(cast(Any, kind))), numbers)
         found = OmegaConf.to_object(merged)
     except OmegaConfBaseException as problem:
-        raise LegatoError(f"{path}: {_said(problem)}{_where(problem)}") from problem
+        raise LegatoError(f"{path}: {_message(problem)}{_where(problem)}") from problem
     except ValueLegatoError as problem:
         raise ValueLegatoError(f"{path}: {problem}") from None
     return _frozen(found, kind)
 
 
-def _said(problem: Exception) -> str:
+def _message(problem: Exception) -> str:
     return first_line(problem).replace("'???'", "missing")
 
 
@@ -134,41 +136,41 @@ def _where(problem: OmegaConfBaseException) -> str:
     return f"{place}{guess} are: {' '.join(known)}"
 
 
-def _without_words(given: Any, kind: Any, place: str) -> Any:
-    """The same with the words of each `worded` field replaced by what they stand for."""
+def _without_words(content: Any, kind: Any, place: str) -> Any:
+    """The mapping with the words of each `number_or_word` field replaced by their values."""
     inner = _item(kind)
-    if _is_schema(inner) and isinstance(given, list):
-        return [_without_words(entry, inner, f"{place}[{n}]") for n, entry in enumerate(given)]
-    if not (_is_schema(kind) and isinstance(given, dict)):
-        return given
-    result, hints = dict(given), get_type_hints(kind)
+    if _is_schema(inner) and isinstance(content, list):
+        return [_without_words(entry, inner, f"{place}[{n}]") for n, entry in enumerate(content)]
+    if not (_is_schema(kind) and isinstance(content, dict)):
+        return content
+    result, hints = dict(content), get_type_hints(kind)
     for one in fields(kind):
-        if one.name in given:
+        if one.name in content:
             name = f"{place}.{one.name}" if place else one.name
             change = _number if "words" in one.metadata else _without_words
             hint = one if "words" in one.metadata else hints[one.name]
-            result[one.name] = change(given[one.name], hint, name)
+            result[one.name] = change(content[one.name], hint, name)
     return result
 
 
-def _number(given: Any, one: "Field[Any]", name: str) -> Any:
+def _number(entry: Any, one: "Field[Any]", name: str) -> Any:
     words, old = one.metadata["words"], one.metadata["old"]
-    if isinstance(given, bool):  # YAML 1.1 reads a bare off as false, and on as true
-        given = "on" if given else OFF
-    value = given
-    if isinstance(given, str) and "${" not in given:
-        word = given.strip().lower()
+    if isinstance(entry, bool):  # YAML 1.1 reads a bare off as false, and on as true
+        entry = "on" if entry else OFF
+    value = entry
+    if isinstance(entry, str) and "${" not in entry:
+        word = entry.strip().lower()
         if word in words:
             return words[word]
         try:
             value = float(word)
         except ValueError:
             listed = " nor ".join(words)
-            raise ValueLegatoError(f"{name}: '{given}' is neither a number nor {listed}") from None
+            raise ValueLegatoError(f"{name}: '{entry}' is neither a number nor {listed}") from None
     if (value is None or isinstance(value, int | float)) and value in old:
-        shown = "null" if value is None else given
+        shown = "null" if value is None else entry
         raise ValueLegatoError(f"{name}: write {old[value]} instead of {shown}")
-    return given
+    return entry
 
 
 def _is_schema(kind: Any) -> bool:
@@ -182,7 +184,7 @@ def _item(kind: Any) -> Any:
 
 @cache
 def _mutable(kind: Any) -> type:
-    """The same keys for OmegaConf, which lets nobody write into what it makes of frozen classes."""
+    """A class with the same keys for OmegaConf, whose objects of frozen classes are read-only."""
     hints = get_type_hints(kind)
     same = []
     for one in fields(kind):

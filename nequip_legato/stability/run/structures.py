@@ -1,4 +1,4 @@
-"""Start structures: read, replicated, and written for LAMMPS."""
+"""Reading and replicating start structures, and writing them for LAMMPS."""
 
 from collections.abc import Sequence
 from io import StringIO
@@ -64,13 +64,13 @@ def read_atoms(path: str, symbols: Sequence[str]) -> Atoms:
 
 
 def _types(atoms: Atoms, symbols: Sequence[str]) -> np.ndarray:
-    """LAMMPS types: those of the file where they fit the symbols, as for H and D in data files."""
+    """LAMMPS types: those of the file if they fit the symbols, as with H and D in data files."""
     found = atoms.get_chemical_symbols()
-    given = np.asarray(atoms.arrays.get("type", []))
-    if given.shape == (len(atoms),) and np.issubdtype(given.dtype, np.integer):
-        inside = bool(((given >= 1) & (given <= len(symbols))).all())
-        if inside and [symbols[t - 1] for t in given] == found:
-            return given
+    types = np.asarray(atoms.arrays.get("type", []))
+    if types.shape == (len(atoms),) and np.issubdtype(types.dtype, np.integer):
+        valid = bool(((types >= 1) & (types <= len(symbols))).all())
+        if valid and [symbols[t - 1] for t in types] == found:
+            return types
     return np.array([symbols.index(symbol) + 1 for symbol in found])
 
 
@@ -89,7 +89,7 @@ def replicated(start: Atoms, size: Size, settings: Settings) -> str:
 
 
 def _placeholders(settings: Settings) -> list[str]:
-    # Two LAMMPS types may be one element (H and D): the writer tells types apart by symbols only.
+    # Two LAMMPS types may be one element (H and D), but ASE's writer has one type per symbol.
     return [ase.data.chemical_symbols[n] for n in range(1, len(settings.types) + 1)]
 
 

@@ -1,1 +1,1 @@
-"""Statistics of lives and failures; knows neither LAMMPS nor files."""
+"""Statistics of times to failure and failure rates; knows neither LAMMPS nor files."""

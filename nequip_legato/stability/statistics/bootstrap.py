@@ -2,14 +2,14 @@
 
 A sample of the hierarchical bootstrap (Davison and Hinkley, Bootstrap Methods and their
 Application, 1997, sec. 3.8) draws training seeds with replacement, and then runs of each drawn seed
-with replacement. With a handful of training seeds its percentile intervals are too short: they
-see the scatter of G seeds reduced by (G - 1) / G, and know nothing of Student's t. They are
-therefore widened about the estimate, on the scale of log t, by
+with replacement. With few training seeds its percentile intervals are too short: the variance
+between G seeds is reduced by (G - 1) / G, and Student's t is ignored. They are therefore widened
+about the estimate, on the scale of log t, by
 
     f = t(0.975; G - 1) / 1.96 * sqrt(G / (G - 1)),
 
-which is 2.7 for 3 seeds, 1.6 for 5 and 1.1 for 20. What coverage that gives is measured in
-docs/stability_report.md.
+which is 2.7 for 3 seeds, 1.6 for 5 and 1.1 for 20. docs/stability_report.md has the measured
+coverage.
 """
 
 import math
@@ -22,10 +22,10 @@ from scipy.stats import t as student
 from nequip_legato.stability.statistics.estimate import Estimate
 from nequip_legato.stability.statistics.survival import Array, Sample, medians, restricted_means
 
-__all__ = ["Resampled", "enough", "resample", "widened", "widening"]
+__all__ = ["Resampled", "has_interval", "resample", "widened", "widening"]
 
 _CHUNK = 2_000_000  # weights held at once
-_FEWEST = 5  # runs of a single training seed
+_FEWEST = 5  # runs of a single training seed that are needed for an interval
 
 
 class Resampled:
@@ -52,7 +52,7 @@ class Resampled:
 def resample(sample: Sample, *, draws: int, generator: np.random.Generator) -> Resampled:
     """Curves of ``draws`` bootstrap samples.
 
-    Each is computed from how often it holds each run, which is the same as repeating the runs.
+    Runs are weighted by how often they are drawn, which is the same as repeating them.
     """
     order = np.argsort(sample.times, kind="stable")
     times, failed, seeds = sample.times[order], sample.failed[order], sample.seeds[order]
@@ -64,7 +64,7 @@ def resample(sample: Sample, *, draws: int, generator: np.random.Generator) -> R
         deaths = np.add.reduceat(weights * failed, first, axis=1)
         leaving = np.add.reduceat(weights, first, axis=1)
         at_risk = np.cumsum(leaving[:, ::-1], axis=1)[:, ::-1]
-        # Nobody is left after the last run that was drawn: the curve goes on as it is.
+        # After the last run that was drawn nothing is at risk: the curve stays constant.
         parts.append(np.cumprod(1.0 - deaths / np.maximum(at_risk, 1), axis=1))
     return Resampled(moments, np.concatenate(parts))
 
@@ -84,11 +84,11 @@ def _weights(
     return weights
 
 
-def enough(sample: Sample) -> bool:
-    """Whether a bootstrap of the runs can tell their scatter.
+def has_interval(sample: Sample) -> bool:
+    """Whether a bootstrap of the runs gives a meaningful interval.
 
-    Without a failure, or with a few runs of one training seed, all of its samples are alike: its
-    interval would have no width, which says less than none.
+    Without a failure, or with few runs of one training seed, all bootstrap samples are alike, and
+    the interval would have almost no width.
     """
     alone = len(sample.labels) < 2
     return bool(sample.failed.any()) and not (alone and len(sample.times) < _FEWEST)
@@ -99,7 +99,7 @@ def widening(seeds: int, degrees: int | None = None) -> float:
 
     Args:
         seeds: number of training seeds (of the smaller group, where two are compared).
-        degrees: of freedom; default: one less than ``seeds``.
+        degrees: degrees of freedom; default: one less than ``seeds``.
     """
     if seeds < 2:
         return 1.0
@@ -120,13 +120,13 @@ def widened(value: float, draws: Array, factor: float, *, beyond: float = math.i
         The estimate; ``error`` is half the interval's width on the log scale over 1.96, times
         the value; infinite where the interval is.
     """
-    # No interpolation: it would make NaN of infinities.
+    # No interpolation, which would turn infinities into NaN.
     ends = np.quantile(draws, [0.025, 0.975], method="inverted_cdf")
     center = value if math.isfinite(value) else beyond
     low, high = (
         center * (float(end) / center) ** factor if np.isfinite(end) else math.inf for end in ends
     )
-    # Where a point estimate lies outside its own percentiles, the interval still holds it.
+    # The interval includes the estimate even if that is outside the percentiles.
     low, high = min(low, value), max(high, value)
     width = math.log(high / low) / 2 if math.isfinite(high) and low > 0 else math.inf
     return Estimate(value, value * width / float(norm.ppf(0.975)), low, high)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nequip_legato.stability.statistics.bootstrap import Resampled, enough, widened, widening
+from nequip_legato.stability.statistics.bootstrap import Resampled, has_interval, widened, widening
 from nequip_legato.stability.statistics.estimate import Estimate, welch
 from nequip_legato.stability.statistics.exponent import Exponent
 from nequip_legato.stability.statistics.logrank import independent_logrank, seed_permutation
@@ -17,11 +17,11 @@ __all__ = ["Comparison", "Group", "compare"]
 
 @dataclass(frozen=True)
 class Group:
-    """What is known about one group at one size.
+    """The runs of one group at one size.
 
     Attributes:
         sample: the runs.
-        curve: of all of them.
+        curve: their survival curve.
         resampled: bootstrap samples of the curve.
     """
 
@@ -42,7 +42,7 @@ class Comparison:
         basis: how ``ratio`` and its interval were made, or why there is none.
         logrank: p-value for independent runs (too small if a model has several).
         permutation: p-value over whole training seeds.
-        smallest: the smallest p-value that so many training seeds can give.
+        smallest: the smallest p-value possible with this number of training seeds.
     """
 
     group: str
@@ -105,10 +105,10 @@ def _mean_ratio(one: Group, other: Group, horizon: float) -> tuple[Estimate, str
         factor, over = widening(min(counts), sum(counts) - 2), "training seeds"
     basis = f"restricted means up to {horizon:.4g} ps; bootstrap over {over}"
     if not (one.sample.failed.any() or other.sample.failed.any()):
-        basis += "; no run failed, so this says nothing"
+        basis += "; no run failed, so this carries no information"
     ratio = widened(value, draws, factor)
-    if not (enough(one.sample) and enough(other.sample)):
-        # What one side never failed in, or hardly ran, has no scatter to draw from.
+    if not (has_interval(one.sample) and has_interval(other.sample)):
+        # Without failures, or with few runs, bootstrap samples do not scatter.
         return ratio.without_interval(), f"{basis}; too few runs or failures for an interval"
     return ratio, basis
 

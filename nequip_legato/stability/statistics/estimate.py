@@ -16,7 +16,7 @@ class Estimate:
     Attributes:
         value: the estimate; infinite if it lies beyond what was observed.
         error: standard error.
-        low: lower end of the interval; not a number if there is none.
+        low: lower end of the interval; NaN if there is none.
         high: upper end.
     """
 
@@ -38,7 +38,7 @@ def welch(value: float, *, errors: Sequence[float], degrees: Sequence[float]) ->
     Args:
         value: the difference.
         errors: standard error of each estimate.
-        degrees: of freedom of each; infinite for a normal distribution.
+        degrees: degrees of freedom of each; infinite for a normal distribution.
     """
     variances = [error**2 for error in errors]
     error = math.sqrt(sum(variances))

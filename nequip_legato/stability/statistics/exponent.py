@@ -34,18 +34,18 @@ class Exponent:
         group: the group.
         problem: why there is no exponent; empty if there is one.
         exponent: with its interval.
-        basis: what the exponent rests on, in words.
+        basis: what the exponent is based on, in words.
         shape: Weibull shape at fixed N within a training seed, 1 / sigma.
         median_levels: log of the Weibull median of t (ps) at N = 1, of each training seed.
         middle: geometric mean of the N of all runs in the fit.
         excess: exponent + sigma: 0 if the N atoms are independent chances to fail.
-        verdict: what ``excess`` says, in words.
-        degrees: of freedom of the intervals; 0: over velocity seeds only.
+        verdict: meaning of ``excess``, in words.
+        degrees: degrees of freedom of the intervals; 0: over velocity seeds only.
         aic_lognormal: Akaike's criterion of a lognormal fit minus that of the Weibull fit; positive
             if Weibull fits better. None if that fit fails.
-        rival: what ``aic_lognormal`` says, in words.
-        never_failed: training seeds that are left out since none of their runs failed.
-        notes: what else to know.
+        rival: meaning of ``aic_lognormal``, in words.
+        never_failed: training seeds that are left out because none of their runs failed.
+        notes: further remarks.
         residuals: Cox-Snell residuals of failures in ascending order.
         hazard: their Nelson-Aalen cumulative hazard; equal to ``residuals`` if the model holds.
     """
@@ -69,7 +69,7 @@ class Exponent:
 
     @property
     def slope(self) -> float:
-        """The exponent; not a number if there is none."""
+        """The exponent; NaN if there is none."""
         return self.exponent.value if self.exponent else math.nan
 
     @property
@@ -158,14 +158,14 @@ def _notes(
     notes = []
     if len(used) == 1:
         notes.append(
-            "one training seed: the interval is over its velocity seeds, and says nothing about "
-            "another training of the same kind"
+            "one training seed: the interval is over its velocity seeds only, and does not cover "
+            "other trainings of the same kind"
         )
     elif len(used) == 2:
-        notes.append("two training seeds: intervals are very wide, train more")
+        notes.append("two training seeds: intervals are very wide; train more models")
     if alive:
         notes.append(
-            f"training seeds that never failed are left out, since their level is unknown: "
+            f"training seeds that never failed are left out, because their level is unknown: "
             f"{', '.join(alive)}; the exponent is that of the others"
         )
     without = [int(n) for n in sorted(set(atoms)) if not failed[atoms == n].any()]
@@ -176,8 +176,8 @@ def _notes(
         )
     if failed.mean() < 0.3:
         notes.append(
-            f"{100 * (1 - failed.mean()):.0f} % of the runs are censored: the exponent leans on "
-            "the Weibull shape; longer runs would make it firmer"
+            f"{100 * (1 - failed.mean()):.0f} % of the runs are censored: the exponent depends on "
+            "the Weibull shape; longer runs would make it more reliable"
         )
     return notes
 
@@ -200,7 +200,7 @@ def _verdict(excess: Estimate) -> str:
     if excess.value > 0:
         return (
             "times fall more slowly with N than their scatter at fixed N predicts: failures are "
-            "not N independent chances"
+            "not N independent chances to fail"
         )
     return (
         "times fall faster with N than their scatter at fixed N predicts: larger systems have more "
@@ -231,6 +231,6 @@ def difference(one: Exponent, other: Exponent) -> Estimate:
     return welch(
         first.value - second.value,
         errors=[first.error, second.error],
-        # Over velocity seeds alone, errors are those of many runs: normal.
+        # Errors over velocity seeds only come from many runs: normal distribution.
         degrees=[one.degrees or math.inf, other.degrees or math.inf],
     )

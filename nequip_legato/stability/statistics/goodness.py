@@ -1,4 +1,4 @@
-"""Does the Weibull model fit? A lognormal rival, and Cox-Snell residuals."""
+"""Goodness of the Weibull fit: a lognormal fit for comparison, and Cox-Snell residuals."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,16 @@ def cox_snell(times: Array, columns: Array, fit: Fit) -> Array:
 
 
 def nelson_aalen(residuals: Array, failed: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """Failures in ascending order, and the cumulative hazard up to and at each."""
+    """Residuals of failures in ascending order, and the cumulative hazard up to each of them.
+
+    Args:
+        residuals: (n,).
+        failed: (n,) False for censored runs.
+    """
     order = np.argsort(residuals, kind="stable")
-    dead = failed[order]
+    fails = failed[order]
     at_risk = len(residuals) - np.arange(len(residuals))
-    return residuals[order][dead], np.cumsum(dead / at_risk)[dead]
+    return residuals[order][fails], np.cumsum(fails / at_risk)[fails]
 
 
 def lognormal_log_likelihood(

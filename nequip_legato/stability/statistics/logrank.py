@@ -4,11 +4,10 @@ The log-rank statistic sums, over the runs of a group, observed minus expected f
 of a run is (1 if it failed) - H(t), where H is the Nelson-Aalen hazard of both groups together
 (Peto and Peto 1972, doi:10.2307/2344317). Strata (system sizes) add up.
 
-Its usual p-value takes every run as independent. Runs of one model are not: a model that was
-trained unluckily fails early in all of them. With several runs of each of a few models the usual
-p-value is therefore far too small, and worth little. Permuting whole training seeds between the
-groups keeps what they have in common: under the hypothesis that the groups do not differ, each
-division of the models into two groups was as likely.
+Its usual p-value takes every run as independent. Runs of one model are not: a bad model fails early
+in all of its runs. With several runs of each of a few models the usual p-value is therefore far too
+small. Permuting whole training seeds between the groups keeps what runs of a model have in common:
+under the null hypothesis every division of the models into two groups is equally likely.
 """
 
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ from nequip_legato.stability.statistics.survival import Array, Sample
 __all__ = ["Strata", "independent_logrank", "seed_permutation"]
 
 Strata = Sequence[tuple[Sample, Sample]]
-_LISTED = 20_000  # divisions; where there are more, so many are drawn
+_LISTED = 20_000  # divisions that are listed; if there are more, this number is drawn at random
 
 
 def independent_logrank(strata: Strata) -> float:
@@ -51,14 +50,14 @@ def seed_permutation(strata: Strata, *, seed: int = 0) -> tuple[float, float]:
     """Permutation test of the stratified log-rank statistic over whole training seeds.
 
     All divisions of the training seeds into two groups are listed if they are few (then p is
-    exact), else some are drawn.
+    exact); otherwise some are drawn at random.
 
     Args:
         strata: (first, second) group at each size.
         seed: of the drawn divisions.
 
     Returns:
-        The two-sided p-value, and the smallest that so few training seeds can give.
+        The two-sided p-value, and the smallest possible one with this number of training seeds.
     """
     scores: list[dict[str, float]] = [{}, {}]
     for pair in strata:

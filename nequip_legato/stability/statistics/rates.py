@@ -1,9 +1,9 @@
-"""Failures per atom and time: rates of groups, their ratios, and what so many runs could show.
+"""Failures per atom and time: rates of groups, their ratios, and the power of comparisons.
 
-Where failures are independent local events, their number is Poisson distributed with a mean
-proportional to the number of atoms times the time that they were watched (the exposure), whatever
-the size of the system; models of different training seeds have different rates. A rate uses every
-run in full, also those that were alive at their limit.
+If failures are independent local events, their number is Poisson distributed with a mean
+proportional to the number of atoms times the simulated time (the exposure), for any size of the
+system; models of different training seeds have different rates. A rate uses every run in full,
+including censored ones.
 """
 
 import math
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 FACTOR = 3.0
-"""The ratio of rates that power is given for."""
+"""Ratio of rates for which the power is given."""
 
 UNIT = 1000.0  # rates are per 1,000 atom ps
 _MOST_SEEDS = 1000
@@ -67,11 +67,11 @@ class Rate:
 
     Attributes:
         group: the group.
-        failures: in all.
-        atom_ps: exposure in all.
+        failures: number of all failures.
+        atom_ps: number of atoms times time in ps, summed over all runs.
         seeds: number of training seeds.
         rate: with its interval.
-        kinds: criterion -> number of failures that it saw.
+        kinds: criterion -> number of failures at which it fired.
         basis: how the interval was made.
     """
 
@@ -86,12 +86,12 @@ class Rate:
 
 @dataclass(frozen=True)
 class Power:
-    """What a comparison could have found.
+    """The statistical power of a comparison.
 
     Attributes:
-        factor: a true ratio of rates.
-        probability: of an interval that excludes 1, for this factor and these runs.
-        seeds: training seeds a group (pairs, if paired) for a probability of 0.8; None if more
+        factor: assumed true ratio of rates.
+        probability: probability of an interval that excludes 1, for this factor and these runs.
+        seeds: training seeds per group (pairs, if paired) for a probability of 0.8; None if more
             than 1,000.
     """
 
@@ -102,14 +102,14 @@ class Power:
 
 @dataclass(frozen=True)
 class RateRatio:
-    """Rate of the reference over that of a group: above 1, the group lives longer.
+    """Rate of the reference over that of a group: above 1, the group fails less often.
 
     Attributes:
         group: the group.
         reference: what it is compared with.
         ratio: reference over group, with its interval; None if it is not known.
         basis: how it was made, or why there is none.
-        power: what the comparison could have found; None without an interval.
+        power: power of the comparison; None without an interval.
     """
 
     group: str
@@ -140,11 +140,11 @@ def group_rate(group: str, records: Sequence[Record]) -> Rate:
     binomial regression whose scatter is that which Pearson's statistic asks for (Breslow 1984,
     doi:10.2307/2347661), with Student's t (G - 1 degrees of freedom). The rate is then a mean over
     seeds, not over runs. With one seed, or with no failure, the interval is Poisson's own (Garwood
-    1936, doi:10.2307/2333958), which tells how these models behave and not how their kind does.
+    1936, doi:10.2307/2333958), which describes these models but not their kind of training.
 
     Args:
         group: the group.
-        records: all runs; those of other groups are passed over.
+        records: all runs; those of other groups are ignored.
     """
     own = [record for record in records if record.group == group]
     exposures = exposures_of(own)
@@ -193,11 +193,11 @@ def rate_ratio(group: str, reference: str, records: Sequence[Record]) -> RateRat
         basis = f"no failure of {group}: lower end for independent runs"
         return RateRatio(group, reference, _at_least(chosen, group, reference), basis, None)
     if seeds[group] == seeds[reference] and len(seeds[group]) > 1:
-        # A seed without any failure says nothing about the ratio.
-        heard = [s for s in seeds[group] if any(e.failures for e in _of_seed(chosen, s))]
-        basis = f"within {len(heard)} training seeds that both groups have"
-        degrees, paired = len(heard) - 1, True
-        fitted = _within_seeds([e for s in heard for e in _of_seed(chosen, s)], reference)
+        # A seed without any failure has no information about the ratio.
+        used = [s for s in seeds[group] if any(e.failures for e in _of_seed(chosen, s))]
+        basis = f"within {len(used)} training seeds that both groups have"
+        degrees, paired = len(used) - 1, True
+        fitted = _within_seeds([e for s in used for e in _of_seed(chosen, s)], reference)
     else:
         basis = f"{len(seeds[group])} against {len(seeds[reference])} training seeds"
         degrees, paired = len(chosen) - 2, False
@@ -214,33 +214,33 @@ def rate_ratio(group: str, reference: str, records: Sequence[Record]) -> RateRat
 def power_of(
     error: float, *, degrees: int, paired: bool, factor: float = FACTOR, target: float = 0.8
 ) -> Power:
-    """The probability of finding a ratio of rates, and the training seeds it would take.
+    """The probability of detecting a ratio of rates, and the training seeds needed for ``target``.
 
-    Student's t test of the logarithm of the ratio, whose standard error is taken to be that of the
-    runs at hand and to fall with the root of the number of seeds.
+    Student's t test of the logarithm of the ratio. Its standard error is that of the present runs
+    and falls with the square root of the number of seeds.
 
     Args:
         error: standard error of the logarithm of the ratio.
-        degrees: of freedom of that error.
+        degrees: degrees of freedom of that error.
         paired: whether both groups have the same seeds.
         factor: the true ratio.
         target: the probability to be reached.
     """
-    lost = 1 if paired else 2
-    have = degrees + lost
+    estimated = 1 if paired else 2
+    present = degrees + estimated
 
     def probability(units: int) -> float:
-        freedom = units - lost
+        freedom = units - estimated
         limit = student.ppf(_LEVEL, freedom)
-        center = math.log(factor) / (error * math.sqrt(have / units))
+        center = math.log(factor) / (error * math.sqrt(present / units))
         found = 1 - nct.cdf(limit, freedom, center)
-        # Beyond what the noncentral distribution can be computed for, it is certain.
+        # Where the noncentral distribution cannot be computed, the probability is practically 1.
         return float(found) if math.isfinite(found) else 1.0
 
     step = 1 if paired else 2
-    enough = range(2 * step, step * _MOST_SEEDS + 1, step)
-    seeds = next((n // step for n in enough if probability(n) >= target), None)
-    return Power(factor, probability(have), seeds)
+    numbers = range(2 * step, step * _MOST_SEEDS + 1, step)
+    seeds = next((n // step for n in numbers if probability(n) >= target), None)
+    return Power(factor, probability(present), seeds)
 
 
 def _of_seed(exposures: Sequence[Exposure], seed: str) -> list[Exposure]:
@@ -248,7 +248,7 @@ def _of_seed(exposures: Sequence[Exposure], seed: str) -> list[Exposure]:
 
 
 def _at_least(exposures: Sequence[Exposure], group: str, reference: str) -> Estimate:
-    """Lower end of a ratio if all failures are the reference's, each with its share of exposure."""
+    """Lower end of the ratio if only the reference failed, for independent runs."""
     totals = {g: sum(e.atom_ps for e in exposures if e.group == g) for g in (group, reference)}
     share = (1 - _LEVEL) ** (1 / sum(e.failures for e in exposures))
     low = share / (1 - share) * totals[group] / totals[reference]
@@ -256,7 +256,7 @@ def _at_least(exposures: Sequence[Exposure], group: str, reference: str) -> Esti
 
 
 def _within_seeds(exposures: Sequence[Exposure], reference: str) -> tuple[float, float]:
-    """Log of the ratio and its error, each seed with a level of its own."""
+    """Log of the ratio and its standard error, with a level for each seed."""
     labels = [e.training_seed for e in exposures]
     codes = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     levels = [[float(label == own) for own in codes] for label in labels]
@@ -277,7 +277,7 @@ def _between_seeds(exposures: Sequence[Exposure], design: np.ndarray) -> tuple[f
         return float(_fit(exposures, design, scatter).pearson_chi2) - degrees
 
     if degrees < 1 or excess(0.0) <= 0:
-        scatter = 0.0  # no more than Poisson's
+        scatter = 0.0  # not more than Poisson's
     elif excess(_LARGEST_SCATTER) >= 0:
         scatter = _LARGEST_SCATTER
     else:
@@ -292,7 +292,7 @@ def _fit(
     scatter: float,
     clusters: dict[str, object] | None = None,
 ) -> GLMResults:
-    """Regression of failures; ``scatter`` is that of seeds' rates, variance over mean squared."""
+    """Regression of failures; ``scatter``: variance over squared mean of the seeds' rates."""
     families = sm.families
     family = families.NegativeBinomial(alpha=scatter) if scatter else families.Poisson()
     model = sm.GLM(
@@ -302,9 +302,9 @@ def _fit(
         offset=np.log([e.atom_ps for e in exposures]),
     )
     with warnings.catch_warnings():
-        # Seeds whose failures are just as the regression says are no problem of it.
+        # A perfect fit is not a problem here.
         warnings.simplefilter("ignore", PerfectSeparationWarning)
-        # Without degrees of freedom there is no scale; it is not used.
+        # Without degrees of freedom the scale is undefined; it is not used.
         warnings.filterwarnings("ignore", "divide by zero", RuntimeWarning)
         if clusters is None:
             return model.fit()

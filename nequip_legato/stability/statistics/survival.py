@@ -20,10 +20,10 @@ __all__ = [
     "Sample",
     "common_horizon",
     "curve",
-    "lived",
     "medians",
     "restricted_means",
     "sample_of",
+    "time_survived",
 ]
 
 Array = NDArray[np.float64]
@@ -60,7 +60,7 @@ class Curve:
 
     Attributes:
         times: (m,) ps, beginning with 0.
-        survival: (m,) probability to live longer.
+        survival: (m,) probability of surviving longer.
         low: (m,) lower end of the pointwise 95 % interval, for independent runs.
         high: (m,) its upper end.
         known_to: the curve is known up to here, ps; infinite if it has fallen to zero.
@@ -74,7 +74,7 @@ class Curve:
 
     @property
     def median(self) -> float:
-        """The time that half of the runs survive, ps; infinite if more do to the end."""
+        """The time that half of the runs survive, ps; infinite if more than half never fail."""
         return float(medians(self.times, self.survival[None, :])[0])
 
     def restricted_mean(self, horizon: float) -> float:
@@ -82,8 +82,8 @@ class Curve:
         return float(restricted_means(self.times, self.survival[None, :], horizon)[0])
 
 
-def lived(record: Record) -> float:
-    """Time survived, ps: at least half a step, since the logarithm of zero is no time."""
+def time_survived(record: Record) -> float:
+    """Time survived, ps: at least half a step, so that its logarithm exists."""
     return max(record.steps, 0.5) * record.timestep / 1000.0
 
 
@@ -91,7 +91,7 @@ def sample_of(records: Sequence[Record], group: str, atoms: int | None = None) -
     """The runs of a group, at one size or all."""
     own = [r for r in records if r.group == group and atoms in (None, r.atoms)]
     return Sample(
-        np.array([lived(r) for r in own]),
+        np.array([time_survived(r) for r in own]),
         np.array([r.failed for r in own], dtype=bool),
         np.array([r.training_seed for r in own], dtype=str),
     )
@@ -129,7 +129,7 @@ def medians(times: Array, survival: Array) -> Array:
     Returns:
         (curves,) ps; infinite where there is none.
     """
-    # Products of fractions miss 1/2 by rounding.
+    # Products of fractions may miss 1/2 by rounding.
     below = survival <= 0.5 + 1e-9
     return np.where(below.any(axis=1), times[below.argmax(axis=1)], np.inf)
 

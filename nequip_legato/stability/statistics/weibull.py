@@ -9,7 +9,7 @@ so that at fixed x times are Weibull distributed with shape k = 1 / sigma. With 
 the size exponent: t ~ N^beta. Runs that reached their limit contribute the probability of surviving
 it.
 
-Runs of one training seed are not independent. Their common level is fitted (an intercept each),
+Runs of one training seed are not independent. Their common level is fitted (one intercept each),
 and errors are taken over whole training seeds: the cluster-robust sandwich (Liang and Zeger 1986)
 with the factor G / (G - 1) for G seeds, and Student's t with G - 1 degrees of freedom (Cameron and
 Miller 2015, sec. VI.D, doi:10.3368/jhr.50.2.317).
@@ -55,7 +55,7 @@ class Fit:
 
         Args:
             weights: (p + 1,).
-            level: of the interval.
+            level: confidence level of the interval.
         """
         values = np.append(self.beta, np.log(self.sigma))
         value = float(weights @ values)
@@ -83,8 +83,8 @@ def fit(times: Array, failed: NDArray[np.bool_], columns: Array, clusters: NDArr
         times: (n,) times of failure or censoring, positive.
         failed: (n,) whether it is a failure.
         columns: (n, p) covariates, with a column of ones (or one per cluster) for the level.
-        clusters: (n,) labels of what is independent of one another; with a single label, errors
-            are those of independent runs.
+        clusters: (n,) labels of the independent clusters (training seeds); with a single label,
+            errors are those of independent runs.
 
     Raises:
         LegatoError: if there are fewer failures than unknowns, or the fit does not converge.
@@ -104,7 +104,7 @@ def fit(times: Array, failed: NDArray[np.bool_], columns: Array, clusters: NDArr
         value = np.sum(d * (z - theta[p]) - np.exp(np.minimum(z, 300.0)))
         return -float(value), -score.sum(axis=0)
 
-    # Start where an exponential distribution with a common level would be.
+    # Start at the least-squares fit of log t with sigma = 1.
     start = np.zeros(p + 1)
     start[:p] = np.linalg.lstsq(columns, y, rcond=None)[0]
     found = minimize(

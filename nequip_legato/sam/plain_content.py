@@ -1,4 +1,4 @@
-"""The plain part of a checkpoint, read without running any code that it names."""
+"""The plain data of a checkpoint, read without running any code from it."""
 
 import io
 import pickle
@@ -7,7 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-__all__ = ["skeleton"]
+__all__ = ["plain_content"]
 
 
 class _Anything:
@@ -38,11 +38,11 @@ class _Plain(pickle.Unpickler):
         return None
 
 
-def skeleton(path: str | Path) -> dict[str, Any] | None:
+def plain_content(path: str | Path) -> dict[str, Any] | None:
     """Dictionaries, numbers and texts of a checkpoint; tensors and objects are placeholders.
 
     Returns:
-        None if there is no such file, or none that torch has written.
+        None if there is no such file, or if torch has not written it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
