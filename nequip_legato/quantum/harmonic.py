@@ -18,7 +18,7 @@ def kinetic_energy(omega: float, temperature: float, beads: int) -> float:
 
     Args:
         omega: frequency, 1/ps.
-        temperature: K.
+        temperature: in K.
         beads: P.
     """
     return (
@@ -31,9 +31,9 @@ def gyration_squared(omega: float, temperature: float, beads: int, mass: float) 
 
     Args:
         omega: frequency, 1/ps.
-        temperature: K.
+        temperature: in K.
         beads: P.
-        mass: g/mol.
+        mass: in g/mol.
     """
     inverse = np.sum(1.0 / _modes(omega, temperature, beads)[1:])
     return BOLTZMANN * temperature * float(inverse) / (mass * MASS)

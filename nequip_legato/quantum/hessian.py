@@ -59,7 +59,7 @@ def kinetic_energies(
     Args:
         omega: from `normal_modes`.
         modes: from `normal_modes`.
-        temperature: K.
+        temperature: in K.
         beads: P, for the value of the centroid-virial estimator; None for the quantum value.
 
     Returns:

@@ -22,7 +22,7 @@ class Species:
         name: name in the results, e.g. ``D``.
         model_type: the model's type name, e.g. ``H``.
         symbol: its chemical symbol.
-        mass: g/mol.
+        mass: in g/mol.
     """
 
     name: str

@@ -32,7 +32,7 @@ class Piglet:
     """Parameters at one temperature.
 
     Attributes:
-        temperature: K.
+        temperature: in K.
         drift: (beads, n, n) matrices A, 1/ps; the first is the centroid's.
         covariance: (beads, n, n) matrices C, K.
     """
@@ -50,7 +50,7 @@ class Piglet:
         """Parameters at another temperature, with white noise on the centroid.
 
         Args:
-            temperature: K.
+            temperature: in K.
             damping: relaxation time of the centroid's velocity, fs.
 
         Raises:

@@ -41,7 +41,7 @@ class QuantumRun:
         isotopes: the set of isotopes.
         atoms: the structure with LAMMPS types (from 1) in ``arrays["type"]``.
         species: species of each LAMMPS type.
-        temperature: K.
+        temperature: in K.
         method: ``classical``, ``pimd``, ``trpmd`` or ``piglet``.
         beads: number of beads.
         velocity_seed: seed of velocities and random forces.

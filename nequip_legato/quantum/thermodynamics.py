@@ -49,6 +49,6 @@ def fractionation(first: Mean, second: Mean, temperature: float) -> Mean:
     Args:
         first: `substitution_free_energy` in the first system, eV.
         second: `substitution_free_energy` in the second system, eV.
-        temperature: K.
+        temperature: in K.
     """
     return (second - first).scaled(1000.0 / (BOLTZMANN * temperature))
