@@ -25,14 +25,16 @@ def assert_same(run: Run, other: Run, tolerance: float = 1e-8) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("trajectory")
+def folder(tmp_path_factory, ammonia) -> Path:
+    """With the box as data.lammps, for any test alone: workers share the tests out."""
+    path = tmp_path_factory.mktemp("trajectory")
+    write_data(path / "data.lammps", ammonia, ["H", "N"])
+    return path
 
 
 @pytest.fixture(scope="module")
-def serial(folder, ammonia, deployed) -> Run:
+def serial(folder, deployed) -> Run:
     """One rank, one thread."""
-    write_data(folder / "data.lammps", ammonia, ["H", "N"])
     return succeed(folder, lammps_input(deployed(), steps=STEPS))
 
 
@@ -146,7 +148,7 @@ pair_coeff * * zero
     assert_same(succeed(tmp_path, script, ranks=2), serial)
 
 
-def test_hybrid_overlay_adds(tmp_path, folder, ammonia, deployed):
+def test_hybrid_overlay_adds(tmp_path, folder, deployed):
     """With a Lennard-Jones potential on top, energies and forces add up."""
     shutil.copy(folder / "data.lammps", tmp_path)
     legato = f"pair_coeff * * allegro_legato {deployed()} H N"
