@@ -1,8 +1,5 @@
 """Tiny models for tests, trained by the real ``nequip-train`` in about ten seconds each."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from processes import PROGRAMS, run_process
 
 __all__ = [
     "CUTOFF",
@@ -247,16 +245,5 @@ def train_tiny(
         third_type=third_type,
     )
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "nequip-train"), "-cp", str(folder), "-cn", "tiny"],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    checkpoint = folder / "model.ckpt"
-    if done.returncode != 0 or not checkpoint.is_file():
-        raise RuntimeError(f"nequip-train failed:\n{done.stdout[-4000:]}")
-    return checkpoint
+    run_process(PROGRAMS / "nequip-train", "-cp", folder, "-cn", "tiny", cwd=folder)
+    return folder / "model.ckpt"

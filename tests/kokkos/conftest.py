@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +28,7 @@ from build_lammps import existing_build  # noqa: E402
 from filelock import FileLock  # noqa: E402
 from lammps_run import Program, using  # noqa: E402
 from precision import Precision, assert_same, precision_of, reason_to_skip  # noqa: E402
+from processes import run_process  # noqa: E402
 
 from nequip_legato.native import installed  # noqa: E402
 
@@ -94,8 +94,7 @@ def monte_carlo(kokkos_build: Path, plain_program: Program, shared_folder: Path)
             configure = [cmake, "-S", source, "-B", folder, f"-DLEGATO_LAMMPS_BUILD={kokkos_build}"]
             configure += ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=-O0"]
             for command in (configure, [cmake, "--build", folder, "--parallel", "2"]):
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+                run_process(*command)
     plugins = plain_program.environment["LAMMPS_PLUGIN_PATH"]
     return {**plain_program.environment, "LAMMPS_PLUGIN_PATH": f"{plugins}:{folder}"}
 
