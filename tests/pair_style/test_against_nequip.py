@@ -21,6 +21,7 @@ from lammps_run import (
 )
 from nequip.model.saved_models.load_utils import load_saved_model
 from nequip.nn import PerTypeScaleShift
+from nequip.utils.global_state import set_global_state
 from precision import Precision
 
 from nequip_legato import LegatoCalculator
@@ -109,6 +110,7 @@ def test_isolated_atom(tmp_path, deployed, checkpoint):
     write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
     run = succeed(tmp_path, lammps_input(deployed()))
     # nequip's calculator wants at least one edge, so the reference is the model's own shift of N
+    set_global_state()
     model = load_saved_model(str(checkpoint()))
     shifts = next(m for m in model.modules() if isinstance(m, PerTypeScaleShift)).shifts
     assert run.thermo["PotEng"][0] == pytest.approx(shifts.view(-1)[-1].item(), abs=1e-12)
