@@ -30,12 +30,12 @@ test: setup lint
 
 # without tests of more than about ten seconds and without LAMMPS with Kokkos
 test-fast: setup
-	$(PYTEST) -m 'not slow' --ignore tests/kokkos
+	$(PYTEST) -m 'not slow and not kokkos'
 
 # the Kokkos style alone
 kokkos: setup
 	$(KOKKOS)
-	$(PYTEST) tests/kokkos
+	$(PYTEST) -m kokkos
 
 lint: setup site
 	$(BIN)/ruff check

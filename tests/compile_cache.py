@@ -65,6 +65,4 @@ def _program() -> Path:
 def _run(option: str) -> int:
     """Without our streams: the server would hold them open after our end."""
     nothing = subprocess.DEVNULL
-    return subprocess.run(
-        [_program(), option], stdin=nothing, stdout=nothing, stderr=nothing, check=False
-    ).returncode
+    return subprocess.call([_program(), option], stdin=nothing, stdout=nothing, stderr=nothing)

@@ -10,8 +10,13 @@ import pytest
 import torch
 from ase import Atoms
 from filelock import FileLock
-from models import train_tiny
 
+pytest.register_assert_rewrite("lammps_run", "library_session", "precision")
+
+from lammps_run import with_velocities, write_data  # noqa: E402
+from models import ammonia_frames, train_tiny  # noqa: E402
+
+pytest_plugins = ["lammps_programs"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 _COMPILE_CACHE = pytest.StashKey[Path | None]()
 
@@ -93,6 +98,20 @@ def fenced(checkpoint: Callable[..., Path]) -> Callable[..., Path]:
         return path
 
     return get
+
+
+@pytest.fixture(scope="session")
+def ammonia() -> Atoms:
+    """64 atoms of NH3, cubic and periodic, with velocities of about 300 K."""
+    return with_velocities(ammonia_frames(2)[1])
+
+
+@pytest.fixture
+def data_file(tmp_path: Path, ammonia: Atoms) -> Path:
+    """The ammonia box as data.lammps."""
+    path = tmp_path / "data.lammps"
+    write_data(path, ammonia, ["H", "N"])
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,5 @@
 """Tiny models for tests, trained by the real ``nequip-train`` in about ten seconds each."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +10,15 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from processes import PROGRAMS, run_process
 
 __all__ = [
     "CUTOFF",
+    "METRICS",
     "THIRD_TYPE",
     "TYPE_NAMES",
     "ammonia_frames",
+    "tiny_config",
     "train_tiny",
     "training_config",
     "with_third_type",
@@ -28,11 +28,34 @@ TYPE_NAMES = ["H", "N"]
 THIRD_TYPE = ["O"]
 CUTOFF = 4.0
 _SHIPPED = Path(__file__).parents[1] / "examples" / "nh3" / "data" / "train.extxyz"
-_SCALAR_EMBEDDING = {
-    "_target_": "allegro.nn.TwoBodyBesselScalarEmbed",
+METRICS = {
+    "_target_": "nequip.train.EnergyForceMetrics",
+    "coeffs": {"total_energy_mae": 1.0, "forces_mae": 1.0},
+}
+# what every training has, but for the metrics of validation
+_TRAINING = {
+    "loss": {
+        "_target_": "nequip.train.EnergyForceLoss",
+        "per_atom_energy": True,
+        "coeffs": {"total_energy": 1.0, "forces": 1.0},
+    },
+    "val_metrics": METRICS,
+    "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
+}
+_ALLEGRO = {
+    "_target_": "allegro.model.AllegroModel",
+    "num_scalar_features": 8,
+    "num_tensor_features": 4,
+    "radial_chemical_embed": {"_target_": "allegro.nn.TwoBodyBesselScalarEmbed", "num_bessels": 4},
+    "scalar_embed_mlp_hidden_layers_width": 8,
+    "allegro_mlp_hidden_layers_width": 8,
+    "readout_mlp_hidden_layers_width": 8,
+}
+_NEQUIP = {
+    "_target_": "nequip.model.NequIPGNNModel",
+    "num_features": 4,
     "num_bessels": 4,
-    "bessel_trainable": False,
-    "polynomial_cutoff_p": 6,
+    "radial_mlp_width": 8,
 }
 
 
@@ -78,6 +101,59 @@ def with_third_type(atoms: Atoms) -> Atoms:
     return changed
 
 
+def tiny_config(
+    data_path: str,
+    type_names: list[str],
+    *,
+    model: dict[str, Any],
+    trainer: dict[str, Any],
+    training_module: dict[str, Any],
+    data: dict[str, Any] | None = None,
+    neighbors: dict[str, Any] | None = None,
+    kind: str = "allegro",
+) -> dict[str, Any]:
+    """The nequip-train configuration of a tiny model.
+
+    Args:
+        data_path: of the frames, ``{}`` standing for ``train`` and ``val``.
+        type_names: of the model.
+        model: its other keys, such as ``seed``.
+        trainer: its keys.
+        training_module: its other keys; ``optimizer``, for instance, instead of the usual one.
+        data: other keys of the data, such as ``seed`` and data loaders.
+        neighbors: other keys of the neighbor lists.
+        kind: ``allegro``, or ``nequip`` for a message-passing model.
+    """
+    transforms = "nequip.data.transforms"
+    mapper = {"_target_": f"{transforms}.ChemicalSpeciesToAtomTypeMapper"}
+    lists = {"_target_": f"{transforms}.NeighborListTransform", "r_max": CUTOFF}
+    common = {"type_names": type_names, "r_max": CUTOFF, "l_max": 1}
+    module = {"_target_": "nequip.train.NequIPLightningModule", **_TRAINING, **training_module}
+    return {
+        "run": ["train"],
+        "data": {
+            "_target_": "nequip.data.datamodule.ASEDataModule",
+            "train_file_path": data_path.format("train"),
+            "val_file_path": data_path.format("val"),
+            "transforms": [
+                {**mapper, "model_type_names": type_names},
+                {**lists, **(neighbors or {})},
+            ],
+            **(data or {}),
+        },
+        "trainer": {
+            "_target_": "lightning.Trainer",
+            "accelerator": "cpu",
+            "enable_progress_bar": False,
+            **trainer,
+        },
+        "training_module": {
+            **module,
+            "model": {**{"allegro": _ALLEGRO, "nequip": _NEQUIP}[kind], **common, **model},
+        },
+    }
+
+
 def training_config(
     folder: Path,
     *,
@@ -91,9 +167,8 @@ def training_config(
     zbl: bool = False,
     third_type: bool = False,
 ) -> dict[str, Any]:
-    """The nequip-train configuration of a tiny model; see :func:`train_tiny`."""
-    data_path = data_path or str(folder / "{}.extxyz")
-    loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": 2}
+    """The nequip-train configuration of :func:`train_tiny`, which see."""
+    type_names = [*TYPE_NAMES, *THIRD_TYPE] if third_type else TYPE_NAMES
     checkpoint = {
         "_target_": "lightning.pytorch.callbacks.ModelCheckpoint",
         "dirpath": str(folder),
@@ -101,70 +176,33 @@ def training_config(
         "save_last": False,
     }
     callbacks = [checkpoint]
-    type_names = [*TYPE_NAMES, *THIRD_TYPE] if third_type else TYPE_NAMES
     if sam is not None:
         callbacks.append({"_target_": "nequip_legato.SAM", **sam})
     model = {
         "seed": seed,
         "model_dtype": dtype,
-        "type_names": type_names,
-        "r_max": CUTOFF,
         "per_edge_type_cutoff": per_edge_type_cutoff,
-        "l_max": 1,
         "num_layers": 2,
         "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",
         "per_type_energy_shifts": "${training_data_stats:per_atom_energy_mean}",
         "per_type_energy_scales": "${training_data_stats:forces_rms}",
     }
-    if kind == "allegro":
-        model |= {
-            "_target_": "allegro.model.AllegroModel",
-            "num_scalar_features": 8,
-            "num_tensor_features": 4,
-            "radial_chemical_embed": _SCALAR_EMBEDDING,
-            "scalar_embed_mlp_hidden_layers_width": 8,
-            "allegro_mlp_hidden_layers_width": 8,
-            "readout_mlp_hidden_layers_width": 8,
+    if zbl:
+        model["pair_potential"] = {
+            "_target_": "nequip.nn.pair_potential.ZBL",
+            "units": "metal",
+            "chemical_species": type_names,
         }
-        if zbl:
-            model["pair_potential"] = {
-                "_target_": "nequip.nn.pair_potential.ZBL",
-                "units": "metal",
-                "chemical_species": type_names,
-            }
-    elif kind == "nequip":
-        model |= {
-            "_target_": "nequip.model.NequIPGNNModel",
-            "num_features": 4,
-            "num_bessels": 4,
-            "radial_mlp_width": 8,
-        }
-    else:
-        raise ValueError(f"kind is 'allegro' or 'nequip', not {kind!r}")
-    metrics = {
-        "_target_": "nequip.train.EnergyForceMetrics",
-        "coeffs": {"total_energy_mae": 1.0, "forces_mae": 1.0},
-    }
-    return {
-        "run": ["train"],
-        "hydra": {"run": {"dir": str(folder / "hydra")}},
-        "data": {
-            "_target_": "nequip.data.datamodule.ASEDataModule",
+    loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": 2}
+    averaged = {"_target_": "nequip.train.EMALightningModule", "ema_decay": 0.8}
+    config = tiny_config(
+        data_path or str(folder / "{}.extxyz"),
+        type_names,
+        model=model,
+        trainer={"max_epochs": 1, "logger": False, "callbacks": callbacks},
+        training_module=averaged if ema else {},
+        data={
             "seed": seed,
-            "train_file_path": data_path.format("train"),
-            "val_file_path": data_path.format("val"),
-            "transforms": [
-                {
-                    "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
-                    "model_type_names": type_names,
-                },
-                {
-                    "_target_": "nequip.data.transforms.NeighborListTransform",
-                    "r_max": CUTOFF,
-                    "per_edge_type_cutoff": per_edge_type_cutoff,
-                    "type_names": type_names,
-                },
-            ],
             "train_dataloader": loader,
             "val_dataloader": loader,
             "stats_manager": {
@@ -173,56 +211,27 @@ def training_config(
                 "dataloader_kwargs": {"batch_size": 4},
             },
         },
-        "trainer": {
-            "_target_": "lightning.Trainer",
-            "max_epochs": 1,
-            "accelerator": "cpu",
-            "enable_progress_bar": False,
-            "logger": False,
-            "callbacks": callbacks,
-        },
-        "training_module": {
-            "_target_": "nequip.train." + ("EMA" if ema else "NequIP") + "LightningModule",
-            **({"ema_decay": 0.8} if ema else {}),
-            "loss": {
-                "_target_": "nequip.train.EnergyForceLoss",
-                "per_atom_energy": True,
-                "coeffs": {"total_energy": 1.0, "forces": 1.0},
-            },
-            "val_metrics": metrics,
-            "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
-            "model": model,
-        },
-    }
+        neighbors={"per_edge_type_cutoff": per_edge_type_cutoff, "type_names": type_names},
+        kind=kind,
+    )
+    return config | {"hydra": {"run": {"dir": str(folder / "hydra")}}}
 
 
-def train_tiny(
-    folder: Path,
-    *,
-    dtype: str = "float64",
-    seed: int = 0,
-    kind: str = "allegro",
-    ema: bool = False,
-    per_edge_type_cutoff: dict[str, Any] | None = None,
-    sam: dict[str, Any] | None = None,
-    data_path: str | None = None,
-    zbl: bool = False,
-    third_type: bool = False,
-) -> Path:
+def train_tiny(folder: Path, *, third_type: bool = False, **options) -> Path:
     """Train a tiny model for one epoch of four steps.
 
     Args:
         folder: where data, configuration and checkpoint go; made if need be.
-        dtype: ``float32`` or ``float64``.
-        seed: of weights and data order.
-        kind: ``allegro``, or ``nequip`` for a message-passing model.
-        ema: keep an exponential moving average of the weights.
-        per_edge_type_cutoff: nequip's option, e.g. ``{"H": {"H": 3.0, "N": 3.5}, "N": 4.0}``.
-        sam: options of ``nequip_legato.SAM``; none for plain training.
-        zbl: add nequip's ZBL pair potential.
         third_type: every fifth hydrogen is an oxygen by name, a type of its own.
-        data_path: what the configuration names, ``{}`` standing for ``train`` and ``val``; default
-            the absolute path of the files in ``folder``. Training runs in ``folder``.
+        options: dtype: ``float32`` or ``float64`` (default).
+            seed: of weights and data order.
+            kind: ``allegro``, or ``nequip`` for a message-passing model.
+            ema: keep an exponential moving average of the weights.
+            per_edge_type_cutoff: nequip's option, e.g. ``{"H": {"H": 3.0, "N": 3.5}, "N": 4.0}``.
+            sam: options of ``nequip_legato.SAM``; none for plain training.
+            zbl: add nequip's ZBL pair potential.
+            data_path: what the configuration names, ``{}`` standing for ``train`` and ``val``;
+                default the absolute path of the files in ``folder``. Training runs in ``folder``.
 
     Returns:
         Path of the checkpoint.
@@ -234,29 +243,7 @@ def train_tiny(
         frames = [with_third_type(atoms) for atoms in frames]
     ase.io.write(folder / "train.extxyz", frames[:8])
     ase.io.write(folder / "val.extxyz", frames[8:])
-    config = training_config(
-        folder,
-        dtype=dtype,
-        seed=seed,
-        kind=kind,
-        ema=ema,
-        per_edge_type_cutoff=per_edge_type_cutoff,
-        sam=sam,
-        data_path=data_path,
-        zbl=zbl,
-        third_type=third_type,
-    )
+    config = training_config(folder, third_type=third_type, **options)
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "nequip-train"), "-cp", str(folder), "-cn", "tiny"],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    checkpoint = folder / "model.ckpt"
-    if done.returncode != 0 or not checkpoint.is_file():
-        raise RuntimeError(f"nequip-train failed:\n{done.stdout[-4000:]}")
-    return checkpoint
+    run_process(PROGRAMS / "nequip-train", "-cp", folder, "-cn", "tiny", cwd=folder)
+    return folder / "model.ckpt"

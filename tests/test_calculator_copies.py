@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import pickle
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from models import ammonia_frames
+from processes import run_process
 
 from nequip_legato import LegatoCalculator, LegatoError
 from nequip_legato.native.engine import open_engine
@@ -154,9 +154,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 def test_inherited_by_a_fork(model, atoms, tmp_path):
     """Without pickling: used, dropped, and handed on to a grandchild; all of them end."""
     atoms.write(tmp_path / "atoms.extxyz")
-    command = [sys.executable, "-c", _INHERITED, str(model), str(tmp_path / "atoms.extxyz")]
-    done = subprocess.run(command, timeout=120, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_process(sys.executable, "-c", _INHERITED, model, tmp_path / "atoms.extxyz", timeout=120)
 
 
 def test_bad_input_in_another_process(model):

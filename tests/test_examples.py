@@ -1,39 +1,23 @@
 """Every file of the ammonia example runs, and the documents' commands and settings are real."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from processes import PROGRAMS, run_process
 
 from nequip_legato import SAM
 
 ROOT = Path(__file__).parents[1]
 NH3 = ROOT / "examples" / "nh3"
-PROGRAMS = Path(sys.executable).parent
 SHORT = [
     "++trainer.limit_train_batches=4",
     "+trainer.limit_val_batches=1",
     "+trainer.limit_test_batches=1",
     "trainer.log_every_n_steps=1",
 ]
-
-
-def run(command: list, folder: Path) -> str:
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
 
 
 def test_sam_is_three_lines_more():
@@ -54,7 +38,7 @@ def test_sam_is_three_lines_more():
 @pytest.mark.slow
 def test_plain_training(tmp_path):
     command = [PROGRAMS / "nequip-train", "-cp", NH3, "-cn", "train"]
-    run([*command, f"hydra.run.dir={tmp_path}", "trainer.max_epochs=1", *SHORT], NH3)
+    run_process(*command, f"hydra.run.dir={tmp_path}", "trainer.max_epochs=1", *SHORT, cwd=NH3)
     assert (tmp_path / "best.ckpt").is_file()
 
 
@@ -63,7 +47,7 @@ def test_demo(tmp_path):
     """All of it, with a shorter training: it checks its own numbers and fails if they are off."""
     out = tmp_path / "out"
     command = [sys.executable, NH3 / "demo.py", "--out", out, "--epochs", 1, "--steps", 20]
-    text = run([*command, *SHORT], tmp_path)
+    text = run_process(*command, *SHORT, cwd=tmp_path).stdout
     assert (out / "demo.png").stat().st_size > 10_000
     for name in ("TorchScript, 1 rank", "AOTInductor, 1 rank", "AOTInductor, 2 ranks"):
         assert name in text
@@ -75,13 +59,7 @@ def test_demo(tmp_path):
 
 def test_demo_spares_folders_that_are_not_its_own(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
-    done = subprocess.run(
-        [sys.executable, NH3 / "demo.py", "--out", tmp_path],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_process(sys.executable, NH3 / "demo.py", "--out", tmp_path, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("demo: ")
     assert "--out" in done.stderr
@@ -100,9 +78,7 @@ def test_readme_yaml_is_accepted():
 
 
 def test_no_paths_of_the_machines_it_was_made_on():
-    files = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.split("\0")
+    files = run_process("git", "ls-files", "-z", cwd=ROOT).stdout.split("\0")
     pattern = re.compile(rb"/(home|root|work|Users)/[A-Za-z0-9_.-]+/")
     for file in filter(None, files):
         path = ROOT / file

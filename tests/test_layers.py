@@ -1,6 +1,7 @@
 """Which room of the package may import which; a new reader finds the order here."""
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -121,6 +122,15 @@ def test_modules_form_no_circle():
         list(TopologicalSorter(graph).static_order())
     except CycleError as problem:
         pytest.fail(f"circle of imports: {' <- '.join(problem.args[1])}")
+
+
+def test_tests_run_programs_in_one_way():
+    """``run_process``, but for programs that are not run by pytest; Popen for what is killed."""
+    tests = Path(__file__).parent
+    own = {"processes.py", "build_lammps.py", "kernels_compiled.py", Path(__file__).name}
+    for path in sorted(tests.rglob("*.py")):
+        found = re.findall(r"subprocess\.(?:run|call|check_\w+|getoutput)", path.read_text())
+        assert not found or path.name in own, f"{path.relative_to(tests)}: {found}"
 
 
 def test_pure_rooms_need_no_torch():

@@ -3,8 +3,6 @@
 import argparse
 import csv
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import ase.io
@@ -17,6 +15,7 @@ from nequip.data import AtomicDataDict as Keys
 from nequip.data.dataset import ASEDataset
 from nequip.utils.global_state import set_global_state
 from omegaconf import OmegaConf
+from processes import PROGRAMS, run_process
 
 from nequip_legato import SAM
 from nequip_legato.cli import main
@@ -696,17 +695,7 @@ def test_migrated_configuration_trains(folder):
     assert bound != OLD
     (folder / "old.yaml").write_text(bound)
     command("old.yaml", "new.yaml")
-    program = Path(sys.executable).parent / "nequip-train"
-    done = subprocess.run(
-        [program, "-cp", folder, "-cn", "new"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
+    run_process(PROGRAMS / "nequip-train", "-cp", folder, "-cn", "new")
     run = folder / "results" / "ammonia" / "flat"
     with open(run / "metrics.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))

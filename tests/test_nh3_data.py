@@ -1,8 +1,6 @@
 """The ammonia example's data: what is shipped, and the script that makes it."""
 
 import itertools
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from processes import Done, run_process
 
 NH3 = Path(__file__).parents[1] / "examples" / "nh3"
 DATA = NH3 / "data"
@@ -61,13 +60,8 @@ def lmp() -> str:
         pytest.skip(str(problem))
 
 
-def run_script(*arguments: str | Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(NH3 / "make_data.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def run_script(*arguments: str | Path) -> Done:
+    return run_process(sys.executable, NH3 / "make_data.py", *arguments, check=False)
 
 
 def with_labels(atoms: Atoms, **changed) -> Atoms:
@@ -228,15 +222,8 @@ dump_modify all sort id element H N format float %.10f
 run 0
 """
     (tmp_path / "in.zero").write_text(script)
-    done = subprocess.run(
-        [lmp, "-in", "in.zero", "-log", "none"],
-        cwd=tmp_path,
-        env={**os.environ, "NEQUIP_LEGATO_PLUGIN": "off"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    without = {"NEQUIP_LEGATO_PLUGIN": "off"}
+    run_process(lmp, "-in", "in.zero", "-log", "none", cwd=tmp_path, environment=without)
     lines = (tmp_path / "dump.txt").read_text().splitlines()
     sides = np.array([line.split() for line in lines[5:8]], dtype=float)
     np.testing.assert_allclose(sides[:, 1] - sides[:, 0], start.cell.lengths(), rtol=1e-8)

@@ -1,9 +1,10 @@
 """The study's tables are those that its raw results give."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
+
+from processes import run_process
 
 STUDY = Path(__file__).parents[1] / "benchmarks" / "fidelity_scaling"
 
@@ -15,11 +16,7 @@ def test_tables_are_made_from_what_is_kept(tmp_path):
     shutil.rmtree(results / "report")
     command = [sys.executable, STUDY / "run.py", "--only", "collect"]
     command += ["--results", results, "--work", tmp_path / "work"]
-    subprocess.run(
-        command,
-        check=True,
-        cwd=tmp_path,
-    )
+    run_process(*command, cwd=tmp_path)
     assert (results / "tables.md").read_text() == (STUDY / "results" / "tables.md").read_text()
     assert (results / "report" / "report.html").is_file()
 
@@ -30,5 +27,5 @@ def test_tables_of_rates_are_made_from_what_is_kept(tmp_path):
     (results / "tables.md").unlink()
     command = [sys.executable, STUDY / "rates" / "run.py", "--only", "collect"]
     command += ["--results", results, "--work", tmp_path / "work"]
-    subprocess.run(command, check=True, cwd=tmp_path)
+    run_process(*command, cwd=tmp_path)
     assert (results / "tables.md").read_text() == (STUDY / "rates/results/tables.md").read_text()

@@ -2,34 +2,20 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from processes import Done, run_process
 
 ROOT = Path(__file__).parents[1]
 
 
-def run(command: list, folder: Path, **environment: str) -> subprocess.CompletedProcess:
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=folder,
-        env={
-            **{k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")},
-            **environment,
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done
+def run(command: list, folder: Path, **environment: str) -> Done:
+    environment = {"PYTHONPATH": None, "VIRTUAL_ENV": None, **environment}
+    return run_process(*command, cwd=folder, environment=environment, merge=True)
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +30,8 @@ def wheel(tmp_path_factory) -> Path:
 def test_wheel_is_pure_and_carries_the_sources(wheel):
     assert wheel.name.endswith("-py3-none-any.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    tracked = subprocess.run(
-        ["git", "ls-files", "lammps_plugin", "CMakeLists.txt", "nequip_legato"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
+    command = ["git", "ls-files", "lammps_plugin", "CMakeLists.txt", "nequip_legato"]
+    tracked = run_process(*command, cwd=ROOT).stdout.split()
     for file in tracked:
         inside = file if file.startswith("nequip_legato/") else f"nequip_legato/native/cpp/{file}"
         assert inside in names, file

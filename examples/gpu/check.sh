@@ -7,8 +7,8 @@
 #   1. builds LAMMPS with Kokkos for CUDA and the plugin (build.sh), unless --built names a folder
 #      with lmp, its CMakeCache.txt and the plugin
 #   2. deploys a small and a medium model, all files at the same time: TorchScript, AOTInductor with
-#      our kernels, and without (`--kernels off`). Meanwhile the tests run: tests/kokkos with
-#      `-k on g 1`, and those of the keyword `device`
+#      our kernels, and without (`--kernels off`). Meanwhile the tests run: those marked
+#      kokkos with `-k on g 1`, and those of the keyword `device`
 #   3. compares energies, forces and stresses of 3,456 atoms: CPU against `device cuda` against
 #      allegro_legato/kk; after step 4 also with small blocks, and with less memory for torch than
 #      the file takes
@@ -158,12 +158,12 @@ fi
 # in the background, until half of the time is over, because speed is measured on a quiet machine
 until_half() { echo $((half > SECONDS + 1 ? half - SECONDS : 1)); }
 tests() {
-  attempt tests_device timeout "$(until_half)" "$python" -m pytest -q -rs \
+  attempt tests_device timeout "$(until_half)" "$python" -m pytest -q -rs -m 'not kokkos' \
     tests/pair_style/test_devices.py tests/pair_style/test_out_of_memory.py
   NEQUIP_LEGATO_KOKKOS_BUILD=$lmp_folder \
     NEQUIP_LEGATO_KOKKOS_SWITCHES="$([[ $device == cuda ]] && echo 'g 1 -pk kokkos newton on neigh half' || echo 't 1')" \
     attempt tests_kokkos timeout "$(until_half)" "$python" -m pytest -q -rs -n "$jobs" tests/kokkos \
-    -m 'not slow' -k "$wanted"
+    tests/pair_style tests/fence -m 'kokkos and not slow' -k "$wanted"
 }
 if [[ $quick == no ]]; then
   deployments=$(jobs -p)

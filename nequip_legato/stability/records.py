@@ -78,7 +78,7 @@ class Record:
 
     @property
     def size(self) -> int:
-        """What the cost of a step is proportional to: the number of atoms."""
+        """Number of atoms, to which the cost of a step is proportional."""
         return self.atoms
 
     @property

@@ -1,11 +1,11 @@
 """From times of steps to ratios, and the whole benchmark at its smallest."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import run_process
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "training"
 
@@ -58,8 +58,8 @@ def test_ratios(ratios):
 
 @pytest.mark.slow
 def test_quick_run(tmp_path):
-    command = [sys.executable, str(FOLDER / "run.py"), "--quick", "--results", str(tmp_path)]
-    subprocess.run(command, check=True)
+    command = [sys.executable, FOLDER / "run.py", "--quick", "--results", tmp_path]
+    run_process(*command)
     (found,) = json.loads((tmp_path / "quick" / "ratios.json").read_text())
     assert (found["model"], found["batch"]) == ("small", 1)
     # Two passes are about two passes, one is about one, whatever else the machine does.
@@ -70,7 +70,7 @@ def test_quick_run(tmp_path):
         ("plain", 1), ("SAM", 2), ("SAM, logging", 2), ("ASAM", 2), ("MomentumSAM", 1),
         ("late", 1), ("late", 2), ("LookSAM", 1), ("LookSAM", 2),
     }  # fmt: skip
-    subprocess.run([*command, "--add", "--methods", "plain"], check=True)
+    run_process(*command, "--add", "--methods", "plain")
     more = json.loads((tmp_path / "quick" / "small-1.json").read_text())["steps"]
     assert more[: len(steps)] == steps
     assert len(more) > len(steps)

@@ -1,15 +1,14 @@
 """AOTInductor files; each build takes about half a minute."""
 
 import json
-import os
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from models import CUTOFF
+from processes import PROGRAMS, run_process
 
 from nequip_legato.deploy.blocks import evaluate_in_blocks
 from nequip_legato.deploy.export import load_deployed
@@ -17,7 +16,6 @@ from nequip_legato.deployed.elf import needs_executable_stack
 from nequip_legato.deployed.reader import info
 
 CUTOFFS = torch.full((2, 2), CUTOFF, dtype=torch.float64)
-SCRIPTS = Path(sys.executable).parent
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +26,8 @@ def compiled_by_nequip(checkpoint, tmp_path_factory):
     def get(target: str) -> Path:
         path = folder / f"{target}.nequip.pt2"
         if not path.is_file():
-            command = [SCRIPTS / "nequip-compile", checkpoint(), path, "--device", "cpu"]
-            options = ["--mode", "aotinductor", "--target", target]
-            subprocess.run([*map(str, command), *options], check=True)
+            options = ["--device", "cpu", "--mode", "aotinductor", "--target", target]
+            run_process(PROGRAMS / "nequip-compile", checkpoint(), path, *options)
         return path
 
     return get
@@ -104,18 +101,8 @@ def test_files_for_pair_allegro_are_named(compiled_by_nequip, capsys):
 
 
 def test_no_compiler(checkpoint, tmp_path):
-    done = subprocess.run(
-        [
-            str(SCRIPTS / "nequip-deploy"),
-            "build",
-            str(checkpoint()),
-            str(tmp_path / "m.nequip.pt2"),
-        ],
-        env={**os.environ, "CXX": "no-such-compiler"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [PROGRAMS / "nequip-deploy", "build", checkpoint(), tmp_path / "m.nequip.pt2"]
+    done = run_process(*command, environment={"CXX": "no-such-compiler"}, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "needs a C++ compiler" in done.stderr
@@ -127,7 +114,7 @@ def test_stack_of_a_library(wanted, tmp_path):
     source, library = tmp_path / "x.c", tmp_path / "x.so"
     source.write_text("int f(void) { return 1; }\n")
     flag = "-Wl,-z,execstack" if wanted else "-Wl,-z,noexecstack"
-    subprocess.run(["gcc", "-shared", "-fPIC", flag, "-o", library, source], check=True)
+    run_process("gcc", "-shared", "-fPIC", flag, "-o", library, source)
     assert needs_executable_stack(library.read_bytes()) == wanted
 
 
@@ -141,7 +128,7 @@ def test_two_models_of_one_architecture_at_once(checkpoint, tmp_path):
     climbs = (0.01, 0.02)
     builds = []
     for rho in climbs:
-        command = [SCRIPTS / "nequip-deploy", "build", checkpoint(sam={"rho": rho})]
+        command = [PROGRAMS / "nequip-deploy", "build", checkpoint(sam={"rho": rho})]
         command += [tmp_path / f"{rho}.nequip.pt2"]
         builds.append(subprocess.Popen([*map(str, command)]))
     assert [process.wait(timeout=900) for process in builds] == [0, 0]

@@ -1,9 +1,6 @@
 """Bad input to nequip-deploy: one line each, and no file."""
 
-import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -11,6 +8,7 @@ import ase.io
 import pytest
 import torch
 from ase import Atoms
+from processes import PROGRAMS, run_process
 
 from nequip_legato.cli import deploy_main
 from nequip_legato.deployed.reader import info
@@ -159,13 +157,8 @@ def test_bad_frames(refused, out, checkpoint, tmp_path):
 def test_full_disk(checkpoint, out):
     """A limit on the size of files stands for a full disk; both stop the write half-way."""
     builder.ensure(builder.binding())  # not with that limit
-    command = [str(Path(sys.executable).parent / "nequip-deploy"), "build", str(checkpoint())]
-    done = subprocess.run(
-        ["bash", "-c", f"ulimit -f 32; exec {' '.join(command)} {out}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = f"{PROGRAMS / 'nequip-deploy'} build {checkpoint()} {out}"
+    done = run_process("bash", "-c", f"ulimit -f 32; exec {command}", check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "nothing was left behind" in done.stderr
@@ -210,15 +203,8 @@ def test_no_arguments_shows_usage(capsys):
 
 
 def test_command_is_quiet_about_deprecations(checkpoint, tmp_path):
-    command = [str(Path(sys.executable).parent / "nequip-deploy"), "build", str(checkpoint())]
-    done = subprocess.run(
-        [*command, str(tmp_path / "m.nequip.pth")],
-        env={**os.environ, "PYTHONWARNINGS": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0
+    command = [PROGRAMS / "nequip-deploy", "build", checkpoint(), tmp_path / "m.nequip.pth"]
+    done = run_process(*command, environment={"PYTHONWARNINGS": ""})
     assert done.stderr == ""
     last = done.stdout.splitlines()[-1]
     assert last.startswith(f"nequip-deploy: wrote {tmp_path / 'm.nequip.pth'} (")

@@ -1,7 +1,6 @@
 """From checkpoint or package to file: weights, metadata, checks."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from models import CUTOFF
+from processes import PROGRAMS, run_process
 
 from nequip_legato.deploy import build, builder, export, info
 from nequip_legato.deploy.blocks import evaluate_in_blocks
@@ -26,8 +26,7 @@ def package(tmp_path_factory):
 
     def get(checkpoint: Path) -> Path:
         path = tmp_path_factory.mktemp("package") / "model.nequip.zip"
-        command = [str(Path(sys.executable).parent / "nequip-package"), "build"]
-        subprocess.run([*command, str(checkpoint), str(path)], check=True)
+        run_process(PROGRAMS / "nequip-package", "build", checkpoint, path)
         return path
 
     return get
@@ -106,13 +105,7 @@ def test_sam_settings_are_kept(checkpoint, deployed, sam, said):
 def test_info_needs_no_torch(deployed):
     blocked = "import sys; sys.modules['torch'] = sys.modules['nequip'] = None; "
     call = "from nequip_legato.cli import deploy_main; sys.exit(deploy_main(sys.argv[1:]))"
-    done = subprocess.run(
-        [sys.executable, "-c", blocked + call, "info", str(deployed())],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_process(sys.executable, "-c", blocked + call, "info", deployed())
     assert "H-N" in done.stdout
 
 

@@ -3,15 +3,15 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from processes import PROGRAMS
 
 from nequip_legato.deploy.export import load_deployed
 
-PROGRAM = Path(sys.executable).parent / "nequip-deploy"
+PROGRAM = PROGRAMS / "nequip-deploy"
 
 
 def scratch(folder: Path) -> list[Path]:

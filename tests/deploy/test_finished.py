@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 import zipfile
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from models import CUTOFF
+from processes import PROGRAMS, run_process
 
 from nequip_legato.cli import deploy_main
 from nequip_legato.deploy import build, export
@@ -38,7 +37,7 @@ def compiles_to(deployed, tmp_path, monkeypatch):
         good = deployed(".nequip.pt2")
         (tmp_path / "x.c").write_text(CODE[name])
         library = tmp_path / "x.so"
-        subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, tmp_path / "x.c"], check=True)
+        run_process("gcc", "-shared", "-fPIC", "-o", library, tmp_path / "x.c")
 
         def save(model, metadata, path, **_):
             with zipfile.ZipFile(good) as old, zipfile.ZipFile(path, "w") as new:
@@ -191,21 +190,13 @@ def test_file_for_another_device_cannot_be_used(checkpoint, deployed, as_frame, 
 
 def test_without_a_compiler_for_the_engine(checkpoint, tmp_path):
     """TorchScript needs none; what then checks the file is said."""
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).parent / "nequip-deploy"),
-            *("build", str(checkpoint()), str(tmp_path / "m.nequip.pth")),
-        ],
-        env={
-            "PATH": "/nowhere",
-            "CXX": "no-such-compiler",
-            "NEQUIP_LEGATO_CACHE": str(tmp_path / "cache"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    environment = {
+        "PATH": "/nowhere",
+        "CXX": "no-such-compiler",
+        "NEQUIP_LEGATO_CACHE": str(tmp_path / "cache"),
+    }
+    command = [PROGRAMS / "nequip-deploy", "build", checkpoint(), tmp_path / "m.nequip.pth"]
+    done = run_process(*command, environment=environment, inherit=False)
     assert "CXX=no-such-compiler is not a program" in done.stdout
     assert "checked by torch's own loader instead" in done.stdout
     assert (tmp_path / "m.nequip.pth").is_file()

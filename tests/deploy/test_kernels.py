@@ -4,14 +4,13 @@ Triton's interpreter runs them on the CPU, and its compiler compiles them for an
 """
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 from nequip.data import AtomicDataDict
+from processes import run_process
 
 from nequip_legato.deploy import export
 from nequip_legato.deploy.target import INPUTS
@@ -22,12 +21,8 @@ PROGRAM = Path(__file__).with_name("kernels_here.py")
 
 def run(*arguments: object, interpreted: bool) -> dict:
     """What kernels_here.py prints."""
-    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    if interpreted:
-        environment["TRITON_INTERPRET"] = "1"
-    command = [sys.executable, PROGRAM, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    environment = {"TRITON_INTERPRET": "1" if interpreted else None}
+    done = run_process(sys.executable, PROGRAM, *arguments, environment=environment)
     return json.loads(done.stdout.splitlines()[-1])
 
 

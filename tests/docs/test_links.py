@@ -1,28 +1,19 @@
 """Links between the repository's Markdown files lead to files, and to headings, that are there."""
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import run_process
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
 
 from check_site import broken_links  # noqa: E402
 
-FILES = sorted(
-    file
-    for file in subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "*.md"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split("\n")
-    if file
-)
+LISTED = run_process("git", "ls-files", "-co", "--exclude-standard", "*.md", cwd=ROOT)
+FILES = sorted(LISTED.stdout.splitlines())
 
 
 def places(text: str) -> set[str]:

@@ -3,11 +3,11 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import PROGRAMS, run_process
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "tutorial.md"
@@ -39,11 +39,7 @@ def test_every_block_runs(tmp_path):
     text = PAGE.read_text()
     for long in SHORTER:
         assert long in text
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
     output = ""
     for language, block in blocks():
         if language == "yaml":
@@ -55,19 +51,8 @@ def test_every_block_runs(tmp_path):
                 (folder / name).write_text(shorter(block))
             continue
         command = {"bash": ["bash", "-ec"], "python": [sys.executable, "-c"]}[language]
-        done = subprocess.run(
-            [*command, shorter(block)],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=900,
-            check=False,
-        )
-        assert done.returncode == 0, f"{block}\n{done.stdout[-4000:]}"
-        output += done.stdout
+        words = [*command, shorter(block)]
+        output += run_process(*words, cwd=folder, environment=environment, merge=True).stdout
     assert "468 frames of H48N16" in output
     assert "largest difference of forces" in output
     assert "SAM: moves " in output

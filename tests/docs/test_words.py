@@ -1,8 +1,9 @@
 """Spelling and terms of CONTRIBUTING.md, in code, messages and pages."""
 
 import re
-import subprocess
 from pathlib import Path
+
+from processes import run_process
 
 ROOT = Path(__file__).parents[2]
 TEXT = (".py", ".md", ".cpp", ".h", ".in", ".cmake", ".sh")
@@ -21,9 +22,7 @@ ODD = re.compile(r"\b(?:is no number|numbers that are none|stands there twice|a 
 
 def lines():
     """Path, number and text of every line of ours."""
-    listed = subprocess.run(
-        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout
+    listed = run_process("git", "ls-files", cwd=ROOT).stdout
     for name in listed.splitlines():
         path = ROOT / name
         if path.suffix not in TEXT or any(part in name for part in NOT_OURS):

@@ -1,14 +1,9 @@
 """What all tests of fences need."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "pair_style"))
-pytest.register_assert_rewrite("lammps_run")
 
 
 @pytest.fixture(autouse=True)

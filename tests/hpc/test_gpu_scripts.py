@@ -2,30 +2,24 @@
 
 import json
 import os
-import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
 import torch
+from processes import PROGRAMS, Done, run_process
 
 from nequip_legato.lammps.launcher import plugin_folder
 
 GPU = Path(__file__).parents[2] / "examples" / "gpu"
 BLOCK_SIZES = GPU.parents[1] / "lammps_plugin" / "core" / "block_size.h"
-LMP = Path(sys.executable).parent / "lmp"
+LMP = PROGRAMS / "lmp"
 
 
-def run(*command: object, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [str(part) for part in command],
-        env={**os.environ, "PYTHON": sys.executable, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def run(*command: object, **environment: str) -> Done:
+    environment = {"PYTHON": sys.executable, **environment}
+    return run_process(*command, environment=environment, timeout=300, check=False)
 
 
 def measure(what: str, folder: Path, *arguments: object) -> list | dict:

@@ -3,16 +3,15 @@
 import os
 import re
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import PROGRAMS, run_process
 
 HPC = Path(__file__).parents[2] / "examples" / "hpc"
 DATA = HPC.parent / "nh3" / "data" / "start_432.data"
 SCRIPTS = sorted(p.name for p in HPC.glob("*.sh"))
-LMP = Path(sys.executable).parent / "lmp"
+LMP = PROGRAMS / "lmp"
 
 # Neither SLURM nor MPI over nodes is here: run the program alone, without its Kokkos options.
 LAUNCHER = """#!/bin/bash
@@ -36,16 +35,7 @@ def lammps(folder: Path, model: Path, **variables) -> str:
     settings = {"model": model, "data": DATA, "closest": 0, "every": 2} | variables
     for name, value in settings.items():
         command += ["-var", name, str(value)]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
+    return run_process(*command, cwd=folder, merge=True, timeout=300).stdout
 
 
 def last_line(text: str) -> list[float]:
@@ -61,8 +51,7 @@ def test_there_are_scripts_for_both_queues_and_nodes():
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_syntax(name):
-    done = subprocess.run(["bash", "-n", HPC / name], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert run_process("bash", "-n", HPC / name).stderr == ""
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -102,17 +91,9 @@ def test_script_starts_the_run_and_goes_on(name, tmp_path, deployed):
     }
 
     def submit(steps: int) -> str:
-        done = subprocess.run(
-            ["bash", HPC / name],
-            cwd=folder,
-            env=environment | {"STEPS": str(steps)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stdout[-3000:]
-        return done.stdout
+        variables = environment | {"STEPS": str(steps)}
+        command = ["bash", HPC / name]
+        return run_process(*command, cwd=folder, environment=variables, merge=True).stdout
 
     assert last_line(submit(2))[0] == 2
     words = (folder / "launched.txt").read_text().split()

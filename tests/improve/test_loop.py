@@ -17,6 +17,7 @@ import yaml
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from improve_cases import write_loop
+from processes import PROGRAMS
 
 from nequip_legato.deploy import info
 from nequip_legato.errors import LegatoError
@@ -26,7 +27,7 @@ from nequip_legato.improve.loop import LIMIT, WAITING, improve
 from nequip_legato.improve.structures import id_of, read_structures
 from nequip_legato.stability.records import read_records
 
-PROGRAM = Path(sys.executable).parent / "nequip-legato"
+PROGRAM = PROGRAMS / "nequip-legato"
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow
 

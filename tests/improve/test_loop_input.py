@@ -1,13 +1,13 @@
 """Whatever is wrong with a loop gives one clear line, and nothing is run."""
 
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from improve_cases import loop_settings, write_loop
+from processes import run_process
 
 from nequip_legato.cli import main
 from nequip_legato.errors import LegatoError
@@ -156,13 +156,8 @@ except LegatoError as problem:
     print(problem)
 """
     tests = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"PYTHONPATH": f"{blocked}:{tests}", "PATH": "", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    environment = {"PYTHONPATH": f"{blocked}:{tests}", "PATH": "", "HOME": str(tmp_path)}
+    done = run_process(sys.executable, "-c", code, environment=environment, inherit=False)
     assert "pip install 'nequip-legato[improve]'" in done.stdout
 
 

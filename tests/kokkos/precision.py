@@ -8,20 +8,8 @@ from lammps_run import Run, dumped
 
 __all__ = ["BY_NAME", "Precision", "assert_same", "precision_of", "reason_to_skip"]
 
-_DIFFERENCES = "differences of the energy need positions in float64"
-# Tests of the pair style whose limits mean something with positions in float64 alone, and why.
-_NEEDS_FLOAT64 = {
-    "test_forces_are_differences_of_the_energy": _DIFFERENCES,
-    "test_virial_is_the_difference_of_the_energy_under_strain": _DIFFERENCES,
-    "test_rotation_through_lammps": "rotated positions are rounded to other float32 numbers",
-    "test_deletion_from_a_liquid": _DIFFERENCES,
-    "test_atom_swap": _DIFFERENCES,
-    "test_molecule_swap": _DIFFERENCES,
-    "test_energies_alone": _DIFFERENCES,
-    "test_hybrid_overlay_adds": "LAMMPS' own Lennard-Jones forces (750 eV/A there) are in float32",
-}
-# The same for forces.
-_NEEDS_FLOAT64_FORCES = {"test_null_type": "sums of forces are rounded to float32"}
+# What the builds have in float32.
+_FLOAT32 = {"double": (), "mixed": ("positions",), "single": ("positions", "forces")}
 
 
 @dataclass(frozen=True)
@@ -52,12 +40,15 @@ def precision_of(build: Path) -> Precision:
     return BY_NAME["double"]
 
 
-def reason_to_skip(precision: Precision, test: str) -> str:
-    """Why a test says nothing about a LAMMPS of this precision; empty if it does."""
-    if precision.name == "double":
-        return ""
-    reasons = _NEEDS_FLOAT64 | (_NEEDS_FLOAT64_FORCES if precision.name == "single" else {})
-    return f"KOKKOS_PREC={precision.name}: {reasons[test]}" if test in reasons else ""
+def reason_to_skip(precision: Precision, reason: str, *, of: str = "positions") -> str:
+    """Why a test marked ``float64`` says nothing about such a LAMMPS; empty if it does.
+
+    Args:
+        precision: of the LAMMPS.
+        reason: why the test needs float64.
+        of: what it needs in float64, ``positions`` or ``forces``.
+    """
+    return f"KOKKOS_PREC={precision.name}: {reason}" if of in _FLOAT32[precision.name] else ""
 
 
 def assert_same(run: Run, other: Run, tolerance: float) -> None:

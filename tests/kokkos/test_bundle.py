@@ -1,13 +1,12 @@
 """examples/gpu/bundle.sh and what it makes, run without a GPU by the tests' LAMMPS with Kokkos."""
 
 import json
-import os
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from processes import Done, run_process
 
 from nequip_legato.native.cache import CACHE_VARIABLE, cache_folder
 from nequip_legato.native.installed import find_torch
@@ -15,15 +14,9 @@ from nequip_legato.native.installed import find_torch
 GPU = Path(__file__).parents[2] / "examples" / "gpu"
 
 
-def run(*command: object, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [str(part) for part in command],
-        env={**os.environ, "PYTHON": sys.executable, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+def run(*command: object, **environment: str) -> Done:
+    environment = {"PYTHON": sys.executable, **environment}
+    return run_process(*command, environment=environment, merge=True, timeout=1800, check=False)
 
 
 def wheel_of_torch(folder: Path) -> Path:

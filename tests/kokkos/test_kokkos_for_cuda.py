@@ -3,12 +3,12 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from build_lammps import archives, extract
+from processes import PROGRAMS, run_process
 
 from nequip_legato.native.linkage import Library
 
@@ -25,23 +25,13 @@ def test_plugin_for_cuda(tmp_path):
         for name, archive in zip(("kokkos", "lammps"), archives()[:2], strict=True)
     )
     kokkos.rename(lammps / "lib" / "kokkos")
-    done = subprocess.run(
-        [
-            str(GPU / "build.sh"),
-            *("--out", str(tmp_path / "out"), "--lammps", str(lammps), "--arch", "HOPPER90"),
-            *("--jobs", "1", "--plugin-only"),
-        ],
-        env={
-            **os.environ,
-            "PYTHON": sys.executable,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
+    done = run_process(
+        *(GPU / "build.sh", "--out", tmp_path / "out", "--lammps", lammps),
+        *("--arch", "HOPPER90", "--jobs", 1, "--plugin-only"),
+        environment={"PYTHON": sys.executable, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"},
+        merge=True,
+        timeout=1800,
     )
-    assert done.returncode == 0, done.stdout[-5000:]
     folder = tmp_path / "out" / "plugin-build"
     assert b"allegro_legato/kk" in (folder / "legatoplugin.so").read_bytes()
     styles = folder / "legato_styles.so"
@@ -55,18 +45,12 @@ def test_measurements_with_few_styles(tmp_path, kokkos_build, plain_program, dep
     """The LAMMPS of the tests, which check.sh --lean builds, has what they need."""
     for what, more in (("agreement", []), ("speed", ["--repeats", "1", "--rounds", "1"])):
         out = tmp_path / f"{what}.json"
-        done = subprocess.run(
-            [
-                *(sys.executable, str(GPU / "measure.py"), what, "--device", "cpu", *more),
-                *("--lmp", str(kokkos_build / "lmp"), "--work", str(tmp_path)),
-                *("--plugin", plain_program.environment["LAMMPS_PLUGIN_PATH"]),
-                *("--out", str(out), "--", str(deployed(dtype="float32"))),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
+        run_process(
+            *(sys.executable, GPU / "measure.py", what, "--device", "cpu", *more),
+            *("--lmp", kokkos_build / "lmp", "--work", tmp_path, "--out", out),
+            *("--plugin", plain_program.environment["LAMMPS_PLUGIN_PATH"]),
+            *("--", deployed(dtype="float32")),
         )
-        assert done.returncode == 0, done.stdout + done.stderr
         rows = json.loads(out.read_text())["rows"]
         assert rows
         assert not any("error" in row for row in rows)

@@ -1,7 +1,6 @@
 """What concerns allegro_legato/kk alone: against the plain style, switches, what is refused."""
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,11 @@ from lammps_run import (
     write_data,
 )
 from precision import assert_same
+from processes import run_process
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.lammps import tree
-from nequip_legato.native import builder, installed
+from nequip_legato.native import installed
 
 STEPS = 20
 
@@ -129,12 +129,6 @@ def setting(build: Path, name: str) -> str:
     return next(line.partition("=")[2] for line in lines if line.startswith(f"{name}:"))
 
 
-def cmake(*arguments: object) -> None:
-    command = [builder.installed.find_program("cmake"), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 def test_installed_lammps(tmp_path):
     (tmp_path / "include" / "lammps").mkdir(parents=True)
     with pytest.raises(LegatoError, match="is an installed LAMMPS"):
@@ -147,8 +141,9 @@ def test_sources_that_were_only_configured(
 ):
     """They do for a LAMMPS whose build folder is not at hand."""
     known = ("Kokkos_DIR", "MPI_CXX_COMPILER", "KOKKOS_PREC")
-    cmake(
-        *("-S", setting(kokkos_build, "CMAKE_HOME_DIRECTORY"), "-B", tmp_path / "configured"),
+    run_process(
+        *(installed.find_program("cmake"), "-B", tmp_path / "configured"),
+        *("-S", setting(kokkos_build, "CMAKE_HOME_DIRECTORY")),
         *(f"-D{name}={setting(kokkos_build, name)}" for name in known),
         *("-DCMAKE_CXX_STANDARD=20", "-DPKG_KOKKOS=ON", "-DEXTERNAL_KOKKOS=ON", "-DBUILD_OMP=ON"),
         *("-DPKG_PLUGIN=ON", "-DWITH_JPEG=OFF", "-DWITH_PNG=OFF"),
@@ -174,8 +169,8 @@ def test_source_tree_with_our_files(tmp_path, kokkos_build):
     (lammps / "src" / "pair_allegro_legato.h").write_text("older")
     assert tree.install_into(lammps) == [lammps / "src" / "pair_allegro_legato.h"]
 
-    cmake(
-        *("-S", lammps / "cmake", "-B", tmp_path / "build"),
+    run_process(
+        *(installed.find_program("cmake"), "-S", lammps / "cmake", "-B", tmp_path / "build"),
         f"-DCMAKE_PROJECT_lammps_INCLUDE={lammps / 'cmake' / 'legato.cmake'}",
         f"-DKokkos_DIR={setting(kokkos_build, 'Kokkos_DIR')}",
         *("-DCMAKE_CXX_STANDARD=20", "-DPKG_KOKKOS=ON", "-DEXTERNAL_KOKKOS=ON", "-DBUILD_MPI=OFF"),

@@ -1,26 +1,16 @@
-"""tests/pair_style/test_monte_carlo.py with LAMMPS 4 Jul 2026, which says when forces are dropped.
-
-By allegro_legato/kk, with one and with two threads, and by the plain style for what is new there.
-"""
-
-from collections.abc import Iterator
+"""LAMMPS 4 Jul 2026 says when forces are dropped; both styles then compute energies alone."""
 
 import numpy as np
 import pytest
-from lammps_run import Program, lammps_input, succeed, using
+from lammps_programs import KOKKOS
+from lammps_run import lammps_input, succeed
 from telling_model import WITH_FORCES, telling
-from test_monte_carlo import *  # noqa: F403
 
 
-@pytest.fixture(scope="module", autouse=True)
-def with_monte_carlo(kokkos_program: Program, monte_carlo: dict[str, str]) -> Iterator[None]:
-    """Everything that run_lammps and session run meanwhile has LAMMPS' Monte Carlo fixes."""
-    with using(Program(kokkos_program.path, kokkos_program.kokkos_threads, monte_carlo)):
-        yield
-
-
+@pytest.mark.float64("differences of the energy need positions in float64")
+@pytest.mark.parametrize("lammps", KOKKOS, indirect=True)
 @pytest.mark.parametrize("style", ["kk", "plain"])
-def test_energies_alone(style, tmp_path, data_file, deployed, plain_program, monte_carlo):
+def test_energies_alone(style, with_monte_carlo, tmp_path, data_file, deployed):
     """Differences of energies are forces, and only the steps of a run differentiate the model."""
     model = telling(deployed(), tmp_path / "telling.nequip.pth")
     pair = f"pair_style allegro_legato\npair_coeff * * {model} H N"

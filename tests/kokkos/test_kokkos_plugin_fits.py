@@ -1,11 +1,11 @@
 """The plugin against the LAMMPS with Kokkos it was compiled for, and one of another compiler."""
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from lammps_run import Program, run_lammps, using
+from processes import run_process
 
 from nequip_legato.lammps import tree
 from nequip_legato.native import builder, installed
@@ -114,8 +114,7 @@ def _styles_with_std_format(folder: Path, artifact: builder.Artifact, compiler: 
     cmake, ninja = (installed.find_program(name) for name in ("cmake", "ninja"))
     scratch = folder / "scratch"
     given = [f"-D{name}={value}" for name, value in settings.items()]
-    command = [cmake, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", *given]
-    command += ["-S", builder.source_folder(), "-B", scratch]
-    for words in (command, [cmake, "--build", scratch]):
-        subprocess.run([str(word) for word in words], check=True, capture_output=True)
+    where = ["-S", builder.source_folder(), "-B", scratch]
+    run_process(cmake, "-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={ninja}", *given, *where)
+    run_process(cmake, "--build", scratch)
     return scratch / artifact.companion

@@ -7,7 +7,6 @@ is changed, as if two builds had been mixed up.
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +16,7 @@ import pytest
 from build_lammps import BUILD_VARIABLE
 from filelock import FileLock
 from lammps_run import Program, run_lammps, using
+from processes import run_process
 
 from nequip_legato.lammps import tree
 from nequip_legato.native import installed
@@ -97,21 +97,16 @@ def compiled(shared_folder: Path, tmp_path: Path) -> Callable[[Copy], Path]:
         }
         cmake = installed.find_program("cmake")
         with FileLock(f"{scratch}.lock"):
-            _run(
+            run_process(
                 *(cmake, "-G", "Ninja", "-S", source_folder(), "-B", scratch),
                 *("-U", "Kokkos_DIR", *(f"-D{name}={value}" for name, value in values.items())),
             )
-            _run(cmake, "--build", scratch)
+            run_process(cmake, "--build", scratch)
             for name in (wanted.file_name, wanted.companion):
                 shutil.copy(scratch / name, tmp_path)
         return tmp_path
 
     return compile_plugin
-
-
-def _run(*command: object) -> None:
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
 
 
 def _refusal(folder: Path, plugin: Path, plain_program: Program) -> str:

@@ -1,9 +1,9 @@
 """LAMMPS without MPI has a stand-in with functions of its own: the style compiles with it."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
+from processes import run_process
 
 from nequip_legato.native import installed
 from nequip_legato.native.sources import source_folder
@@ -16,13 +16,9 @@ def test_style_compiles_for_a_lammps_without_mpi(kokkos_build):
     source = Path(home.partition("=")[2]).parent
     torch = installed.find_torch().folder / "include"
     folders = [source / "src", source / "src" / "STUBS", source / "third_party", torch]
-    command = [
-        installed.find_compiler(),
-        "-std=c++20",
-        "-fsyntax-only",
-        "-DLAMMPS_SMALLBIG",
-        f"-I{source_folder() / 'lammps_plugin'}",
-        *(f"-I{folder}" for folder in folders),
-        source_folder() / "lammps_plugin" / "pair_allegro_legato.cpp",
-    ]
-    subprocess.run(command, check=True)
+    ours = source_folder() / "lammps_plugin"
+    run_process(
+        *(installed.find_compiler(), "-std=c++20", "-fsyntax-only", "-DLAMMPS_SMALLBIG"),
+        *(f"-I{folder}" for folder in (ours, *folders)),
+        ours / "pair_allegro_legato.cpp",
+    )

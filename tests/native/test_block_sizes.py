@@ -1,9 +1,9 @@
 """How many atoms a block has, and which GPU a process takes: the core's own functions."""
 
 import math
-import subprocess
 
 import pytest
+from processes import run_process
 
 from nequip_legato.native import installed
 from nequip_legato.native.sources import source_folder
@@ -61,16 +61,10 @@ def core(tmp_path_factory):
     (folder / "main.cpp").write_text(PROGRAM)
     sources = source_folder() / "lammps_plugin"
     command = [installed.find_compiler(), "-std=c++20", f"-I{sources}", "main.cpp", "-o", "main"]
-    subprocess.run(command, cwd=folder, check=True)
+    run_process(*command, cwd=folder)
 
     def ask(*questions: str) -> list[list[int]]:
-        done = subprocess.run(
-            [folder / "main"],
-            input="\n".join(questions),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = run_process(folder / "main", stdin="\n".join(questions))
         return [[int(word) for word in line.split()] for line in done.stdout.splitlines()]
 
     return ask

@@ -6,11 +6,11 @@ are looked at, as on a machine where LAMMPS is only compiled.
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import Done, run_process
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.native import builder
@@ -24,7 +24,7 @@ def compiled(path: Path, source: str, *options: object) -> Path:
     """A shared library from a line of C."""
     path.parent.mkdir(exist_ok=True)
     command = ["gcc", "-shared", "-fPIC", "-x", "c", "-", "-x", "none", "-o", path, *options]
-    subprocess.run([str(part) for part in command], input=source, text=True, check=True)
+    run_process(*command, stdin=source)
     return path
 
 
@@ -33,9 +33,8 @@ def driver(folder: Path, source: str) -> Path:
     return compiled(folder / "libcuda.so", source, "-Wl,-soname,libcuda.so.1")
 
 
-def check(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "nequip_legato.native", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def check(*arguments: object) -> Done:
+    return run_process(sys.executable, "-m", "nequip_legato.native", *arguments, check=False)
 
 
 def test_driver_is_named(tmp_path):
@@ -159,8 +158,7 @@ def test_plugin_of_the_installed_lammps():
 
 
 def has_driver() -> bool:
-    done = subprocess.run(["ldconfig", "-p"], capture_output=True, text=True, check=False)
-    return "libcuda.so " in done.stdout
+    return "libcuda.so " in run_process("ldconfig", "-p", check=False).stdout
 
 
 @pytest.mark.skipif(has_driver(), reason="build.sh links against the driver that is here")
@@ -181,17 +179,9 @@ def test_build_makes_a_driver_that_is_not_dropped(tmp_path):
         (tmp_path / file).parent.mkdir(parents=True)
         (tmp_path / file).write_text("#!/bin/sh\n")
         (tmp_path / file).chmod(0o755)
-    subprocess.run(
-        [BUILD, "--out", "out", "--lammps", "lammps", "--kokkos", "kokkos"],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "PATH": f"{programs}:{os.environ['PATH']}",
-            "PYTHON": sys.executable,
-        },
-        capture_output=True,
-        check=False,
-    )
+    command = [BUILD, "--out", "out", "--lammps", "lammps", "--kokkos", "kokkos"]
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHON": sys.executable}
+    run_process(*command, cwd=tmp_path, environment=environment, check=False)
     stub = tmp_path / "out" / "stubs" / "libcuda.so"
     user = compiled(tmp_path / "libkernels.so", USER, "-Wl,--as-needed,-z,defs", stub)
     assert "libcuda.so.1" in Library(user).needed

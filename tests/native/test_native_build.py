@@ -2,18 +2,17 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from processes import PROGRAMS, run_process
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.lammps import launcher
 from nequip_legato.native import builder, cache, installed, sources
 
-PROGRAMS = Path(sys.executable).parent
 UNKNOWN_STYLE = "units metal\npair_style allegro_legato\n"
 BAD_KEYWORD = """
 units metal
@@ -31,29 +30,17 @@ def own_cache(tmp_path, monkeypatch) -> Path:
 
 
 def lmp(script: str, *, ranks: int = 1, timeout: float = 300, **environment: str):
-    command = [str(PROGRAMS / "lmp"), "-log", "none"]
+    command = [PROGRAMS / "lmp", "-log", "none"]
     if ranks > 1:
-        command = [str(PROGRAMS / "mpiexec"), "-n", str(ranks), *command]
-    return subprocess.run(
-        command,
-        input=script,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
+        command = [PROGRAMS / "mpiexec", "-n", ranks, *command]
+    return run_process(
+        *command, stdin=script, environment=environment, timeout=timeout, check=False
     )
 
 
 def legato(*arguments: str, **environment: str):
-    return subprocess.run(
-        [str(PROGRAMS / "nequip-legato"), *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    command = [PROGRAMS / "nequip-legato", *arguments]
+    return run_process(*command, environment=environment, timeout=300, check=False)
 
 
 def one_error(done, *parts: str) -> None:
@@ -222,13 +209,7 @@ def test_launcher_imports_nothing_heavy():
         "import sys; from nequip_legato.lammps.launcher import plugin_folder; plugin_folder();"
         "print([m for m in ('torch', 'nequip', 'numpy', 'ase', 'lightning') if m in sys.modules])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "CXX": "no-such-compiler"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_process(sys.executable, "-c", code, environment={"CXX": "no-such-compiler"})
     assert done.stdout.strip() == "[]"
 
 

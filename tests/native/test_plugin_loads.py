@@ -1,18 +1,16 @@
 """A plugin that cannot be used says why, once, where an input names the style, and not before."""
 
-import os
 import shutil
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from processes import PROGRAMS, Done, run_process
 
 from nequip_legato.lammps import launcher
 from nequip_legato.native import builder
 
-PROGRAMS = Path(sys.executable).parent
 USE = "units metal\nprint alive\npair_style allegro_legato\n"
 
 
@@ -27,29 +25,22 @@ def plugin(tmp_path) -> Path:
     return folder
 
 
-def lmp(folder: Path, script: str = USE, *, ranks: int = 1, **environment: str):
-    command = [str(PROGRAMS / "lmp"), "-log", "none"]
+def loading(folder: Path, **environment: str) -> dict[str, str]:
+    """An environment in which LAMMPS loads the plugin of a folder."""
+    own = {launcher.SWITCH_VARIABLE: "off", "LAMMPS_PLUGIN_PATH": str(folder)}
+    return own | environment
+
+
+def lmp(folder: Path, script: str = USE, *, ranks: int = 1, **environment: str) -> Done:
+    command = [PROGRAMS / "lmp", "-log", "none"]
     if ranks > 1:
-        command = [str(PROGRAMS / "mpiexec"), "-n", str(ranks), *command]
-    return subprocess.run(
-        command,
-        input=script,
-        cwd=folder,
-        env={
-            **os.environ,
-            launcher.SWITCH_VARIABLE: "off",
-            "LAMMPS_PLUGIN_PATH": str(folder),
-            **environment,
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+        command = [PROGRAMS / "mpiexec", "-n", ranks, *command]
+    own = loading(folder, **environment)
+    options = {"cwd": folder, "environment": own, "merge": True, "timeout": 120, "check": False}
+    return run_process(*command, stdin=script, **options)
 
 
-def refused(done: subprocess.CompletedProcess, *parts: str) -> None:
+def refused(done: Done, *parts: str) -> None:
     """LAMMPS stopped at the style, with one error line that has every part."""
     assert done.returncode == 1, done.stdout
     assert "alive" in done.stdout.splitlines()
@@ -94,7 +85,7 @@ def test_other_file_is_damaged(change, part, plugin):
 
 def test_other_file_is_another_library(plugin):
     styles = plugin / builder.STYLES_FILE
-    subprocess.run(["gcc", "-shared", "-x", "c", "/dev/null", "-o", styles], check=True)
+    run_process("gcc", "-shared", "-x", "c", "/dev/null", "-o", styles)
     refused(lmp(plugin), f"{styles} is not its other half")
 
 
@@ -110,16 +101,9 @@ def test_one_rank_fails(plugin):
     )
     script.chmod(0o755)
     (plugin / "in.lammps").write_text(USE)
-    done = subprocess.run(
-        [PROGRAMS / "mpiexec", "-n", "3", script, "-in", "in.lammps", "-log", "none"],
-        cwd=plugin,
-        env={**os.environ, launcher.SWITCH_VARIABLE: "off", "LAMMPS_PLUGIN_PATH": str(plugin)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    command = [PROGRAMS / "mpiexec", "-n", 3, script, "-in", "in.lammps", "-log", "none"]
+    options = {"cwd": plugin, "merge": True, "timeout": 120, "check": False}
+    done = run_process(*command, environment=loading(plugin), **options)
     refused(done, str(half), "(on 1 of 3 MPI ranks, first on rank 1)")
 
 
@@ -129,7 +113,7 @@ def other_torch(folder: Path, version: str) -> Path:
     library.parent.mkdir(parents=True)
     (folder / "torch" / "version.py").write_text(f"__version__ = '{version}'\n")
     name = "-Wl,-soname,libtorch_cpu.so"
-    subprocess.run(["gcc", "-shared", "-x", "c", "/dev/null", "-o", library, name], check=True)
+    run_process("gcc", "-shared", "-x", "c", "/dev/null", "-o", library, name)
     return library
 
 
@@ -223,19 +207,7 @@ def test_python_session_goes_on(plugin):
     styles.rename(plugin.parent / builder.STYLES_FILE)
     mpi = next(f for f in metadata.files("mpich") if "libmpi.so.12" in f.name).locate()
     command = [sys.executable, "-c", SESSION, mpi, plugin, plugin.parent / builder.STYLES_FILE]
-    done = subprocess.run(
-        [str(part) for part in command],
-        env={
-            **os.environ,
-            launcher.SWITCH_VARIABLE: "off",
-            "LAMMPS_PLUGIN_PATH": str(plugin),
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = run_process(*command, environment=loading(plugin), timeout=120)
     before, caught, after, used = done.stdout.splitlines()
     assert before == after == "torch False"
     assert caught.startswith("caught ERROR: The nequip-legato plugin is only half there")
@@ -263,12 +235,7 @@ print(text.value.decode())
 def test_program_that_keeps_lammps_to_itself(plugin):
     """It opened LAMMPS' library without RTLD_GLOBAL."""
     mpi = next(f for f in metadata.files("mpich") if "libmpi.so.12" in f.name).locate()
-    done = subprocess.run(
-        [sys.executable, "-c", HOST, str(mpi), str(builder.plugin().host)],
-        env={**os.environ, "LAMMPS_PLUGIN_PATH": str(plugin)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    command = [sys.executable, "-c", HOST, mpi, builder.plugin().host]
+    environment = {"LAMMPS_PLUGIN_PATH": str(plugin)}
+    done = run_process(*command, environment=environment, timeout=120, check=False)
     assert "Unknown keyword nonsense of pair style allegro_legato" in done.stdout, done.stderr

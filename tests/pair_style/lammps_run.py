@@ -3,8 +3,6 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,8 +12,8 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.lammps import Prism
 from ase.md.velocitydistribution import thermalize_momenta
+from processes import PROGRAMS, run_process
 
-PROGRAMS = Path(sys.executable).parent
 # what follows `-k on` instead of `t THREADS`, for instance 'g 1 -pk kokkos newton on neigh half'
 SWITCHES_VARIABLE = "NEQUIP_LEGATO_KOKKOS_SWITCHES"
 MASSES = {"H": 1.008, "N": 14.007, "Ar": 39.948}
@@ -113,22 +111,10 @@ def run_lammps(
     if partition:
         command += ["-partition", partition]
     if ranks > 1:
-        command = [str(PROGRAMS / "mpiexec"), "-n", str(ranks), *command]
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": str(threads),
-            **_program.environment,
-            **(environment or {}),
-        },
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-        check=False,
+        command = [PROGRAMS / "mpiexec", "-n", ranks, *command]
+    own = {"OMP_NUM_THREADS": str(threads), **_program.environment, **(environment or {})}
+    done = run_process(
+        *command, cwd=folder, environment=own, merge=True, timeout=timeout, check=False
     )
     run = Run(done.returncode, done.stdout)
     run.thermo = _thermo(done.stdout)

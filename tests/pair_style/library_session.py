@@ -1,12 +1,11 @@
 """LAMMPS as a library, whose caller survives errors, as Python programs use it."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-from lammps_run import PROGRAMS, program
+from lammps_run import program
+from processes import PROGRAMS, run_process
 
 from nequip_legato.native import builder, installed
 
@@ -52,23 +51,9 @@ def session(folder: Path, lines: str | list[str], *, ranks: int = 1, threads: in
         environment["LAMMPS_PLUGIN_PATH"] = str(builder.ensure(builder.plugin()).parent)
     else:
         libraries = [lammps.path.parent / "liblammps.so"]
-    run = [sys.executable, str(_CHILD), ":".join(map(str, libraries)), *command[1:]]
+    child = [sys.executable, _CHILD, ":".join(map(str, libraries)), *command[1:]]
     if ranks > 1:
-        run = [str(PROGRAMS / "mpiexec"), "-n", str(ranks), *run]
-    done = subprocess.run(
-        run,
-        cwd=folder,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": str(max(threads, lammps.kokkos_threads)),
-            **environment,
-        },
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    output = f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    assert done.returncode == 0, f"status {done.returncode}: {output}"
+        child = [PROGRAMS / "mpiexec", "-n", ranks, *child]
+    environment["OMP_NUM_THREADS"] = str(max(threads, lammps.kokkos_threads))
+    done = run_process(*child, cwd=folder, environment=environment, timeout=300)
     return Session(json.loads(done.stdout.splitlines()[-1]))

@@ -4,10 +4,17 @@ import re
 import shutil
 
 import pytest
+from lammps_programs import KOKKOS, WHEEL
 from lammps_run import forces, lammps_input, program, succeed
 from library_session import session
 
 from nequip_legato import LegatoCalculator
+
+pytestmark = [
+    pytest.mark.usefixtures("lammps"),
+    # what is read and refused does not depend on the number of threads
+    pytest.mark.parametrize("lammps", [*WHEEL, KOKKOS[0]], indirect=True),
+]
 
 BAD_COEFF = {
     "file": ("pair_coeff * * nowhere.nequip.pth H N", "cannot open model file"),

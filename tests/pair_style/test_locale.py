@@ -1,11 +1,10 @@
 """Numbers do not depend on the decimal sign that a host program has set."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import run_process
 
 from nequip_legato.native.installed import find_compiler
 
@@ -61,15 +60,14 @@ for way in ("back", "of_c", "of_cpp", "both"):
 def host(tmp_path_factory) -> tuple[Path, dict[str, str]]:
     """A library that sets locales, and an environment in which a German one exists."""
     folder = tmp_path_factory.mktemp("locale")
-    made = ["localedef", "-i", "de_DE", "-f", "UTF-8", folder / "de_DE.UTF-8"]
-    done = subprocess.run(made, capture_output=True, check=False)
-    if not (folder / "de_DE.UTF-8" / "LC_NUMERIC").is_file():
-        pytest.skip(f"localedef makes no German locale here: {done.stderr.decode().strip()}")
+    made = folder / "de_DE.UTF-8"
+    done = run_process("localedef", "-i", "de_DE", "-f", "UTF-8", made, check=False)
+    if not (made / "LC_NUMERIC").is_file():
+        pytest.skip(f"localedef makes no German locale here: {done.stderr.strip()}")
     (folder / "host.cpp").write_text(SOURCE)
     library = folder / "host.so"
-    command = [find_compiler(), "-shared", "-fPIC", "-o", library, folder / "host.cpp"]
-    subprocess.run(command, check=True)
-    return library, {**os.environ, "LOCPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    run_process(find_compiler(), "-shared", "-fPIC", "-o", library, folder / "host.cpp")
+    return library, {"LOCPATH": str(folder)}
 
 
 @pytest.mark.parametrize(
@@ -79,15 +77,8 @@ def host(tmp_path_factory) -> tuple[Path, dict[str, str]]:
 def test_decimal_comma(code, suffix, host, deployed, tmp_path, data_file, ammonia):
     ammonia.write(tmp_path / "start.extxyz")
     library, environment = host
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(library), str(deployed(suffix))],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    command = [sys.executable, "-c", code, library, deployed(suffix)]
+    done = run_process(*command, cwd=tmp_path, environment=environment)
     rows = done.stdout.split("\n")[:-1]
     assert len(rows) == 4, done.stderr[-2000:]
     assert len(set(rows)) == 1, rows

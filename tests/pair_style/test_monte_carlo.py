@@ -10,6 +10,9 @@ from molecules import AMMONIA, far_apart, write_bonded, write_template
 from nequip_legato import LegatoCalculator
 from nequip_legato.deploy import info
 
+pytestmark = pytest.mark.usefixtures("with_monte_carlo")
+DIFFERENCES = pytest.mark.float64("differences of the energy need positions in float64")
+
 K = 8.617343e-5  # LAMMPS' Boltzmann constant in units metal, eV/K
 HOT = 3000.0  # K; at 300 K exp(E0/kT) is beyond double precision
 ALONE = np.zeros((1, 3))
@@ -107,6 +110,7 @@ def test_ideal_gas_of_molecules(tmp_path, deployed):
     assert min(found[0][1:4]) > 10
 
 
+@DIFFERENCES
 def test_deletion_from_a_liquid(tmp_path, ammonia, deployed):
     """Accepted just where mu is below the difference of energies computed apart."""
     atoms = ammonia.copy()
@@ -155,6 +159,7 @@ def test_widom(tmp_path, deployed):
 CUTOFFS = {"per_edge_type_cutoff": {"H": 3.0, "N": {"H": 3.5, "N": 4.0}}}
 
 
+@DIFFERENCES
 @pytest.mark.parametrize("options", [{}, CUTOFFS], ids=["one-cutoff", "cutoffs-by-type"])
 def test_atom_swap(options, tmp_path, ammonia, deployed):
     """A nitrogen atom becomes hydrogen just where the difference of mu pays for it."""
@@ -184,6 +189,7 @@ def test_atom_swap(options, tmp_path, ammonia, deployed):
         assert answers.values[3] == pytest.approx(left, abs=1e-8)
 
 
+@DIFFERENCES
 def test_molecule_swap(tmp_path, ammonia, deployed):
     """H and N of a molecule change places where that lowers the energy, and not back."""
     symbols = ammonia.get_chemical_symbols()

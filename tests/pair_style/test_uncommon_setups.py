@@ -1,14 +1,13 @@
 """Charges on top of the model, a path integral's partitions, cells smaller than the cutoff."""
 
-import subprocess
-
 import numpy as np
 import pytest
 from ase import Atoms
-from lammps_run import PROGRAMS, write_data
+from lammps_run import write_data
 from library_session import session
 from molecules import AMMONIA, write_bonded
 from nequip.integrations.ase import NequIPCalculator
+from processes import PROGRAMS, run_process
 
 from nequip_legato import LegatoCalculator
 
@@ -79,23 +78,8 @@ run 20
 write_dump all custom bead.${{bead}} id type x y z modify sort id format float %.15g
 print "$(pe:%.12f)" file energy.${{bead}}
 """)
-    subprocess.run(
-        [
-            PROGRAMS / "mpiexec",
-            "-n",
-            "2",
-            PROGRAMS / "lmp",
-            "-partition",
-            "2x1",
-            "-in",
-            "in.lammps",
-        ],
-        cwd=tmp_path,
-        check=True,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        timeout=300,
-    )
+    lmp = [PROGRAMS / "lmp", "-partition", "2x1", "-in", "in.lammps"]
+    run_process(PROGRAMS / "mpiexec", "-n", 2, *lmp, cwd=tmp_path, timeout=300)
     energies = []
     for bead in "12":
         rows = np.loadtxt(tmp_path / f"bead.{bead}", skiprows=9)

@@ -1,11 +1,11 @@
 """The benchmark of the analysis runs, and analyzes what it writes."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import run_process
 
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "quantum" / "analysis.py"
 
@@ -13,7 +13,7 @@ PROGRAM = Path(__file__).parents[2] / "benchmarks" / "quantum" / "analysis.py"
 def test_small_benchmark(tmp_path):
     command = [sys.executable, PROGRAM, "--frames", "60", "--beads", "3"]
     command += ["--work", tmp_path, "--out", tmp_path / "results.json"]
-    subprocess.run(command, check=True, cwd=tmp_path)
+    run_process(*command, cwd=tmp_path)
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["frames"] == 60
     assert 0 < found["peak_megabytes"] < 1000

@@ -1,12 +1,12 @@
 """The whole chain on a potential known in closed form: LAMMPS' own springs, in real runs."""
 
-import subprocess
 from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
+from processes import run_process
 from test_quantum_input import COMMANDS, PROGRAM, write
 
 from nequip_legato.quantum import harmonic
@@ -39,10 +39,7 @@ def campaign(folder: Path, atoms: int, **changes) -> Path:
 
 def run(path: Path) -> None:
     """The command, to its end."""
-    done = subprocess.run(
-        [PROGRAM, "quantum", "run", path], capture_output=True, text=True, timeout=1500, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_process(PROGRAM, "quantum", "run", path, timeout=1500)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from processes import run_process
 from test_harmonic_chain import campaign, frequency, run
 from test_quantum_input import COMMANDS, PROGRAM, write
 
@@ -137,7 +138,7 @@ def test_a_killed_run_goes_on_and_beads_come_in_order(tmp_path, engine):
     assert not (folder / "result.json").exists()
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        done = run_process(*command, timeout=600, check=False)
         if done.returncode == 0:
             break
         time.sleep(1.0)  # the killed one's LAMMPS is still on its way out

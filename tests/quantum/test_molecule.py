@@ -1,6 +1,5 @@
 """The molecule of ammonia with a deployed model: quantum against its own Hessian; the example."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.morse import MorsePotential
 from ase.optimize import BFGS
+from processes import run_process
 from test_harmonic_chain import run
 from test_quantum_input import write
 
@@ -51,14 +51,7 @@ def test_a_diatomic_has_the_frequency_of_its_curve():
 def example(tmp_path_factory) -> Path:
     """Folder of the example's small version: from the shipped data to pictures."""
     out = tmp_path_factory.mktemp("example") / "out"
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLE / "quantum.py"), "--small", "--out", str(out)],
-        capture_output=True,
-        text=True,
-        timeout=1700,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    run_process(sys.executable, EXAMPLE / "quantum.py", "--small", "--out", out, timeout=1700)
     return out
 
 

@@ -1,17 +1,16 @@
 """Bad campaigns of path integrals: one line that says what is wrong."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import ase.io
 import pytest
 import yaml
 from ase import Atoms
+from processes import PROGRAMS, run_process
 
 from nequip_legato.cli import main
 
-PROGRAM = Path(sys.executable).parent / "nequip-legato"
+PROGRAM = PROGRAMS / "nequip-legato"
 COMMANDS = """pair_style zero 3.0
 pair_coeff * *
 fix spring all spring/self 20.0
@@ -91,8 +90,6 @@ def test_a_report_on_nothing_says_what_to_do(tmp_path, capsys):
 def test_a_program_that_is_no_lammps_is_told(tmp_path):
     """What the launcher starts ends without a log."""
     path = write(tmp_path, launcher="/bin/false {ranks}")
-    done = subprocess.run(
-        [PROGRAM, "quantum", "run", path], capture_output=True, text=True, timeout=300, check=False
-    )
+    done = run_process(PROGRAM, "quantum", "run", path, timeout=300, check=False)
     assert done.returncode == 1
     assert "check launcher" in done.stderr

@@ -18,11 +18,11 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import Callback
+from models import METRICS, tiny_config
 
 __all__ = ["RecordWeights", "Run", "largest_difference", "nequip_train", "settings"]
 
 _TYPES = ["Al", "Cu"]
-_CUTOFF = 4.0
 
 
 @dataclass
@@ -76,38 +76,19 @@ def settings(
         callbacks.append({"_target_": "nequip_legato.SAM", **sam})
     callbacks += trainer.pop("callbacks", [])
     loader = {"_target_": "torch.utils.data.DataLoader", "batch_size": batch_size}
-    metrics = {
-        "_target_": "nequip.train.EnergyForceMetrics",
-        "coeffs": {"total_energy_mae": 1.0, "forces_mae": 1.0},
-    }
-    return {
-        "run": ["train"],
-        "hydra": {"run": {"dir": "hydra"}},
-        "data": {
-            "_target_": "nequip.data.datamodule.ASEDataModule",
-            "seed": 1,
-            "train_file_path": str(data / "train.extxyz"),
-            "val_file_path": str(data / "val.extxyz"),
-            "transforms": [
-                {
-                    "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
-                    "model_type_names": _TYPES,
-                },
-                {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": _CUTOFF},
-            ],
-            "train_dataloader": {**loader, "shuffle": shuffle},
-            "val_dataloader": {**loader, "batch_size": 2},
-            "stats_manager": {
-                "_target_": "nequip.data.CommonDataStatisticsManager",
-                "type_names": _TYPES,
-            },
+    config = tiny_config(
+        str(data / "{}.extxyz"),
+        _TYPES,
+        model={
+            "seed": 3,
+            "model_dtype": "float64",
+            "num_layers": 1,
+            "avg_num_neighbors": 12.0,
+            **(model or {}),
         },
-        "trainer": {
-            "_target_": "lightning.Trainer",
+        trainer={
             "max_epochs": 2,
-            "accelerator": "cpu",
             "devices": 1,
-            "enable_progress_bar": False,
             "enable_model_summary": False,
             "num_sanity_val_steps": 0,
             "log_every_n_steps": 1,
@@ -120,39 +101,18 @@ def settings(
             "callbacks": callbacks,
             **trainer,
         },
-        "training_module": {
-            "_target_": "nequip.train.NequIPLightningModule",
-            "loss": {
-                "_target_": "nequip.train.EnergyForceLoss",
-                "per_atom_energy": True,
-                "coeffs": {"total_energy": 1.0, "forces": 1.0},
-            },
-            "val_metrics": metrics,
-            "train_metrics": metrics,
-            "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
-            **(training_module or {}),
-            "model": {
-                "_target_": "allegro.model.AllegroModel",
-                "seed": 3,
-                "model_dtype": "float64",
+        training_module={"train_metrics": METRICS, **(training_module or {})},
+        data={
+            "seed": 1,
+            "train_dataloader": {**loader, "shuffle": shuffle},
+            "val_dataloader": {**loader, "batch_size": 2},
+            "stats_manager": {
+                "_target_": "nequip.data.CommonDataStatisticsManager",
                 "type_names": _TYPES,
-                "r_max": _CUTOFF,
-                "l_max": 1,
-                "num_layers": 1,
-                "num_scalar_features": 8,
-                "num_tensor_features": 4,
-                "radial_chemical_embed": {
-                    "_target_": "allegro.nn.TwoBodyBesselScalarEmbed",
-                    "num_bessels": 4,
-                },
-                "scalar_embed_mlp_hidden_layers_width": 8,
-                "allegro_mlp_hidden_layers_width": 8,
-                "readout_mlp_hidden_layers_width": 8,
-                "avg_num_neighbors": 12.0,
-                **(model or {}),
             },
         },
-    }
+    )
+    return config | {"hydra": {"run": {"dir": "hydra"}}}
 
 
 def nequip_train(

@@ -1,15 +1,11 @@
 """Two processes on the CPU (gloo) against one, in the real nequip-train."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import ase.io
 import numpy as np
 import pytest
 import torch
 import yaml
+from processes import PROGRAMS, run_process
 from sam_harness import Run, largest_difference, settings
 
 SAM = {"rho": 0.1}
@@ -75,17 +71,7 @@ def test_the_command_starts_the_processes(data, tmp_path):
     """``nequip-train`` as a user runs it: Lightning starts the second process."""
     config = settings(data, sam=SAM, trainer=parallel(SIMPLE, max_epochs=1))
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    command = Path(sys.executable).parent / "nequip-train"
-    done = subprocess.run(
-        [command, "-cp", tmp_path, "-cn", "config"],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
+    command = [PROGRAMS / "nequip-train", "-cp", tmp_path, "-cn", "config"]
+    done = run_process(*command, cwd=tmp_path, merge=True, timeout=400)
     assert "MEMBER: 2/2" in done.stdout
     assert len(Run(tmp_path, 0, done.stdout).logged("legato/sharpness")) == 2

@@ -1,8 +1,6 @@
 """What checkpoints say of their training follows from what happened, not from the settings."""
 
 import pickle
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+from processes import PROGRAMS, run_process
 from sam_harness import Run
 
 from nequip_legato.deployed.reader import info
@@ -195,10 +194,7 @@ def test_a_model_that_started_from_another(train, shown):
 def test_packages_say_what_was_set_alone(train, tmp_path, shown):
     run = train("run", "trainer.max_epochs=1", sam={"rho": 0.01, "last_fraction": 0.5})
     package = tmp_path / "model.nequip.zip"
-    program = Path(sys.executable).parent / "nequip-package"
-    command = [program, "build", run.folder / "last.ckpt", package]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    run_process(PROGRAMS / "nequip-package", "build", run.folder / "last.ckpt", package)
     rows = shown(package)
     assert rows["trained with SAM"] == (
         "SAM last_fraction=0.5 rho=0.01 was set; a package does not say how many steps climbed"

@@ -2,12 +2,11 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from processes import PROGRAMS, run_process
 from sam_harness import nequip_train, settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "methods.md").read_text()
@@ -56,21 +55,8 @@ def test_scan(data, tmp_path):
     config["trainer"]["max_epochs"] = 2
     del config["hydra"]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    done = subprocess.run(
-        ["bash", "-ec", command],
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
+    environment = {"PATH": f"{PROGRAMS}:{os.environ['PATH']}"}
+    run_process("bash", "-ec", command, cwd=tmp_path, environment=environment)
     values = re.search(r"rho=(\S+)", command).group(1).split(",")
     trainings = set()
     for number, value in enumerate(values):

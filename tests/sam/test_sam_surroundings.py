@@ -1,16 +1,13 @@
 """SAM beside what else nequip's configurations have: loggers, modules, validation at odd times."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from processes import PROGRAMS, run_process
 from sam_harness import largest_difference, settings
 
-PROGRAMS = Path(sys.executable).parent
 EMA = {"_target_": "nequip.train.EMALightningModule", "ema_decay": 0.8}
 
 
@@ -54,15 +51,8 @@ def test_wandb_offline(data, tmp_path):
 
 
 def run(*command, folder: Path, status: int = 0) -> str:
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "WANDB_SILENT": "true"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
+    environment = {"WANDB_SILENT": "true"}
+    done = run_process(*command, cwd=folder, environment=environment, merge=True, check=False)
     assert done.returncode == status, done.stdout[-3000:]
     return done.stdout
 

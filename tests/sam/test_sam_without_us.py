@@ -1,7 +1,5 @@
 """Models trained with each method, where nequip_legato is not installed."""
 
-import os
-import subprocess
 import sys
 import sysconfig
 import zipfile
@@ -9,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from processes import run_process
 
 METHODS = {
     "SAM": {"rho": 0.05, "last_fraction": 0.5},
@@ -63,22 +62,9 @@ def elsewhere(tmp_path_factory) -> Path:
 
 def python(elsewhere: Path, folder: Path, *arguments: str) -> str:
     """Python without this environment's own packages (-S)."""
-    done = subprocess.run(
-        [sys.executable, "-S", *arguments],
-        cwd=folder,
-        env={
-            **os.environ,
-            "PYTHONPATH": str(elsewhere),
-            "OMP_NUM_THREADS": "1",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    return done.stdout
+    environment = {"PYTHONPATH": str(elsewhere)}
+    command = [sys.executable, "-S", *arguments]
+    return run_process(*command, cwd=folder, environment=environment, merge=True).stdout
 
 
 def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:

@@ -1,9 +1,6 @@
 """Frames labeled in part: what training takes, the tools take, and weigh as nequip does."""
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import ase.io
@@ -16,6 +13,7 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from models import ammonia_frames, training_config
 from nequip.data import AtomicDataDict
+from processes import PROGRAMS, run_process
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.sharpness.frames import keep_frames, load_frames
@@ -93,15 +91,7 @@ def trained(tmp_path_factory) -> Path:
     module["loss"] = loss(stress=True, forces=True)
     module["model"]["per_type_energy_scales"] = 1.0
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "nequip-train"), "-cp", str(folder), "-cn", "tiny"],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    run_process(PROGRAMS / "nequip-train", "-cp", folder, "-cn", "tiny", cwd=folder)
     return folder / "model.ckpt"
 
 
@@ -261,17 +251,10 @@ def test_labels_under_other_names(trained, tmp_path):
 
 @pytest.mark.slow
 def test_the_commands_take_it(trained, tmp_path):
-    programs = Path(sys.executable).parent
-    command = [programs / "nequip-legato", "sharpness", trained, "--n-frames", 7]
+    command = [PROGRAMS / "nequip-legato", "sharpness", trained, "--n-frames", 7]
     command += ["--samples", 4, "--measures", "gaussian", "--out", tmp_path / "s"]
-    for words in (
-        command,
-        [programs / "nequip-deploy", "build", trained, tmp_path / "m.nequip.pth"],
-    ):
-        done = subprocess.run(
-            [str(word) for word in words], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+    run_process(*command)
+    run_process(PROGRAMS / "nequip-deploy", "build", trained, tmp_path / "m.nequip.pth")
     from nequip_legato.deployed.reader import info
 
     labels = [f.get_forces() for f in molecules(3) + ammonia_frames()[:4]]

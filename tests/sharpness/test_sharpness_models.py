@@ -5,13 +5,13 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from processes import PROGRAMS, run_process
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.sharpness import Settings, measure
@@ -19,7 +19,7 @@ from nequip_legato.sharpness.frames import keep_frames, load_frames
 from nequip_legato.sharpness.loss import TrainingLoss
 from nequip_legato.sharpness.model import open_trained
 
-PROGRAM = str(Path(sys.executable).parent / "nequip-legato")
+PROGRAM = PROGRAMS / "nequip-legato"
 QUICK = Settings(measures=("gaussian", "sam", "trace"), samples=3, trace_samples=2, rho=(0.01,))
 
 
@@ -166,7 +166,7 @@ def test_a_killed_measurement_goes_on_and_gives_the_same_numbers(checkpoint, tmp
         return [PROGRAM, "sharpness", str(path), "--out", str(out), *options]
 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    subprocess.run(call(whole), check=True, capture_output=True)
+    run_process(*call(whole))
     for wanted in (3, 20):
         process = subprocess.Popen(call(parts), stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 120
@@ -178,7 +178,7 @@ def test_a_killed_measurement_goes_on_and_gives_the_same_numbers(checkpoint, tmp
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert not (parts / "sharpness.json").exists()
-    subprocess.run(call(parts), check=True, capture_output=True)
+    run_process(*call(parts))
     assert (parts / "frames.extxyz").read_bytes() == (whole / "frames.extxyz").read_bytes()
     one, other = (json.loads((f / "sharpness.json").read_text()) for f in (whole, parts))
     assert one == other
@@ -186,15 +186,9 @@ def test_a_killed_measurement_goes_on_and_gives_the_same_numbers(checkpoint, tmp
 
 @pytest.mark.slow
 def test_the_command_on_two_models_with_all_measures(checkpoint, tmp_path):
-    models = [str(checkpoint()), str(checkpoint(seed=1))]
+    models = [checkpoint(), checkpoint(seed=1)]
     options = ["--n-frames", "2", "--samples", "3", "--trace-samples", "2", "--rho", "0.01"]
-    done = subprocess.run(
-        [PROGRAM, "sharpness", *models, "--out", "found", *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_process(PROGRAM, "sharpness", *models, "--out", "found", *options, cwd=tmp_path)
     assert "largest eigenvalue" in done.stdout
     written = {p.name for p in (tmp_path / "found").iterdir()}
     assert {
@@ -218,12 +212,7 @@ def test_the_command_on_two_models_with_all_measures(checkpoint, tmp_path):
 def test_a_package_is_measured_like_the_checkpoint_it_was_made_from(checkpoint, tmp_path):
     path = checkpoint(ema=True)
     package = tmp_path / "model.nequip.zip"
-    subprocess.run(
-        [str(Path(sys.executable).parent / "nequip-package"), "build", str(path), str(package)],
-        check=True,
-        capture_output=True,
-        cwd=path.parent,
-    )
+    run_process(PROGRAMS / "nequip-package", "build", path, package, cwd=path.parent)
     frames = keep_frames(open_trained(path), 2, tmp_path / "frames.extxyz")
     one = measure([path], out=tmp_path / "a", frames=frames, settings=QUICK)[0].values
     two = measure([package], out=tmp_path / "b", frames=frames, settings=QUICK)[0].values

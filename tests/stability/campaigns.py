@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 from ase import Atoms
 from ase.io.lammpsrun import read_lammps_dump_text
 from models import ammonia_frames
+from processes import PROGRAMS, Done, run_process
 
 from nequip_legato.stability.records import Record, read_records
 
@@ -40,8 +40,8 @@ __all__ = [
     "write_campaign",
 ]
 
-PROGRAM = Path(sys.executable).parent / "nequip-legato"
-LMP = Path(sys.executable).parent / "lmp"
+PROGRAM = PROGRAMS / "nequip-legato"
+LMP = PROGRAMS / "lmp"
 _ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -82,17 +82,10 @@ def base_settings(models: dict[str, Path]) -> dict[str, Any]:
     }
 
 
-def run_program(*arguments: object, timeout: float = 300, **environment: str):
+def run_program(*arguments: object, timeout: float = 300, **environment: str) -> Done:
     """Run ``nequip-legato stability ARGUMENTS`` to its end; text of both streams is captured."""
-    return subprocess.run(
-        [str(PROGRAM), "stability", *map(str, arguments)],
-        env={**_ENVIRONMENT, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    command = [PROGRAM, "stability", *arguments]
+    return run_process(*command, environment=environment, timeout=timeout, check=False)
 
 
 def launch(*arguments: object, output: Path) -> subprocess.Popen:
@@ -236,18 +229,7 @@ def relaxed(folder: Path, campaign: Path, model: Path) -> Atoms:
 
 
 def _lammps(folder: Path, script: str) -> str:
-    done = subprocess.run(
-        [str(LMP), "-in", script, "-log", "none"],
-        cwd=folder,
-        env=_ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
+    return run_process(LMP, "-in", script, "-log", "none", cwd=folder, timeout=300).stdout
 
 
 def lammps_starts(log: Path) -> list[str]:

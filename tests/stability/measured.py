@@ -1,9 +1,9 @@
 """Processor time and memory of the command line, as a program of its own."""
 
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
+
+from processes import run_process
 
 # The largest memory that getrusage tells includes that of the process which started the program:
 # VmHWM does not.
@@ -33,16 +33,9 @@ class Measured:
 
 def measure(*arguments: object) -> Measured:
     """Run ``nequip-legato ARGUMENTS``, which must succeed."""
-    done = subprocess.run(
-        [sys.executable, "-c", _SCRIPT, *map(str, arguments)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    environment = {"OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", _SCRIPT, *arguments]
+    done = run_process(*command, environment=environment, timeout=300)
     measured = Measured(*map(float, done.stdout.split("MEASURED")[1].split()))
     print(arguments, measured)
     return measured

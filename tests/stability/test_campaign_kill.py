@@ -22,6 +22,7 @@ from campaigns import (
     wait_for,
     write_campaign,
 )
+from processes import run_process
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.run.campaign import run_campaign
@@ -307,12 +308,8 @@ def test_time_limit_of_a_batch_system(tmp_path, model, uninterrupted):
     counting_launcher(
         tmp_path, starts, before=f'[ $(wc -l < "{starts}") -lt {RUNS} ] || exec sleep 1000'
     )
-    done = subprocess.run(
-        ["timeout", "--preserve-status", "10", str(PROGRAM), "stability", "run", str(campaign)],
-        check=False,
-        capture_output=True,
-    )
-    assert done.returncode == 130
+    command = ["timeout", "--preserve-status", 10, PROGRAM, "stability", "run", campaign]
+    assert run_process(*command, check=False).returncode == 130
     assert len(outcomes(campaign)) < RUNS
     assert outcomes(campaign).items() <= uninterrupted.items()
     counting_launcher(tmp_path, starts)

@@ -18,6 +18,7 @@ from campaigns import (
     write_campaign,
 )
 from models import ammonia_frames
+from processes import run_process
 
 from nequip_legato.stability.run.campaign import run_campaign
 from nequip_legato.stability.run.plan import make_plan
@@ -189,7 +190,7 @@ def test_job_array(system, variable, tmp_path, model):
     assert made.returncode == 0
     assert not campaign.with_suffix("").exists()
     script.write_text(made.stdout)
-    assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
+    run_process("bash", "-n", script)
     plan = make_plan(load_settings(campaign))
     tasks = [
         subprocess.Popen(
@@ -205,7 +206,7 @@ def test_job_array(system, variable, tmp_path, model):
     assert len(places) == len(set(places)) == 4  # three runs and the equilibration
     # and without the variable it does nothing
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(Path.home())}
-    done = subprocess.run(["bash", str(script)], env=environment, check=False, capture_output=True)
+    done = run_process("bash", script, environment=environment, inherit=False, check=False)
     assert done.returncode != 0
     assert lammps_starts(starts) == places
 
