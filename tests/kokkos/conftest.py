@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +25,9 @@ pytest.register_assert_rewrite(
 import test_against_nequip  # noqa: E402
 import test_trajectory  # noqa: E402
 from build_lammps import existing_build  # noqa: E402
-from filelock import FileLock  # noqa: E402
 from lammps_run import Program, using  # noqa: E402
+from lammps_styles import compiled_styles  # noqa: E402
 from precision import Precision, assert_same, precision_of, reason_to_skip  # noqa: E402
-
-from nequip_legato.native import installed  # noqa: E402
 
 # Fixtures of the pair style's own conftest, under a name that is not taken.
 _spec = importlib.util.spec_from_file_location("pair_style_fixtures", _PAIR_STYLE / "conftest.py")
@@ -86,16 +83,7 @@ def kokkos_plugin(kokkos_build: Path) -> Path:
 @pytest.fixture(scope="session")
 def monte_carlo(kokkos_build: Path, plain_program: Program, shared_folder: Path) -> dict[str, str]:
     """Environment in which this LAMMPS has its own Monte Carlo fixes, compiled as a plugin."""
-    folder = shared_folder / "monte_carlo"
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "montecarloplugin.so").is_file():
-            cmake = installed.find_program("cmake")
-            source = Path(__file__).parent / "monte_carlo"
-            configure = [cmake, "-S", source, "-B", folder, f"-DLEGATO_LAMMPS_BUILD={kokkos_build}"]
-            configure += ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=-O0"]
-            for command in (configure, [cmake, "--build", folder, "--parallel", "2"]):
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    folder = compiled_styles("monte_carlo", kokkos_build, shared_folder)
     plugins = plain_program.environment["LAMMPS_PLUGIN_PATH"]
     return {**plain_program.environment, "LAMMPS_PLUGIN_PATH": f"{plugins}:{folder}"}
 
