@@ -1,7 +1,7 @@
 """Quantum campaigns with ``allegro_legato/kk``: beads move as by the plain style of that LAMMPS.
 
-What these campaigns need of LAMMPS and the tests' LAMMPS was built without (`fix pimd/langevin`,
-`fix ipi` and others, all LAMMPS' own) is compiled as a plugin for it.
+What these campaigns need of LAMMPS and the tests' LAMMPS was built without (`fix pimd/langevin` and
+others, all LAMMPS' own) is compiled as a plugin for it.
 """
 
 import re
@@ -129,23 +129,12 @@ def test_two_ranks_a_bead(campaign):
 
 
 @pytest.mark.slow
-def test_beads_by_ipi(campaign):
-    """i-PI moves the beads that one LAMMPS with Kokkos evaluates."""
-    assert_alike(campaign(1, engine="i-pi"), campaign(0, engine="i-pi"), 2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("engine", "fix", "package"), [("lammps", "pimd/langevin", "REPLICA"), ("i-pi", "ipi", "MISC")]
-)
-def test_a_lammps_without_the_package_is_told_in_one_line(
-    campaign, monkeypatch, engine, fix, package
-):
+def test_a_lammps_without_the_package_is_told_in_one_line(campaign, monkeypatch):
     """The line names the fix, the package, and a LAMMPS that has it."""
     monkeypatch.setenv("LEGATO_TESTS_WITHOUT_PACKAGES", "1")
     springs = [{"name": "springs", "commands": "pair_style zero 4.0\npair_coeff * *\n"}]
     with pytest.raises(LegatoError) as told:
-        campaign(0, models=springs, engine=engine)
+        campaign(0, models=springs)
     (line,) = str(told.value).splitlines()
-    assert f"no fix {fix}" in line
-    assert f"package {package}" in line
+    assert "no fix pimd/langevin" in line
+    assert "package REPLICA" in line

@@ -4,7 +4,6 @@
 ------------------------------------------------------------------------- */
 
 #include "compute_coord_atom.h"
-#include "fix_ipi.h"
 #include "fix_langevin.h"
 #include "fix_pimd_langevin.h"
 #include "fix_print.h"
@@ -24,6 +23,5 @@ extern "C" void lammpsplugin_init(void *pointer, void *handle, void *regfunc)
   add<FixPrint>("print", lmp, handle, regfunc);
   add<FixStoreForce>("store/force", lmp, handle, regfunc);
   if (std::getenv("LEGATO_TESTS_WITHOUT_PACKAGES")) return;
-  add<FixIPI>("ipi", lmp, handle, regfunc);
   add<FixPIMDLangevin>("pimd/langevin", lmp, handle, regfunc);
 }
