@@ -12,19 +12,15 @@ from pathlib import Path
 
 import pytest
 from build_lammps import existing_build
-from filelock import FileLock
 from lammps_run import Program, using
+from lammps_styles import compiled_styles
 from precision import BY_NAME, Precision, precision_of, reason_to_skip
-from processes import run_process
-
-from nequip_legato.native import installed
 
 __all__ = ["KOKKOS", "WHEEL"]
 
 WHEEL = [pytest.param(0, id="wheel")]
 # allegro_legato/kk, with one and with two threads
 KOKKOS = [pytest.param(n, id=f"kokkos-t{n}", marks=pytest.mark.kokkos) for n in (1, 2)]
-_MONTE_CARLO = Path(__file__).parent / "kokkos" / "monte_carlo"
 
 
 @pytest.fixture(scope="module", params=[*WHEEL, *KOKKOS])
@@ -96,14 +92,7 @@ def plain_program(kokkos_build: Path, kokkos_plugin: Path) -> Program:
 @pytest.fixture(scope="session")
 def monte_carlo(kokkos_build: Path, plain_program: Program, shared_folder: Path) -> dict[str, str]:
     """Environment in which this LAMMPS has its own Monte Carlo fixes, compiled as a plugin."""
-    folder = shared_folder / "monte_carlo"
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "montecarloplugin.so").is_file():
-            cmake = installed.find_program("cmake")
-            where = ["-S", _MONTE_CARLO, "-B", folder, f"-DLEGATO_LAMMPS_BUILD={kokkos_build}"]
-            build_type = ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=-O0"]
-            run_process(cmake, *where, *build_type)
-            run_process(cmake, "--build", folder, "--parallel", 2)
+    folder = compiled_styles("monte_carlo", kokkos_build, shared_folder)
     plugins = plain_program.environment["LAMMPS_PLUGIN_PATH"]
     return {**plain_program.environment, "LAMMPS_PLUGIN_PATH": f"{plugins}:{folder}"}
 

@@ -61,7 +61,7 @@ def run_input(
         f"variable extra {kind} {' '.join(extra)}",
     ]
     if resume is None:
-        lines.append(f"read_data {START} nocoeff")
+        lines.append(f"read_data {START}")
     else:
         lines.append(f"read_restart {RESTART}.{resume}.${{bead}}")
     lines += [_potential(s, run, model), "fix legato_force all store/force"]

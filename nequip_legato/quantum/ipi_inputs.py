@@ -158,7 +158,7 @@ def client_input(settings: Settings, run: QuantumRun, *, model: str, data: str, 
     return f"""units metal
 atom_style atomic
 atom_modify map yes
-read_data {data} nocoeff
+read_data {data}
 change_box all {" ".join(middle)} remap units box
 {potential}
 fix ipi all ipi {host} 1 unix

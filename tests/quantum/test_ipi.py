@@ -7,9 +7,12 @@ import subprocess
 import time
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
+from ase import Atoms
 from processes import run_process
+from scipy.spatial.transform import Rotation
 from test_harmonic_chain import campaign, frequency, run
 from test_quantum_input import COMMANDS, PROGRAM, write
 
@@ -191,6 +194,42 @@ def test_a_bead_that_fails_ends_the_run_and_enters_no_average(tmp_path, engine):
     done = report(path.with_suffix(""))
     assert not done.cells[0].measured
     assert "pimd P=2 | 1 | 1 |" in done.text
+
+
+@pytest.mark.slow
+def test_triclinic_boxes_are_the_same_to_both_engines(tmp_path):
+    """Energies and forces of a rotated, tilted box with atoms across its borders."""
+    rng = np.random.default_rng(3)
+    sites = np.array([(x, y, z) for x in range(3) for y in range(3) for z in range(3)]) / 3
+    cell = np.array([[9.0, 0, 0], [3.0, 8.6, 0], [-2.5, 1.7, 9.2]])
+    cell = cell @ Rotation.from_euler("xyz", [30, 40, 50], degrees=True).as_matrix()
+    scaled = sites + rng.uniform(-0.05, 0.05, sites.shape)
+    atoms = Atoms("HN" * 13 + "H", scaled_positions=scaled, cell=cell, pbc=True)
+    found = []
+    for engine in ("lammps", "i-pi"):
+        base = tmp_path / engine
+        base.mkdir()
+        path = write(
+            base,
+            models=[{"name": "lj", "commands": "pair_style lj/cut 4.0\npair_coeff * * 0.01 2.5\n"}],
+            methods=["pimd"],
+            beads=[2],
+            engine=engine,
+            equilibration_steps=0,
+            steps=1,
+            sample_every=1,
+            timestep=1e-6,
+            geometry={"rdf": "off"},
+        )
+        ase.io.write(base / "two.xyz", atoms, format="extxyz")
+        run(path)
+        (folder,) = path.with_suffix("").glob("runs/*/*/*")
+        energy = np.loadtxt(folder / "bead1" / "trace.csv", delimiter=",", skiprows=1)[0, 2]
+        found.append((energy, Frames(folder / "bead1" / "frames.bin").read(0, 1)[0]))
+    (energy, frame), (other, moved) = found
+    assert energy == pytest.approx(other, abs=2e-5)
+    assert np.abs(frame[:, 3:]).max() > 0.05
+    assert np.allclose(frame[:, 3:], moved[:, 3:], atol=1e-5)
 
 
 def test_without_ipi_one_line_names_what_to_install(tmp_path, capsys, monkeypatch):

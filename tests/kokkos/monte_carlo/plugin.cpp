@@ -9,29 +9,10 @@
 #include "fix_mol_swap.h"
 #include "fix_numdiff.h"
 #include "fix_widom.h"
-#include "version.h"
 
-#include "lammpsplugin.h"
+#include "../style_plugin.h"
 
 using namespace LAMMPS_NS;
-
-template <class Fix> static void *create(LAMMPS *lmp, int narg, char **arg)
-{
-  return new Fix(lmp, narg, arg);
-}
-
-template <class Fix> static void add(const char *name, LAMMPS *lmp, void *handle, void *regfunc)
-{
-  lammpsplugin_t plugin{};
-  plugin.version = LAMMPS_VERSION;
-  plugin.style = "fix";
-  plugin.name = name;
-  plugin.info = "LAMMPS' own";
-  plugin.author = "LAMMPS";
-  plugin.creator.v2 = reinterpret_cast<lammpsplugin_factory2 *>(&create<Fix>);
-  plugin.handle = handle;
-  reinterpret_cast<lammpsplugin_regfunc>(regfunc)(&plugin, lmp);
-}
 
 extern "C" void lammpsplugin_init(void *pointer, void *handle, void *regfunc)
 {
