@@ -15,8 +15,10 @@ __all__ = ["survival"]
 
 _SHOWN = {
     "plain": "plain",
-    "plain_gaps": "the same weights with walls and bumps",
-    "plain_wall": "the same weights with walls alone",
+    "plain_gaps": "plain with walls and bumps",
+    "plain_wall": "plain with walls alone",
+    "sam_0.01": "SAM",
+    "sam_0.01_gaps": "SAM with walls and bumps",
 }
 
 
