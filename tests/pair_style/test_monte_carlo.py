@@ -274,6 +274,6 @@ read_data data.lammps
     insertion = "fix mc all gcmc 1 1 0 2 29494 300.0 0.0 0.5 full_energy\n"
     assert "intra_energy" not in succeed(tmp_path, lines + "run 0\n").text
     said = succeed(tmp_path, f"{lines}{insertion}run 0\n").text
-    warning = next(line for line in said.splitlines() if "an atom of type 2 alone" in line)
+    warning = next(line for line in said.splitlines() if "an isolated atom of type 2" in line)
     given = float(warning.partition("intra_energy ")[2].split("'")[0])
     assert given == pytest.approx(e0, abs=1e-7)
