@@ -135,7 +135,7 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(tmp_path, checkpoint, ca
     text = capsys.readouterr().out
     assert "explore: 2 runs, up to 5,120 atom steps" in text
     assert "label up to 4 structures, by ase.calculators.emt.EMT" in text
-    assert "up to 8 added ones" in text  # in round 2
+    assert "up to 8 added frames" in text  # in round 2
     assert "errors on 2 test frames" in text
     assert "round 2" in text
     assert not (tmp_path / "loop").exists()
