@@ -124,7 +124,7 @@ def test_cache_with_a_colon(built, tmp_path):
     folder = tmp_path / "a:b"
     shutil.copytree(built, folder / built.name)
     done = run(lmp(), {**os.environ, cache.CACHE_VARIABLE: str(folder)})
-    alive_with_one_line(done, "':' divides", cache.CACHE_VARIABLE)
+    alive_with_one_line(done, "':' separates", cache.CACHE_VARIABLE)
 
 
 def test_cache_with_any_other_letters(built, tmp_path):

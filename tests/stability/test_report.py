@@ -133,13 +133,13 @@ def test_ratio_is_one_for_equal_groups(tmp_path):
     assert analysis.differences["twin"].value == pytest.approx(0.0, abs=1e-9)
 
 
-def test_ensembles_are_analyzed_apart(tmp_path):
+def test_ensembles_are_analyzed_separately(tmp_path):
     records = two_groups() + simulate(np.random.default_rng(2), ensemble="nve", seeds=3)
     analyses = report([lines(tmp_path / "r.jsonl", records)], draws=100)
     assert [a.protocol[0] for a in analyses] == ["nvt", "nve"]
     assert (tmp_path / "report" / "time-nve-200K-1fs.png").is_file()
     page = (tmp_path / "report" / "report.html").read_text()
-    assert "analyzed\napart" in page
+    assert "analyzed\nseparately" in page
     assert "There is only one group" in page
 
 
@@ -154,7 +154,7 @@ def test_too_little_gives_words_instead_of_numbers(tmp_path):
     assert "> 1 [" in text
     page = (tmp_path / "report" / "report.html").read_text()
     assert "fewer than two training seeds" in page
-    assert "this says nothing" in page
+    assert "this carries no information" in page
     strict(tmp_path / "report" / "summary.json")
 
 

@@ -131,7 +131,7 @@ def test_one_training_seed_is_said():
     found = size_exponent("plain", simulate(np.random.default_rng(7), seeds=1))
     assert found.degrees == 0
     assert "velocity seeds" in found.basis
-    assert any("says nothing about" in note for note in found.notes)
+    assert any("does not cover other trainings" in note for note in found.notes)
 
 
 def test_seeds_that_never_failed_are_named():
