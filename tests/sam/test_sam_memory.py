@@ -1,5 +1,6 @@
 """Memory of a step beyond that of a plain step, in copies of the weights."""
 
+import gc
 import itertools
 import json
 
@@ -26,12 +27,9 @@ class Wide(Toy):
 
 
 def peak(folder, callbacks) -> float:
-    """Largest number of bytes that torch held during a training, in copies of the weights.
-
-    Profiled from before the weights are there: the profiler does not count giving back what was
-    taken before it began.
-    """
+    """Largest number of bytes that torch held during a training, in copies of the weights."""
     path = folder / "trace.json"
+    gc.collect()  # what an earlier training left must not be given back meanwhile
     with torch.profiler.profile(profile_memory=True) as profiler:
         fit(Wide(), callbacks, steps=6, batch_size=1)
     profiler.export_chrome_trace(str(path))
