@@ -3,13 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.settings import Settings, check
 from nequip_legato.stability.run.resolve import resolved_models
 from nequip_legato.stability.run.schema import (
     existing_file,
+    load_checked,
     local_path,
-    read_settings,
     structure_path,
 )
 
@@ -22,14 +21,7 @@ def load_quantum_settings(path: Path) -> Settings:
     Raises:
         LegatoError: if the file is missing, is not YAML, has unknown keys or impossible values.
     """
-    if not path.is_file():
-        raise LegatoError(f"{path} does not exist; give a campaign's YAML file")
-    settings = read_settings(path, Settings, docs="docs/quantum.md")
-    try:
-        check(settings)
-    except LegatoError as problem:
-        raise LegatoError(f"{path}: {problem}") from None
-    return resolved(settings, path)
+    return resolved(load_checked(path, Settings, check, docs="docs/quantum.md"), path)
 
 
 def resolved(settings: Settings, path: Path) -> Settings:

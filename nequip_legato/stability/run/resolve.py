@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 from ase.data import atomic_masses, atomic_numbers
 
-from nequip_legato.errors import LegatoError, ValueLegatoError
 from nequip_legato.stability.run.schema import (
+    checked,
     existing_file,
+    load_checked,
     local_path,
     parse_settings,
-    read_settings,
     require,
     structure_path,
 )
@@ -29,9 +29,7 @@ def load_settings(path: Path) -> Settings:
     Raises:
         LegatoError: if the file is missing, is not YAML, has unknown keys or impossible values.
     """
-    if not path.is_file():
-        raise LegatoError(f"{path} does not exist; give a campaign's YAML file")
-    return _complete(read_settings(path, Settings, docs="docs/stability.md"), path)
+    return resolved(load_checked(path, Settings, check, docs="docs/stability.md"), path)
 
 
 def settings_of(content: Mapping[str, Any], path: Path) -> Settings:
@@ -44,15 +42,7 @@ def settings_of(content: Mapping[str, Any], path: Path) -> Settings:
     Raises:
         LegatoError: if there are unknown keys or impossible values.
     """
-    return _complete(parse_settings(dict(content), Settings, path), path)
-
-
-def _complete(settings: Settings, path: Path) -> Settings:
-    try:
-        check(settings)
-    except ValueLegatoError as problem:
-        raise ValueLegatoError(f"{path}: {problem}") from None
-    return resolved(settings, path)
+    return resolved(checked(parse_settings(dict(content), Settings, path), check, path), path)
 
 
 def resolved(settings: Settings, path: Path) -> Settings:

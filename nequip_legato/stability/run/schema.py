@@ -4,7 +4,7 @@ A schema is a frozen dataclass, whose docstring documents its keys. Sequences ar
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -19,7 +19,9 @@ from nequip_legato.errors import LegatoError, ValueLegatoError, first_line
 __all__ = [
     "AUTO",
     "OFF",
+    "checked",
     "existing_file",
+    "load_checked",
     "local_path",
     "number_or_word",
     "parse_settings",
@@ -95,6 +97,34 @@ def read_settings(path: Path, kind: type[Schema], *, docs: str) -> Schema:
             raise
         raise LegatoError(f"{path} is not a YAML file ({_message(problem)})") from problem
     return parse_settings(content, kind, path)
+
+
+def load_checked(
+    path: Path, kind: type[Schema], check: Callable[[Schema], None], *, docs: str
+) -> Schema:
+    """A campaign's YAML file as an object of a schema that has passed a check.
+
+    Args:
+        path: the file.
+        kind: the schema.
+        check: raises a `LegatoError` for values that are impossible.
+        docs: the page that describes it.
+
+    Raises:
+        LegatoError: if the file is missing, is not YAML, has unknown keys or impossible values.
+    """
+    if not path.is_file():
+        raise LegatoError(f"{path} does not exist; give a campaign's YAML file")
+    return checked(read_settings(path, kind, docs=docs), check, path)
+
+
+def checked(settings: Schema, check: Callable[[Schema], None], path: Path) -> Schema:
+    """The same settings; what a check finds wrong names the file that they come from."""
+    try:
+        check(settings)
+    except LegatoError as problem:
+        raise type(problem)(f"{path}: {problem}") from None
+    return settings
 
 
 def parse_settings(content: Any, kind: type[Schema], path: Path) -> Schema:
