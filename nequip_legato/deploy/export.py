@@ -25,6 +25,7 @@ from nequip.utils.aoti_metadata import (
 from nequip.utils.compile import prepare_model_for_compile
 from nequip.utils.fx import nequip_make_fx
 from nequip.utils.versions import check_pt2_compile_compatibility
+from torch._inductor.cpu_vec_isa import valid_vec_isa_list
 from torch._inductor.package import load_package  # type: ignore[attr-defined]
 from torch._inductor.utils import fresh_inductor_cache
 
@@ -159,6 +160,9 @@ def _compiled(
 ) -> bytes:
     """The content of an AOTInductor package with one model."""
     content = io.BytesIO()
+    # What the processor can do is found by compiling. That belongs to the cache that all share:
+    # it took a third of each deployment.
+    valid_vec_isa_list()
     # Inductor names its files by the code, which models of one architecture share. Without a cache
     # of its own, one deployment may pack the metadata of another that runs at the same time.
     with (
