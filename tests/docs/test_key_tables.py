@@ -18,7 +18,7 @@ def test_keys_of_a_callback():
     rows = {name: (kind, default) for name, kind, default, _ in keys_of(LookSAM)}
     assert list(rows)[:3] == ["rho", "every", "alpha"]
     assert rows["every"] == ("int", "5")
-    assert rows["include"] == ("str | None", "none")
+    assert rows["include"] == ("str | null", "null")
     (meaning,) = [meaning for name, _, _, meaning in keys_of(LookSAM) if name == "warmup"]
     assert "rises" in meaning, "as for SAM"
 
@@ -29,6 +29,8 @@ def test_keys_of_dataclasses():
     assert rows["ensembles"] == ("list[str]", "[nvt]")
     assert rows["criteria"] == ("Criteria", "see below")
     assert rows["workers"] == ("int | auto", "auto")
+    assert rows["launcher"] == ("str", '""'), "it need not be given"
+    assert rows["sizes"] == ("list[Size]", "see below")
     assert rows["restart_every"] == ("int | off", "10000")
     rows = {name: (kind, default) for name, kind, default, _ in keys_of(Criteria)}
     assert rows["largest_force"] == ("float | auto | off", "auto")
