@@ -124,7 +124,8 @@ class Keys(SphinxDirective):
         module, _, name = self.arguments[0].rpartition(".")
         rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
         for key, kind, default, meaning in keys_of(getattr(import_module(module), name)):
-            shown = default if default in ("", SEE_BELOW) else f"`{default}`"
+            shown = f"`{default}`" if default else "required"
+            shown = SEE_BELOW if default == SEE_BELOW else shown
             first = meaning.split()[0].strip(",;:")
             if len(first) > 1 and first.isalpha() and first.islower():  # not a quantity or a unit
                 meaning = meaning[0].upper() + meaning[1:]
