@@ -28,6 +28,8 @@ def with_symbols(text: str) -> str:
 def _docstring(*event: Any) -> None:
     lines: list[str] = event[-1]
     text = re.sub(r"\bdocs/(\w+)\.md\b", r":doc:`/\1`", "\n".join(lines))
+    # Full names are for the terminal; a link shows the last part.
+    text = re.sub(r"(?<![`:~])`(nequip_legato\.[\w.]+)`(?!`)", r"`~\1`", text)
     lines[:] = with_symbols(text).split("\n")
 
 

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "_extensions"))
 from key_tables import keys_of
 
 from nequip_legato import LookSAM
+from nequip_legato.improve.settings import ImproveSettings
 from nequip_legato.stability.run.settings import Criteria, Settings
 
 
@@ -37,6 +38,13 @@ def test_keys_of_dataclasses():
     meanings = {name: meaning for name, _, _, meaning in keys_of(Criteria)}
     # over several lines of the docstring
     assert meanings["largest_force"].endswith("training data, ``off`` for no limit.")
+
+
+def test_what_a_reader_of_yaml_sees():
+    rows = {name: meaning for name, _, _, meaning in keys_of(ImproveSettings)}
+    assert "path" not in rows, "the program sets it"
+    meanings = {name: meaning for name, _, _, meaning in keys_of(LookSAM)}
+    assert "(see [](/methods.md))" in meanings["alpha"], "a link, not a path"
 
 
 @dataclass
