@@ -1,12 +1,8 @@
 """How Sphinx builds the documentation: `make docs`."""
 
-import re
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
-
-from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 warnings.simplefilter("ignore")  # those of libraries that are imported for their docstrings
@@ -22,6 +18,7 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "docstrings",
     "key_tables",
     "repository_pages",
 ]
@@ -40,15 +37,17 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True  # attributes as one list, not as an entry of the index each
+napoleon_attr_annotations = False  # their types are in the signature
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
-add_module_names = False
-default_role = "code"
+default_role = "py:obj"  # a link where there is a page, else code
+highlight_language = "text"  # blocks without a language, such as LAMMPS inputs, are not Python
 
 nitpicky = True
 # Other projects' names: their pages are not fetched, so that the site is built offline. Classes of
 # ours that have no entry of their own follow.
 nitpick_ignore_regex = [
+    ("py:obj", r".*"),
     ("py:.*", r"(torch|Tensor|Path|Any|Callable|Sequence|Mapping|Iterable|Iterator|ase|np)\b.*"),
     ("py:.*", r"(lightning|numpy|pathlib|collections|typing|datetime|pd|pandas|contextlib)\..*"),
     (
@@ -62,6 +61,7 @@ nitpick_ignore_regex = [
 ]
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # the theme's own underlines names as if they were links
 html_title = "nequip-legato"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
@@ -69,17 +69,3 @@ html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
-
-
-def _without_objects(*event: Any) -> tuple[str | None, str | None]:
-    """Show a default that is an object, and so has no Python syntax, as `...`.
-
-    Otherwise autodoc cannot parse the signature, and writes all of it on one line.
-    """
-    signature, returned = event[-2:]
-    return signature and re.sub(r"<(?:[^<>]|<[^<>]*>)*>", "...", signature), returned
-
-
-def setup(app: Sphinx) -> None:
-    """Register with Sphinx."""
-    app.connect("autodoc-process-signature", _without_objects)

@@ -283,7 +283,7 @@ def collect(results: Path, pairs: list[list[str]]) -> None:
         choice_table(choice, models["choice"]),
         "## Errors and cost",
         error_table(rows),
-        f"Atom-steps a second in LAMMPS (1,000 atoms and more, median): {speed}. The machine did "
+        f"Atom-steps per second in LAMMPS (1,000 atoms and more, median): {speed}. The machine did "
         "other work besides, more at some times than at others, so these are not to be compared: "
         "the models are of one size and cost the same.\n",
         "## Time to failure",

@@ -158,7 +158,10 @@ def rates_of_this_core() -> dict[str, float]:
 
 def tables(counts: dict[str, dict[str, float]], core: dict[str, float]) -> str:
     """The results in Markdown."""
-    lines = ["| an atom, energy and forces | " + " | ".join(counts) + " |", "| --- | ---: | ---: |"]
+    lines = [
+        "| per atom, energy and forces | " + " | ".join(counts) + " |",
+        "| --- | ---: | ---: |",
+    ]
     rows = (
         ("neighbors", "neighbors", 1.0, ""),
         ("matrix products", "products", 1e-6, " MFLOP"),
@@ -171,7 +174,7 @@ def tables(counts: dict[str, dict[str, float]], core: dict[str, float]) -> str:
     for said, key, unit, name in rows:
         cells = [f"{c[key] * unit:.3g}{name}" for c in counts.values()]
         lines.append(f"| {said} | " + " | ".join(cells) + " |")
-    lines += ["", "| floor on the card, us an atom | " + " | ".join(counts) + " |"]
+    lines += ["", "| floor on the card, µs per atom | " + " | ".join(counts) + " |"]
     lines += ["| --- | ---: | ---: |"]
     floors = (
         ("all arithmetic at 60 TFLOP/s", lambda c: (c["products"] + c["others"]) / GPU["flops"]),
@@ -190,7 +193,7 @@ def tables(counts: dict[str, dict[str, float]], core: dict[str, float]) -> str:
         f"{core['others'] / 1e9:.1f} G multiplications/s within the cache, "
         f"{core['bytes'] / 1e9:.1f} GB/s of memory.",
         "",
-        "| floor on one core, us an atom | " + " | ".join(counts) + " |",
+        "| floor on one core, µs per atom | " + " | ".join(counts) + " |",
         "| --- | ---: | ---: |",
     ]
     for said, floor in (

@@ -19,6 +19,11 @@ __all__ = ["fit", "kernel_tables", "series", "tables"]
 
 HERE = Path(__file__).parent.absolute()
 MODELS = {"S": "small", "M": "medium"}
+NAMES = (
+    "S is the small model and M the medium one; `_triton` is Allegro's own Triton contraction, "
+    "`.pt2` AOTInductor and `.pth` TorchScript; ours is `allegro_legato` and peer `pair_allegro`, "
+    "kk with Kokkos and plain without; block N is the largest number of atoms evaluated at once."
+)
 STYLES = {"ours": "allegro_legato/kk", "peer": "pair_allegro/kk"}
 
 
@@ -44,10 +49,14 @@ def _speed(atoms: int, seconds: float | None) -> str:
     return "out of memory" if seconds is None else f"{atoms / seconds / 1000:,.0f}"
 
 
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def tables(content: dict) -> str:
     """Markdown: speed for sizes, blocks, styles and files."""
-    lines = ["# Speed on a GPU", "", f"{content['machine']}.", "", f"{content['what']}.", ""]
-    lines += ["1,000 atom-steps a second. AOTInductor unless another file is named.", ""]
+    lines = ["# Speed on a GPU", "", _sentence(content["machine"]), "", f"{content['what']}.", ""]
+    lines += ["1,000 atom-steps per second. AOTInductor unless another file is named.", ""]
     lines += ["| model | atoms | " + " | ".join(STYLES.values()) + " | ratio |"]
     lines += ["| --- | ---: | ---: | ---: | ---: |"]
     for key, model in MODELS.items():
@@ -57,8 +66,8 @@ def tables(content: dict) -> str:
             ratio = "" if theirs is None else f"{theirs / ours[atoms]:.2f}"
             cells = [model, f"{atoms:,}", _speed(atoms, ours[atoms]), _speed(atoms, theirs), ratio]
             lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "## Blocks, other files and styles", ""]
-    lines += ["| | atoms | 1,000 atom-steps a second |", "| --- | ---: | ---: |"]
+    lines += ["", "## Blocks, other files and styles", "", NAMES, ""]
+    lines += ["| | atoms | 1,000 atom-steps per second |", "| --- | ---: | ---: |"]
     shown = {f"{style} {key}.pt2 kk" for style in STYLES for key in MODELS}
     others = [r for r in content["rows"] if r["name"] not in shown]
     for row in others + content["torchscript_other_run"]:
@@ -70,8 +79,8 @@ def tables(content: dict) -> str:
     training = content["training_step_ms"]
     lines += [
         "",
-        f"A step of the small model takes {1e3 * fixed:.2f} ms and {1e6 * per_atom:.3f} us an atom "
-        "(least squares).",
+        f"A step of the small model takes {1e3 * fixed:.2f} ms and {1e6 * per_atom:.3f} µs per "
+        "atom (least squares).",
         "",
         f"Training step ({training['model']}): plain {training['plain']:.1f} ms, SAM "
         f"{training['SAM rho 0.005']:.1f} ms, ratio {training['ratio']:.2f}.",
@@ -80,7 +89,7 @@ def tables(content: dict) -> str:
         "",
         "3,456 atoms, float32; a run with too little memory passes only if a block did not fit.",
         "",
-        "| | force (eV/A) | energy (eV an atom) | pressure (bar) | blocks that did not fit | |",
+        "| | force (eV/Å) | energy (eV per atom) | pressure (bar) | blocks that did not fit | |",
         "| --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for row in content["agreement"]["rows"]:
@@ -92,10 +101,10 @@ def tables(content: dict) -> str:
 
 def kernel_tables(content: dict) -> str:
     """Markdown: time of evaluations by kind of kernel, and pair_allegro/kk on the same card."""
-    lines = ["# With kernels of our own", "", f"{content['machine']}.", ""]
+    lines = ["# With kernels of our own", "", _sentence(content["machine"]), ""]
     lines += [f"{content['evaluations_what']}.", ""]
     lines += [
-        "| model | | ms | fastest | launches | ms by kinds of kernels | off by (eV/A) |",
+        "| model | | ms | fastest | launches | ms by kinds of kernels | off by (eV/Å) |",
         "| --- | --- | ---: | ---: | ---: | --- | ---: |",
     ]
     for row in sorted(content["evaluations"], key=lambda row: row["model"] == "medium"):
@@ -105,7 +114,7 @@ def kernel_tables(content: dict) -> str:
         cells += [f"{row['fastest_ms']:.1f}", str(row["launches"]), shown]
         lines.append("| " + " | ".join([*cells, f"{row['force_deviation']:.1e}"]) + " |")
     lines += ["", "## pair_allegro on the same card", "", f"{content['pair_allegro_what']}.", ""]
-    lines += ["| model | atoms | 1,000 atom-steps a second |", "| --- | ---: | ---: |"]
+    lines += ["| model | atoms | 1,000 atom-steps per second |", "| --- | ---: | ---: |"]
     runs: dict[tuple[str, int], list[dict]] = {}
     for row in content["pair_allegro"]:
         runs.setdefault((row["model"], row["atoms"]), []).append(row)
@@ -131,7 +140,7 @@ def plot(content: dict, path: Path) -> None:
         xscale="log",
         yscale="log",
         xlabel="atoms on one H200",
-        ylabel="million atom-steps a second",
+        ylabel="million atom-steps per second",
     )
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)

@@ -30,7 +30,7 @@ def report(folder: Path, *, machine: dict[str, str]) -> None:
         "# Measurements",
         " ".join(f"{key}: {value}." for key, value in machine.items()),
         "",
-        "Times in microseconds an atom and evaluation: processor time of all threads, and wall "
+        "Times in microseconds per atom and evaluation: processor time of all threads, and wall "
         "clock. Where other programs ran beside (see the load), only the first says something. "
         "Numbers of two threads or ranks are of those repeats alone in which other programs took "
         f"less than {_OTHERS} cores; '-': there was none, or it was not run. Processor time in "
@@ -138,7 +138,7 @@ def _ratios(whole: list[dict], md: list[dict]) -> list[dict]:
         sizes = sorted({row["atoms"] for row in mine})
         for atoms in sizes[1:]:
             both(
-                f"time an atom, {atoms} / {sizes[0]} atoms, LAMMPS, {kind}",
+                f"time per atom, {atoms} / {sizes[0]} atoms, LAMMPS, {kind}",
                 "0.95 to 1.05",
                 _pick(mine, atoms=atoms),
                 _pick(mine, atoms=sizes[0]),
@@ -146,7 +146,7 @@ def _ratios(whole: list[dict], md: list[dict]) -> list[dict]:
         none = _pick(md, name="no model")
         if len(sizes) > 1 and none:
             add(
-                f"bytes of memory an atom beyond LAMMPS' own, {kind}",
+                f"bytes of memory per atom beyond LAMMPS' own, {kind}",
                 "< 3000",
                 _memory(mine, sizes) - _memory(none, sizes),
             )
@@ -194,7 +194,7 @@ def _table(rows: list[dict], names: tuple[str, ...], *, extra) -> list[str]:
     if not groups:
         return ["not measured"]
     head = [*names, "cpu", "wall", *extra(next(iter(groups.values())))]
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines = ["| " + " | ".join(head) + " |", "| --- |" + " ---: |" * (len(head) - 1)]
     for key, members in groups.items():
         several = members[0]["threads"] * members[0].get("ranks", 1) > 1
         counted = _undisturbed(members) if several else members
@@ -212,8 +212,8 @@ def _whole_extra(rows: list[dict]) -> dict[str, str]:
     difference = rows[0].get("force_difference")
     padding = rows[0].get("padding")
     return {
-        "largest difference of forces (eV/A)": "" if difference is None else f"{difference:.1e}",
-        "page faults an atom": f"{median(r['faults'] / r['atoms'] for r in rows):.2g}",
+        "largest difference of forces (eV/Å)": "" if difference is None else f"{difference:.1e}",
+        "page faults per atom": f"{median(r['faults'] / r['atoms'] for r in rows):.2g}",
         "padding": "" if padding is None else f"{padding:.2f}",
     }
 
@@ -222,7 +222,7 @@ def _faults(rows: list[dict]) -> dict[str, str]:
     outside = median(1 - r["model"] / r["engine"] for r in rows)
     return {
         "outside of the model": f"{outside:.3f}",
-        "page faults an atom": f"{median(r['faults'] / r['atoms'] for r in rows):.2g}",
+        "page faults per atom": f"{median(r['faults'] / r['atoms'] for r in rows):.2g}",
     }
 
 
@@ -230,7 +230,7 @@ def _md_extra(rows: list[dict]) -> dict[str, str]:
     speed = median(r["atoms"] / r["wall"] for r in rows)
     memory = median(r["memory"] for r in rows) / 1e6
     return {
-        "atom-steps a second": f"{speed:.0f}",
+        "atom-steps per second": f"{speed:.0f}",
         "memory (MB)": f"{memory:.0f}" if rows[0]["ranks"] == 1 else "",
     }
 
@@ -271,7 +271,7 @@ def _plot(md: list[dict], block: list[dict], path: Path) -> None:
             **style,
         )
     speed.set_title("LAMMPS, one thread")
-    speed.set(xscale="log", xlabel="atoms", ylabel="atom-steps a second", ylim=(0, None))
+    speed.set(xscale="log", xlabel="atoms", ylabel="atom-steps per second", ylim=(0, None))
     memory.set_title("LAMMPS, one thread")
     memory.set(xscale="log", yscale="log", xlabel="atoms", ylabel="memory beyond LAMMPS' own (MB)")
     sizes.set_title("432 atoms, one thread")

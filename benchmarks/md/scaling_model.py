@@ -32,6 +32,17 @@ HERE = Path(__file__).parent.absolute()
 NH3 = HERE.parents[1] / "examples" / "nh3" / "data"
 BYTES = 3 * 8  # a position or a force
 CUTOFF, SKIN = 4.5, 1.0
+INPUTS = {
+    "density": "atoms per Å³",
+    "halo": "cutoff plus skin, Å",
+    "fluctuation": "variance over mean of the number of atoms in a subdomain",
+    "cpu_time": "time of one CPU core per atom and step, s",
+    "speedup": "one GPU over one CPU core",
+    "fixed": "time per step that does not depend on the number of atoms, s",
+    "latency": "one message between GPUs, s",
+    "bandwidth": "of a GPU into the network, bytes per second",
+    "reduction": "one stage of a global sum, s",
+}
 
 
 @dataclass(frozen=True)
@@ -202,10 +213,18 @@ def _plot(rows: dict, path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), constrained_layout=True)
     for n in sorted({r["atoms_per_gpu"] for r in rows["weak"]}):
         mine = [r for r in rows["weak"] if r["atoms_per_gpu"] == n]
-        axes[0].plot([r["gpus"] for r in mine], [r["efficiency"] for r in mine], label=f"{n:.0e}")
+        axes[0].plot(
+            [r["gpus"] for r in mine],
+            [r["efficiency"] for r in mine],
+            label=f"$10^{round(math.log10(n))}$",
+        )
     for n in sorted({r["atoms"] for r in rows["strong"]}):
         mine = [r for r in rows["strong"] if r["atoms"] == n]
-        axes[1].plot([r["gpus"] for r in mine], [1 / r["total"] for r in mine], label=f"{n:.0e}")
+        axes[1].plot(
+            [r["gpus"] for r in mine],
+            [1 / r["total"] for r in mine],
+            label=f"$10^{round(math.log10(n))}$",
+        )
     axes[0].set(
         xscale="log", xlabel="GPUs", ylabel="efficiency", ylim=(0, 1.05), title="Weak (predicted)"
     )
@@ -213,10 +232,10 @@ def _plot(rows: dict, path: Path) -> None:
         xscale="log",
         yscale="log",
         xlabel="GPUs",
-        ylabel="steps a second",
+        ylabel="steps per second",
         title="Strong (predicted)",
     )
-    axes[0].legend(title="atoms a GPU")
+    axes[0].legend(title="atoms per GPU")
     axes[1].legend(title="atoms")
     for a in axes:
         a.grid(alpha=0.3)
@@ -225,9 +244,14 @@ def _plot(rows: dict, path: Path) -> None:
 
 
 def _tables(inputs: Inputs, machine: Machine, rows: dict, checks: list[dict]) -> str:
-    lines = ["# Predicted scaling (not measured)", "", "Inputs: " + json.dumps(asdict(inputs))]
-    lines += ["", "Machine: " + json.dumps(asdict(machine)), "", "## Ghosts", ""]
-    lines += ["| atoms | ghosts in LAMMPS | formula | an atom |", "| ---: | ---: | ---: | ---: |"]
+    lines = ["# Predicted scaling (not measured)", "", "| input | value |", "| --- | ---: |"]
+    values = asdict(inputs) | asdict(machine)
+    lines += [f"| {said} | {values[name]} |" for name, said in INPUTS.items()]
+    lines += ["", "## Ghosts", ""]
+    lines += [
+        "| atoms | ghosts in LAMMPS | formula | ghosts per atom |",
+        "| ---: | ---: | ---: | ---: |",
+    ]
     lines += [
         f"| {c['atoms']} | {c['lammps']:.0f} | {c['formula']:.0f} "
         f"| {c['lammps'] / c['atoms']:.2f} |"
@@ -237,21 +261,21 @@ def _tables(inputs: Inputs, machine: Machine, rows: dict, checks: list[dict]) ->
     for kind, name in (("weak", "atoms_per_gpu"), ("strong", "atoms")):
         lines += ["", f"## {kind.capitalize()} scaling", ""]
         head = [
-            "atoms a GPU" if kind == "weak" else "atoms",
+            "atoms per GPU" if kind == "weak" else "atoms",
             "GPUs",
-            "steps a second",
+            "steps per second",
             "efficiency",
         ]
         lines += ["| " + " | ".join([*head, *(f"{p} (ms)" for p in parts)]) + " |"]
         lines += ["|" + " ---: |" * (len(head) + len(parts))]
         for r in rows[kind]:
-            cells = [f"{r[name]:.0e}", str(r["gpus"]), f"{1 / r['total']:.3g}"]
+            cells = [f"{r[name]:,.0f}", str(r["gpus"]), f"{1 / r['total']:.3g}"]
             cells += [f"{r['efficiency']:.2f}"]
             cells += [f"{1e3 * r[p]:.3g}" for p in parts]
             lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "## Where strong scaling ends", ""]
-    lines += ["Atoms a GPU at which half of the step is not the model's, on 4,096 GPUs:", ""]
-    lines += ["| GPU over CPU core | fixed time a step (ms) | atoms a GPU | steps a second |"]
+    lines += ["Atoms per GPU at which half of the step is not the model's, on 4,096 GPUs:", ""]
+    lines += ["| GPU over CPU core | fixed time per step (ms) | atoms per GPU | steps per second |"]
     lines += ["| ---: | ---: | ---: | ---: |"]
     for speedup in (55, 220, 880):
         for fixed in (2.5e-4, 1e-3, 4e-3):
@@ -269,7 +293,7 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=("measure", "predict"))
     parser.add_argument("--results", type=Path, default=HERE / "results")
-    parser.add_argument("--cpu-time", type=float, help="s an atom and step; default from md.json")
+    parser.add_argument("--cpu-time", type=float, help="s per atom and step; default from md.json")
     for name, value in asdict(Machine()).items():
         parser.add_argument(f"--{name}", type=float, default=value)
     chosen = parser.parse_args()

@@ -90,10 +90,10 @@ def report(folder: Path) -> str:
     parts = []
     for clock, title in (("cpu", "Processor time"), ("wall", "Wall time")):
         names = list(dict.fromkeys(name for case in found for name in case[clock]))
-        heads = [f"{n} (≤ {TARGETS[n]:g})" if n in TARGETS else n for n in names]
+        heads = [f"{n} (≤\u00a0{TARGETS[n]:g})" if n in TARGETS else n for n in names]
         lines = [
             f"## {title}",
-            "| model | frames a step | " + " | ".join(heads) + " |",
+            "| model | frames per step | " + " | ".join(heads) + " |",
             "| --- | ---: |" + " ---: |" * len(names),
         ]
         for case in found:

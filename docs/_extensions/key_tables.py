@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
+from docstrings import with_symbols
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
@@ -18,6 +19,7 @@ from sphinx.util.docutils import SphinxDirective
 
 __all__ = ["keys_of", "setup"]
 
+SEE_BELOW = "see below"
 _SECTION = re.compile(r"^(?:Args|Attributes):\n((?:    .*\n|\n)+)", re.MULTILINE)
 _ENTRY = re.compile(r"^    (\w+): ((?:.*\n)(?:      +.*\n|\n(?=      ))*)", re.MULTILINE)
 
@@ -37,7 +39,10 @@ def keys_of(kind: type) -> list[tuple[str, str, str, str]]:
     if set(meanings) != {name for name, _, _ in known}:
         names = sorted(set(meanings) ^ {name for name, _, _ in known})
         raise ValueError(f"docstring and keys of {kind.__name__} differ: {', '.join(names)}")
-    return [(*key, _meaning(meanings[key[0]], kind, key[0])) for key in known]
+    hidden = _hidden(kind) if dataclasses.is_dataclass(kind) else set()
+    return [
+        (*key, _meaning(meanings[key[0]], kind, key[0])) for key in known if key[0] not in hidden
+    ]
 
 
 def _meaning(text: str, kind: type, key: str) -> str:
@@ -47,7 +52,14 @@ def _meaning(text: str, kind: type, key: str) -> str:
         package = import_module(kind.__module__.partition(".")[0])
         rows = keys_of(getattr(package, other[1]))
         return next(meaning for name, _, _, meaning in rows if name == key)
-    return re.sub(r":\w+:`~?([^`]*)`", r"`\1`", " ".join(text.split()))
+    text = re.sub(r":\w+:`~?([^`]*)`", r"`\1`", " ".join(text.split()))
+    text = re.sub(r"\bdocs/(\w+)\.md\b", r"[](/\1.md)", text)
+    return with_symbols(re.sub(r"\bNone\b", "`null`", text))
+
+
+def _hidden(kind: type) -> set[str]:
+    """Fields that are set by the program, not by the file."""
+    return {field.name for field in dataclasses.fields(kind) if field.metadata.get("hidden")}
 
 
 def _fields(kind: type) -> list[tuple[str, str, str]]:
@@ -79,18 +91,23 @@ def _type(annotation: Any, words: Iterable[str] = ()) -> str:
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     text = re.sub(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])", "", text)
     text = re.sub(r"\btuple\[(\w+), \.\.\.\]", r"list[\1]", text)
-    return " | ".join([text.removesuffix(" | None"), *words]) if words else text
+    text = " | ".join([text.removesuffix(" | None"), *words]) if words else text
+    return re.sub(r"\bNone\b", "null", text)
 
 
 def _value(value: Any) -> str:
     """As YAML has it."""
     if value is None:
-        return "none"
+        return "null"
+    if value == "":
+        return '""'
     if isinstance(value, bool):
         return str(value).lower()
     if dataclasses.is_dataclass(value):
-        return "see below"
+        return SEE_BELOW
     if isinstance(value, list | tuple):
+        if any(dataclasses.is_dataclass(item) for item in value):
+            return SEE_BELOW
         return "[" + ", ".join(_value(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{}" if not value else str(value)
@@ -107,9 +124,10 @@ class Keys(SphinxDirective):
         module, _, name = self.arguments[0].rpartition(".")
         rows = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
         for key, kind, default, meaning in keys_of(getattr(import_module(module), name)):
-            shown = f"`{default}`" if default else ""
+            shown = f"`{default}`" if default else "required"
+            shown = SEE_BELOW if default == SEE_BELOW else shown
             first = meaning.split()[0].strip(",;:")
-            if len(first) > 1 and first.islower():  # a word, not the name of a quantity
+            if len(first) > 1 and first.isalpha() and first.islower():  # not a quantity or a unit
                 meaning = meaning[0].upper() + meaning[1:]
             cells = (f"`{key}`", f"`{kind}`", shown, meaning)
             rows.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")

@@ -1,8 +1,7 @@
-"""Deploying trained models for ``pair_style allegro_legato``.
+"""Deploying trained models for ``pair_style allegro_legato``."""
 
-Names are imported when they are first used: ``import nequip`` imports this package (for its compile
-target), and ``nequip-deploy info`` needs no torch.
-"""
+# Names are imported when they are first used: ``import nequip`` imports this package (for its
+# compile target), and ``nequip-deploy info`` needs no torch.
 
 from typing import TYPE_CHECKING
 

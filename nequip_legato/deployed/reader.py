@@ -57,8 +57,8 @@ class ModelInfo:
         domain_origin: where these frames came from.
         training: settings of the callback, SAM or a relative; empty for plain training.
         history: what the training did according to its checkpoint, whatever the settings say;
-            see `nequip_legato.deployed.history`. Empty for files of earlier versions.
-        fence: see `nequip_legato.fence.Fence`; None without one.
+            see docs/deploy.md. Empty for files of earlier versions.
+        fence: the fence; None without one.
         versions: of the packages that made the file.
         entries: all metadata as stored.
     """

@@ -2,9 +2,9 @@
 
 It is exactly zero on all training frames. It repels below the shortest distance of a pair of types
 (a wall), and, if asked for, in the gaps between its shells (a bump).
-
-Names are imported when they are first used, because most need torch.
 """
+
+# Names are imported when they are first used, because most need torch.
 
 from typing import TYPE_CHECKING
 

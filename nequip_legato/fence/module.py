@@ -20,7 +20,7 @@ class FencedEnergy(torch.nn.Module):
     Args:
         func: the energy model: nequip's dictionary -> nequip's dictionary, of one structure.
         table: (T * T, 2 + 3 m) see :meth:`nequip_legato.fence.Fence.table`.
-        num_types: T.
+        num_types: number of types T.
     """
 
     def __init__(self, func: torch.nn.Module, table: torch.Tensor, num_types: int) -> None:

@@ -19,7 +19,8 @@ def choose(
     """Which structures to label: those that are farthest from one another and from known ones.
 
     Farthest-point sampling (Eldar et al. 1997, doi:10.1109/83.623193; skmatter's) of the
-    `descriptors`. It begins with the first structure, unless some are known.
+    `nequip_legato.improve.choose.descriptors`. It begins with the first structure, unless some are
+    known.
 
     Args:
         structures: with flagged atoms, the most important ones first.

@@ -55,7 +55,7 @@ def one_label(atoms: Atoms, config: Mapping[str, Any], largest_force: float) -> 
 
     Args:
         atoms: the structure.
-        config: of the calculator, see `make_calculator`.
+        config: of the calculator, see `nequip_legato.improve.labeling.make_calculator`.
         largest_force: limit, eV/Angstrom.
 
     Raises:
@@ -103,7 +103,7 @@ def label_structures(
 
     Args:
         structures: what to label.
-        config: of the calculator, see `make_calculator`.
+        config: of the calculator, see `nequip_legato.improve.labeling.make_calculator`.
         store: where labels are kept.
         largest_force: limit, eV/Angstrom.
         jobs: number of labels at the same time, each in a process of its own.

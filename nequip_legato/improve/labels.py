@@ -25,7 +25,7 @@ class Label:
     """Results of a calculator for a structure.
 
     Attributes:
-        id: of the structure, see `nequip_legato.improve.structures.id_of`.
+        id: of the structure, by `nequip_legato.improve.structures.id_of`.
         status: ``good``, or ``bad`` for a label that is set aside.
         reason: why it is bad; empty for good ones.
         energy: eV; None where there is none.

@@ -186,7 +186,7 @@ class ImproveSettings:
     test_frames: str = ""
     file: str = FILE_NAMES[0]
     output: str = ""
-    path: str = ""
+    path: str = field(default="", metadata={"hidden": True})
 
 
 def load_improve_settings(path: Path) -> ImproveSettings:

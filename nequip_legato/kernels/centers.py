@@ -126,7 +126,7 @@ def center_starts(centers: torch.Tensor, n_nodes: int) -> torch.Tensor:
 
     Args:
         centers: (E,) int64, ascending.
-        n_nodes: n.
+        n_nodes: number of nodes n.
 
     Returns:
         (n + 1,) int64.

@@ -99,7 +99,8 @@ def build_plugin_for(build_folder: Path, *, force: bool = False) -> Path:
     """Build the plugin for a LAMMPS built by its own CMake, unless it is there; returns its path.
 
     Args:
-        build_folder: as in ``plugin_for``.
+        build_folder: where cmake has built LAMMPS, or has configured the same sources with the same
+            options.
         force: build even if it is there.
 
     Raises:

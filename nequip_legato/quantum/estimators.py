@@ -43,10 +43,11 @@ def measure(
 ) -> Series:
     """Evaluate the estimators on all frames of a run.
 
-    Kinetic energies are K_cv = 3 N k T / 2 - sum_j (x_j - x_c) f_j / (2 P) (Herman, Bruskin and
-    Berne, J. Chem. Phys. 76, 5150, 1982, with the centroid as origin) and K_prim = 3 N P k T / 2 -
-    sum_j m omega_P^2 (x_j - x_(j+1))^2 / (2 P), which is -m dF/dm of the ring polymer's free energy
-    F. Here f_j is the model's force on bead j at x_j, and x_c is the centroid.
+    Kinetic energies are ``K_cv = 3 N k T / 2 - sum_j (x_j - x_c) f_j / (2 P)`` (Herman, Bruskin and
+    Berne, J. Chem. Phys. 76, 5150, 1982, with the centroid as origin) and
+    ``K_prim = 3 N P k T / 2 - sum_j m omega_P^2 (x_j - x_(j+1))^2 / (2 P)``, which is ``-m dF/dm``
+    of the ring polymer's free energy F. Here ``f_j`` is the model's force on bead j at ``x_j``, and
+    ``x_c`` is the centroid.
 
     Args:
         folder: the run's.

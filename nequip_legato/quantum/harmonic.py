@@ -1,9 +1,10 @@
 """A harmonic oscillator with a finite number of beads, in closed form.
 
-With omega_P = P k T / hbar, the normal modes of a ring polymer in a harmonic well have the squared
-frequencies omega_k^2 = omega^2 + 4 omega_P^2 sin^2(k pi / P), k = 0 ... P - 1, and each holds
-k T P / 2 of potential energy (Ceriotti, Parrinello, Markland and Manolopoulos, J. Chem. Phys. 133,
-124104, 2010, doi:10.1063/1.3489925). P = 1 is the classical, P to infinity the quantum oscillator.
+With ``omega_P = P k T / hbar``, the normal modes of a ring polymer in a harmonic well have the
+squared frequencies ``omega_k^2 = omega^2 + 4 omega_P^2 sin^2(k pi / P)``, k = 0 ... P - 1, and each
+holds k T P / 2 of potential energy (Ceriotti, Parrinello, Markland and Manolopoulos, J. Chem. Phys.
+133, 124104, 2010, doi:10.1063/1.3489925). P = 1 is the classical, P to infinity the quantum
+oscillator.
 """
 
 import numpy as np
@@ -19,7 +20,7 @@ def kinetic_energy(omega: float, temperature: float, beads: int) -> float:
     Args:
         omega: frequency, 1/ps.
         temperature: in K.
-        beads: P.
+        beads: number of beads P.
     """
     return (
         0.5 * BOLTZMANN * temperature * float(np.sum(omega**2 / _modes(omega, temperature, beads)))
@@ -32,7 +33,7 @@ def gyration_squared(omega: float, temperature: float, beads: int, mass: float) 
     Args:
         omega: frequency, 1/ps.
         temperature: in K.
-        beads: P.
+        beads: number of beads P.
         mass: in g/mol.
     """
     inverse = np.sum(1.0 / _modes(omega, temperature, beads)[1:])

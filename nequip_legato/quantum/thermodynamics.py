@@ -25,9 +25,10 @@ def heat_capacity(low: Mean, high: Mean, temperatures: tuple[float, float]) -> M
 def substitution_free_energy(masses: Sequence[float], kinetic: Sequence[Mean]) -> Mean:
     """Free energy of changing the mass of an atom from the first to the last mass, eV per atom.
 
-    The derivative of the free energy by the mass m is -K/m. It is integrated over g = (m_0/m)^(1/2)
-    (Ceriotti and Markland, J. Chem. Phys. 138, 014112, 2013, doi:10.1063/1.4772676), in which K/g
-    is smooth, with the polynomial of lowest degree through all points.
+    The derivative of the free energy by the mass m is -K/m. It is integrated over
+    ``g = (m_0/m)^(1/2)`` (Ceriotti and Markland, J. Chem. Phys. 138, 014112, 2013,
+    doi:10.1063/1.4772676), in which K/g is smooth, with the polynomial of lowest degree through all
+    points.
 
     Args:
         masses: at least two, in ascending order, g/mol.

@@ -18,9 +18,9 @@ __all__ = ["SAM"]
 class SAM(SecondPass):
     """Trains with the gradient at w + e, where the loss is largest nearby, instead of that at w.
 
-    SAM (Foret et al., arXiv:2010.01412, eq. 2) climbs by e = rho g / ||g||; ASAM (Kwon et al.,
-    arXiv:2102.11600, eq. 5) by e = rho T^2 g / ||T g|| with T = ``|w|`` + eta. Norms run over all
-    parameters of the optimizer that have a gradient; others are not moved. Allegro-Legato
+    SAM (Foret et al., arXiv:2010.01412, eq. 2) climbs by ``e = rho g / ||g||``; ASAM (Kwon et al.,
+    arXiv:2102.11600, eq. 5) by ``e = rho T^2 g / ||T g||`` with ``T = |w| + eta``. Norms run over
+    all parameters of the optimizer that have a gradient; others are not moved. Allegro-Legato
     (Ibayashi et al., doi:10.1007/978-3-031-32041-5_12) is Allegro trained with SAM.
 
     .. code-block:: yaml

@@ -21,8 +21,9 @@ class LookSAM(SecondPass):
     """Makes a step of SAM every k steps and adds its sharpness component to the gradients between.
 
     LookSAM (Liu et al., CVPR 2022, arXiv:2203.02714, algorithm 1). Every k-th step has SAM's
-    gradient g_s and keeps its component orthogonal to the gradient g at w, g_v = g_s - (g_s . g /
-    ||g||^2) g, which changes slowly. The steps between use g + alpha ||g|| / ||g_v|| g_v.
+    gradient ``g_s`` and keeps its component orthogonal to the gradient ``g`` at w, which changes
+    slowly: ``g_v = g_s - (g_s . g / ||g||^2) g``. The steps between use
+    ``g + alpha ||g|| / ||g_v|| g_v``.
 
     .. code-block:: yaml
 

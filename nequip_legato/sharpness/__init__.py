@@ -1,7 +1,6 @@
-"""How flat the training loss is around a model's weights.
+"""How flat the training loss is around a model's weights."""
 
-Names are imported when they are first used: torch and nequip are heavy.
-"""
+# Names are imported when they are first used: torch and nequip are heavy.
 
 from typing import TYPE_CHECKING
 

@@ -18,9 +18,13 @@ class Result:
         weights: ``ema`` or ``raw``.
         parameters: number of weights.
         frames: number of frames.
-        values: see `nequip_legato.sharpness.units.summarize`.
+        values: ``loss``, ``eigenvalue``: part of the loss -> value. ``gaussian``, ``relative``,
+            ``trace``: part -> {mean, error}, the first two of the rise of the loss. ``sam``: rho ->
+            part -> rise. ``line``: name -> {x, part: values}. ``plane``: {x, part: rows}. Only what
+            was measured; losses that are not finite are null.
         against_first: difference from the first of the models, with the standard error of paired
-            samples; see `nequip_legato.sharpness.units.paired`. Empty for the first.
+            samples: ``gaussian``, ``relative``, ``trace``: part -> {mean, error}. Empty for the
+            first.
     """
 
     name: str

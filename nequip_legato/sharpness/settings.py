@@ -15,7 +15,7 @@ class Settings:
     """Settings of a measurement; the defaults of ``gaussian`` are the original study's.
 
     Attributes:
-        measures: which of `MEASURES`.
+        measures: what is measured; all of it by default.
         seed: seed of all random numbers; the same for all models.
         epsilon: standard deviation of Gaussian noise on the weights.
         relative_epsilon: standard deviation of noise relative to each weight's magnitude.

@@ -76,7 +76,7 @@ def read_run(folder: Path) -> TrainingRun:
 def plot_runs(folders: Sequence[Path], out: Path) -> list[TrainingRun]:
     """Draw several runs into the same panels, and write the picture.
 
-    A panel shows one quantity, the first of its kind (see ``PANELS``) that the most runs have
+    A panel shows one quantity, the first of its kind (of ``PANELS``) that the most runs have
     logged; panels without any are left out.
 
     Args:

@@ -53,7 +53,7 @@ def test_memory_is_what_lammps_alone_does_not_need(ratios):
             more = {"memory": 10**8 + per_atom * atoms, "ranks": 1, "pair": 0.9}
             md.append(row(name, atoms, 0, 1e-4 * atoms, **more))
     found = ratios(md=md)
-    key = "bytes of memory an atom beyond LAMMPS' own, AOTInductor"
+    key = "bytes of memory per atom beyond LAMMPS' own, AOTInductor"
     assert found[key]["cpu"] == pytest.approx(2000)
-    key = "time an atom, 3456 / 432 atoms, LAMMPS, AOTInductor"
+    key = "time per atom, 3456 / 432 atoms, LAMMPS, AOTInductor"
     assert found[key]["cpu"] == pytest.approx(1.0)

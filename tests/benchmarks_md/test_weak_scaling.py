@@ -15,7 +15,7 @@ def test_sixteen_ranks_are_right(monkeypatch, deployed):
 
     one, sixteen = weak_scaling(deployed(dtype="float64"), ranks=[1, 16], steps=3)
     assert sixteen["atoms"] == 16 * one["atoms"] == 6912
-    # replicas of one box: the energy an atom does not depend on how many there are
+    # replicas of one box: the energy per atom does not depend on how many there are
     np.testing.assert_allclose(sixteen["energy"], one["energy"], rtol=1e-10)
     assert sixteen["force"] < 1e-8
     assert sixteen["position"] < 1e-9

@@ -80,7 +80,7 @@ def test_each_process_climbs_along_its_own_gradient(train, data, tmp_path, strat
 
 
 def test_many_steps_of_climbs_per_process_against_steps_by_hand(tmp_path):
-    """Adam, and two batches a step: each process sums up the gradients of its own batches."""
+    """Adam, and two batches per step: each process sums up the gradients of its own batches."""
     context = multiprocessing.get_context("spawn")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -31,7 +31,7 @@ def test_every_method_has_a_block():
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_block_trains(data, tmp_path, number):
-    """With batches of one frame: eight steps an epoch, sixteen in all."""
+    """With batches of one frame: eight steps per epoch, sixteen in all."""
     config = with_block(data, BLOCKS[number])
     config["data"]["train_dataloader"]["batch_size"] = 1
     run = nequip_train(tmp_path, config)

@@ -68,7 +68,7 @@ def test_late_phase():
 
 
 def test_late_phase_in_epochs():
-    """24 samples in batches of 6 are four steps an epoch: the last of three epochs climbs."""
+    """24 samples in batches of 6 are four steps per epoch: the last of three epochs climbs."""
     module = Toy(adam)
     fit(module, [SAM(rho=RHO, last_fraction=1 / 3)], steps=-1, max_epochs=3)
     agree(module, by_hand(lambda step: RHO if step >= 8 else 0.0))

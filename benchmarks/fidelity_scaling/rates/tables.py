@@ -21,6 +21,7 @@ from nequip_legato.deployed.reader import info
 from nequip_legato.files import write_atomically
 from nequip_legato.stability.records import CENSORED, FAILED, Record, read_records
 from nequip_legato.stability.run.snapshot import FAILURE
+from nequip_legato.stability.statistics.estimate import Estimate
 from nequip_legato.stability.statistics.rates import RateRatio, group_rate, rate_ratio
 from nequip_legato.stability.trace import TRACE
 
@@ -166,6 +167,12 @@ def _groups(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(record.group for record in records))
 
 
+def _with_interval(e: Estimate) -> str:
+    if math.isnan(e.low):
+        return f"{e.value:.2f}"
+    return f"{e.value:.2f} [{e.low:.2f}, {e.high:,.2f}]".replace("inf", "∞")
+
+
 def _rates(records: Sequence[Record]) -> str:
     lines = ["| arm | seeds | runs | failures | atom·ps | per 1,000 atom·ps [95 %] | kinds |"]
     lines.append("| --- | ---: | ---: | ---: | ---: | ---: | --- |")
@@ -173,7 +180,7 @@ def _rates(records: Sequence[Record]) -> str:
         rate = group_rate(group, records)
         runs = sum(record.group == group for record in records)
         e = rate.rate
-        shown = f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]"
+        shown = _with_interval(e)
         kinds = ", ".join(f"{name} {count}" for name, count in rate.kinds.items())
         cells = [group, rate.seeds, runs, rate.failures, f"{rate.atom_ps:,.0f}", shown, kinds]
         lines.append(f"| {' | '.join(map(str, cells))} |")
@@ -189,7 +196,7 @@ def _ratios(records: Sequence[Record], summary: dict[str, Any], part: str, kind:
             continue
         ratio = paired(records, group, "plain")
         e = ratio.ratio
-        shown = "-" if e is None else f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]"
+        shown = "-" if e is None else _with_interval(e)
         power = "-" if ratio.power is None else f"{ratio.power.probability:.2f}"
         lines.append(f"| {group} | {shown} | {ratio.basis} | {power} |")
         if e is not None:
@@ -219,7 +226,7 @@ def _sizes(records: Sequence[Record]) -> str:
             own = [r for r in records if (r.group, r.atoms) == (group, atoms)]
             e = group_rate(group, own).rate
             failed = sum(r.failed for r in own)
-            cells.append(f"{failed} of {len(own)}: {e.value:.2f} [{e.low:.2f}, {e.high:.2f}]")
+            cells.append(f"{failed} of {len(own)}: {_with_interval(e)}")
         lines.append(f"| {group} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -30,7 +30,7 @@ class Cell:
 
     Attributes:
         group: the group.
-        atoms: N.
+        atoms: number of atoms N.
         runs: number of runs.
         failures: how many of them failed.
         seeds: number of training seeds.

@@ -171,7 +171,8 @@ def rate_ratio(group: str, reference: str, records: Sequence[Record]) -> RateRat
     If both groups have the same training seeds (the same initial weights and order of the data),
     each seed has its own level and the ratio is taken within seeds: a Poisson regression with
     fixed effects of seeds and errors clustered by seed (Cameron and Miller 2015,
-    doi:10.3368/jhr.50.2.317). Otherwise the groups' mean rates are compared, see `group_rate`.
+    doi:10.3368/jhr.50.2.317). Otherwise the groups' mean rates are compared, see
+    `nequip_legato.stability.statistics.rates.group_rate`.
 
     Args:
         group: the group.
@@ -195,7 +196,8 @@ def rate_ratio(group: str, reference: str, records: Sequence[Record]) -> RateRat
     if seeds[group] == seeds[reference] and len(seeds[group]) > 1:
         # A seed without any failure has no information about the ratio.
         used = [s for s in seeds[group] if any(e.failures for e in _of_seed(chosen, s))]
-        basis = f"within {len(used)} training seeds that both groups have"
+        several = "seeds" if len(used) > 1 else "seed"
+        basis = f"within {len(used)} training {several} that both groups have"
         degrees, paired = len(used) - 1, True
         fitted = _within_seeds([e for s in used for e in _of_seed(chosen, s)], reference)
     else:
