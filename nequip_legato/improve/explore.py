@@ -2,13 +2,15 @@
 
 import os
 import time
+from dataclasses import replace
 
 from nequip_legato.improve.settings import Observe
 from nequip_legato.stability import trace
 from nequip_legato.stability.records import Record, write_record
 from nequip_legato.stability.run import criteria, inputs
+from nequip_legato.stability.run.campaign import STABILITY
 from nequip_legato.stability.run.early_ends import note_end
-from nequip_legato.stability.run.execute import equilibrate, record_of
+from nequip_legato.stability.run.execute import record_of
 from nequip_legato.stability.run.lammps_process import LOG, command, run_lammps, wall_seconds
 from nequip_legato.stability.run.plan import Plan, PlannedRun
 from nequip_legato.stability.run.processes import KilledError, Processes
@@ -22,7 +24,7 @@ STATES = "states.dump"
 
 
 def exploring(observe: Observe, bonds: list[Bonds]) -> CampaignKind:
-    """The kind of campaign for `nequip_legato.stability.run.campaign.run_plan` that explores.
+    """The kind of campaign for `nequip_legato.stability.run.campaign.run_kind` that explores.
 
     A run writes ``events.dump``, the states in which the fence acted, atoms were outside of the
     domain, or bonds were wrong; ``states.dump``, states at regular intervals; and ``end.dump``, the
@@ -36,7 +38,7 @@ def exploring(observe: Observe, bonds: list[Bonds]) -> CampaignKind:
     def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
         return _execute(plan, run, processes, observe, bonds)
 
-    return CampaignKind(Record, execute, equilibrate)
+    return replace(STABILITY, execute=execute)
 
 
 def exploration_input(plan: Plan, run: PlannedRun, observe: Observe, bonds: list[Bonds]) -> str:

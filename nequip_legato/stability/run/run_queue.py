@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.records import Record, read_record, read_records
 from nequip_legato.stability.run.plan import Start, check_fingerprints
+from nequip_legato.stability.run.planned import CampaignPlan
 from nequip_legato.stability.run.processes import KilledError, Processes
 from nequip_legato.stability.run.status import Status
 
@@ -24,15 +25,23 @@ _POLL = 1.0  # seconds between checks of what other processes are doing
 
 @dataclass(frozen=True)
 class CampaignKind:
-    """How a kind of campaign does its runs.
+    """What is special to a kind of campaign.
 
     Attributes:
+        action: ``nequip-legato ACTION run`` runs it.
+        load: (YAML file) -> checked, complete settings.
+        plan: (settings) -> all runs.
+        commands: (plan) -> the commands of what is left to do, one per line.
         record: class of its records.
         execute: (plan, run, processes) -> record; does the run or the rest of it.
         start: (plan, start, processes) -> None; makes the start structure ``run.start``. None for
             campaigns whose runs need no equilibrated start structure.
     """
 
+    action: str
+    load: Callable[[Path], Any]
+    plan: Callable[[Any], CampaignPlan]
+    commands: Callable[[Any], str]
     record: type[Record]
     execute: Callable[[Any, Any, Processes], Record]
     start: Callable[[Any, Start, Processes], None] | None = None
@@ -43,7 +52,7 @@ class RunQueue:
 
     def __init__(
         self,
-        plan: Any,
+        plan: CampaignPlan,
         kind: CampaignKind,
         workers: int,
         watch: Callable[[Status], None],
