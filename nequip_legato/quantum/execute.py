@@ -9,25 +9,18 @@ from nequip_legato.files import write_atomically
 from nequip_legato.quantum import inputs
 from nequip_legato.quantum.frames import join
 from nequip_legato.quantum.ipi_execute import execute_by_ipi
-from nequip_legato.quantum.outcome import (
-    FINGERPRINT,
-    clear,
-    dynamics_seed,
-    is_marked,
-    mark,
-    record_of,
-    with_remedy,
-)
+from nequip_legato.quantum.outcome import clear, dynamics_seed, record_of, with_remedy
 from nequip_legato.quantum.plan import QuantumPlan, QuantumRun
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.settings import IPI, Settings
 from nequip_legato.stability import trace
 from nequip_legato.stability.records import write_record
 from nequip_legato.stability.run import criteria, snapshot
-from nequip_legato.stability.run.early_ends import note_early_end
+from nequip_legato.stability.run.early_ends import EARLY_ENDS, note_early_end
 from nequip_legato.stability.run.inputs import linked_model
 from nequip_legato.stability.run.lammps_process import LOG, launch_command, run_lammps, wall_seconds
 from nequip_legato.stability.run.processes import KilledError, Processes
+from nequip_legato.stability.run.run_folder import FINGERPRINT, is_marked, mark, remove
 from nequip_legato.stability.run.settings import Size
 from nequip_legato.stability.run.structures import replicated
 
@@ -85,8 +78,7 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
         raise
     except LegatoError as problem:
         if resume is not None and _unreadable(folder / logs[0]):
-            for path in folder.glob(f"{inputs.RESTART}.{resume}.*"):
-                path.unlink()
+            remove(folder, f"{inputs.RESTART}.{resume}.*")
             return execute(plan, run, processes)
         raise with_remedy(problem) from None
     elapsed = time.monotonic() - started
@@ -118,11 +110,7 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
         wall=wall_seconds(texts[0], steps, elapsed),
     )
     write_record(record, folder)
-    for pattern in (f"{inputs.RESTART}.*", "screen*", FINGERPRINT, "early_ends.json"):
-        for path in folder.glob(pattern):
-            path.unlink()
-    for path in folder.glob("bead*/last.*.dump"):
-        path.unlink()
+    remove(folder, f"{inputs.RESTART}.*", "screen*", FINGERPRINT, EARLY_ENDS, "bead*/last.*.dump")
     return record
 
 

@@ -1,4 +1,4 @@
-"""What runs by LAMMPS and by i-PI share: fingerprints, seeds, records and errors."""
+"""What runs by LAMMPS and by i-PI share: seeds, records and errors."""
 
 import hashlib
 import re
@@ -6,16 +6,14 @@ import shutil
 from pathlib import Path
 
 from nequip_legato.errors import LegatoError
-from nequip_legato.files import write_atomically
 from nequip_legato.quantum.plan import QuantumRun
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.settings import Settings
-from nequip_legato.stability.records import CENSORED, FAILED
 from nequip_legato.stability.run.criteria import Firing
+from nequip_legato.stability.run.execute import record_fields
 
-__all__ = ["FINGERPRINT", "clear", "dynamics_seed", "is_marked", "mark", "record_of", "with_remedy"]
+__all__ = ["clear", "dynamics_seed", "record_of", "with_remedy"]
 
-FINGERPRINT = "fingerprint"
 _MISSING_FIX = re.compile(r"(Unrecognized|Unknown) fix style '(pimd/langevin|ipi)'")
 _PARTITIONS = re.compile(r"partitions? (do|does) not match|Cannot use -partition", re.IGNORECASE)
 
@@ -31,24 +29,13 @@ def record_of(
 ) -> QuantumRecord:
     """The record of a run that has reached its end, or failed (``firing``)."""
     return QuantumRecord(
-        run=run.name,
-        model=run.model.name,
-        group=run.model.group,
-        training_seed=run.model.training_seed,
+        **record_fields(run, firing=firing, steps=steps, wall=wall),
         atoms=len(run.atoms),
-        velocity_seed=run.velocity_seed,
         ensemble=f"{run.method}-{run.beads}" if run.beads > 1 else run.method,
         temperature=run.temperature,
         timestep=settings.timestep,
         step_limit=settings.equilibration_steps + settings.steps,
-        outcome=CENSORED if firing is None else FAILED,
-        steps=steps,
-        criterion=firing.criterion if firing else None,
-        value=firing.value if firing else None,
-        threshold=firing.threshold if firing else None,
-        wall=wall,
         ranks=settings.ranks_of(run.method, run.beads),
-        fingerprint=run.fingerprint,
         system=run.system.name,
         isotopes=run.isotopes.name,
         method=run.method,
@@ -63,17 +50,6 @@ def record_of(
         model_types=[one.model_type for one in run.species],
         masses=[one.mass for one in run.species],
     )
-
-
-def mark(run: QuantumRun) -> None:
-    """Write the run's fingerprint into its folder."""
-    write_atomically(run.folder / FINGERPRINT, run.fingerprint)
-
-
-def is_marked(run: QuantumRun) -> bool:
-    """Whether the files in the folder belong to this run."""
-    path = run.folder / FINGERPRINT
-    return path.is_file() and path.read_text(encoding="utf-8") == run.fingerprint
 
 
 def clear(folder: Path) -> None:

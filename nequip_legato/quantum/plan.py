@@ -44,8 +44,6 @@ class QuantumRun(CampaignRun):
         temperature: in K.
         method: ``classical``, ``pimd``, ``trpmd`` or ``piglet``.
         beads: number of beads.
-        velocity_seed: seed of velocities and random forces.
-        largest_force: threshold in eV/Angstrom; 0 for none.
     """
 
     model: Potential
@@ -56,8 +54,6 @@ class QuantumRun(CampaignRun):
     temperature: float
     method: str
     beads: int
-    velocity_seed: int
-    largest_force: float
 
     @property
     def size(self) -> int:

@@ -67,17 +67,13 @@ class PlannedRun(CampaignRun):
         model: the model.
         start: the structure it starts from.
         ensemble: ``nvt``, ``langevin`` or ``nve``.
-        velocity_seed: seed of the initial velocities.
         steps: step limit.
-        largest_force: threshold in eV/Angstrom; 0 for none.
     """
 
     model: Model
     start: Start
     ensemble: str
-    velocity_seed: int
     steps: int
-    largest_force: float
 
     @property
     def size(self) -> int:

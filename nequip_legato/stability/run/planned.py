@@ -19,10 +19,16 @@ class CampaignRun(ABC):
     """One run of a campaign.
 
     Attributes:
+        model: the model.
+        velocity_seed: seed of the initial velocities.
+        largest_force: threshold in eV/Angstrom; 0 for none.
         folder: where it runs.
         fingerprint: fingerprint of everything that determines its result.
     """
 
+    model: Any
+    velocity_seed: int
+    largest_force: float
     folder: Path
     fingerprint: str
 

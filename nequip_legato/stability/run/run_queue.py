@@ -16,6 +16,7 @@ from nequip_legato.stability.records import Record, read_record, read_records
 from nequip_legato.stability.run.plan import Start, check_fingerprints
 from nequip_legato.stability.run.planned import CampaignPlan
 from nequip_legato.stability.run.processes import KilledError, Processes
+from nequip_legato.stability.run.run_folder import LOCK
 from nequip_legato.stability.run.status import Status
 
 __all__ = ["CampaignKind", "RunQueue"]
@@ -96,11 +97,11 @@ class RunQueue:
             if not ready:
                 blocked = True  # another process is making the start structure
                 continue
-            with self._claim(run.folder / ".lock") as mine:
+            with self._claim(run.folder / LOCK) as mine:
                 if not mine:
                     continue
                 self._do(run)
-                (run.folder / ".lock").unlink(missing_ok=True)
+                (run.folder / LOCK).unlink(missing_ok=True)
             return True
         if blocked and not self.processes.stopped:
             time.sleep(_POLL)
@@ -129,7 +130,7 @@ class RunQueue:
         """Make the start structure unless another process does; whether it is there."""
         if _is_made(start):
             return True
-        with self._claim(start.folder / ".lock") as mine:
+        with self._claim(start.folder / LOCK) as mine:
             if not mine:
                 return False
             if not _is_made(start):
