@@ -18,9 +18,21 @@ from nequip_legato.stability.records import write_record
 from nequip_legato.stability.run import criteria, snapshot
 from nequip_legato.stability.run.early_ends import EARLY_ENDS, note_early_end
 from nequip_legato.stability.run.inputs import linked_model
-from nequip_legato.stability.run.lammps_process import LOG, launch_command, run_lammps, wall_seconds
+from nequip_legato.stability.run.lammps_process import (
+    LOG,
+    launch_command,
+    read_output,
+    run_lammps,
+    wall_seconds,
+)
 from nequip_legato.stability.run.processes import KilledError, Processes
-from nequip_legato.stability.run.run_folder import FINGERPRINT, is_marked, mark, remove
+from nequip_legato.stability.run.run_folder import (
+    FINGERPRINT,
+    is_marked,
+    mark,
+    remove,
+    unreadable_restart,
+)
 from nequip_legato.stability.run.settings import Size
 from nequip_legato.stability.run.structures import replicated
 
@@ -53,7 +65,7 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
         bead.mkdir(parents=True, exist_ok=True)
     resume = _last_restart(run)
     if resume is None:
-        clear(folder)
+        clear(run)
         for bead in beads:
             bead.mkdir(exist_ok=True)
         mark(run)
@@ -77,13 +89,13 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
             note_early_end(folder, trace.last_step(beads[0]))
         raise
     except LegatoError as problem:
-        if resume is not None and _unreadable(folder / logs[0]):
+        if any(unreadable_restart(read_output(folder / name), text) for name in logs):
             remove(folder, f"{inputs.RESTART}.{resume}.*")
             return execute(plan, run, processes)
         raise with_remedy(problem) from None
     elapsed = time.monotonic() - started
     _join_parts(beads)
-    texts = [(folder / name).read_text(errors="replace") for name in logs]
+    texts = [read_output(folder / name) for name in logs]
     limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
     found = ((n, criteria.first_firing(log, limits)) for n, log in enumerate(texts, 1))
     failed, firing = next(((n, f) for n, f in found if f is not None), (None, fatal))
@@ -135,9 +147,3 @@ def _join_parts(beads: list[Path]) -> None:
             part = bead / inputs.part_of(name)
             if part.is_file():
                 join(part, bead / name)
-
-
-def _unreadable(log: Path) -> bool:
-    """Whether LAMMPS could not read a restart file, for instance after a kill while writing."""
-    text = log.read_text(errors="replace") if log.is_file() else ""
-    return f"\nread_restart {inputs.RESTART}" in text and "\ntimestep" not in text

@@ -58,7 +58,7 @@ def execute_by_ipi(
     settings, folder = plan.settings, run.folder
     folder.mkdir(parents=True, exist_ok=True)
     if not is_marked(run):
-        clear(folder)
+        clear(run)
         atoms = run.atoms.copy()
         atoms.wrap()
         data = replicated(atoms, Size(), run.as_stability(settings))

@@ -3,14 +3,15 @@
 import hashlib
 import re
 import shutil
-from pathlib import Path
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.plan import QuantumRun
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.settings import Settings
 from nequip_legato.stability.run.criteria import Firing
+from nequip_legato.stability.run.early_ends import EARLY_ENDS
 from nequip_legato.stability.run.execute import record_fields
+from nequip_legato.stability.run.run_folder import is_marked
 
 __all__ = ["clear", "dynamics_seed", "record_of", "with_remedy"]
 
@@ -52,12 +53,13 @@ def record_of(
     )
 
 
-def clear(folder: Path) -> None:
-    """Remove what an earlier run has left."""
-    for path in folder.iterdir():
+def clear(run: QuantumRun) -> None:
+    """Remove what an earlier call has left, but not the early ends of this run."""
+    kept = EARLY_ENDS if is_marked(run) else ""
+    for path in run.folder.iterdir():
         if path.is_dir() and path.name.startswith("bead"):
             shutil.rmtree(path)
-        elif path.is_file() and not path.name.startswith("."):
+        elif path.is_file() and not path.name.startswith(".") and path.name != kept:
             path.unlink()
 
 

@@ -84,6 +84,8 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
     run.folder.mkdir(parents=True, exist_ok=True)
     resume = (run.folder / inputs.RESTART).is_file() and is_marked(run)
     if not resume:
+        if not is_marked(run):
+            remove(run.folder, EARLY_ENDS)
         remove(run.folder, *_TEMPORARY, trace.TRACE, LOG, snapshot.FAILURE)
         mark(run)
     trace.keep(run.folder)

@@ -38,6 +38,6 @@ def unreadable_restart(log: str, text: str) -> bool:
         log: LAMMPS' log, which repeats each command before it is carried out.
         text: LAMMPS' input.
     """
-    _, begun, after = log.partition("\nread_restart ")
+    after = log.partition("\nread_restart ")[2]
     commands = text.partition("\nread_restart ")[2].splitlines()[1:]
-    return bool(begun) and f"\n{commands[0]}" not in after
+    return "\nERROR" in after and f"\n{commands[0]}" not in after
