@@ -61,16 +61,11 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
     if settings.engine_of(run.method) == IPI:
         return execute_by_ipi(plan, run, processes, command(settings, run.method, run.beads))
     beads = [folder / inputs.bead_folder(n) for n in range(1, run.beads + 1)]
-    for bead in beads:
-        bead.mkdir(parents=True, exist_ok=True)
     resume = _last_restart(run)
     if resume is None:
-        clear(run)
-        for bead in beads:
-            bead.mkdir(exist_ok=True)
-        mark(run)
-        data = replicated(run.atoms, Size(), run.as_stability(settings))
-        write_atomically(folder / inputs.START, data)
+        _start(run, settings)
+    for bead in beads:
+        bead.mkdir(exist_ok=True)
     _join_parts(beads)
     model = linked_model(run.model.file, folder) if run.model.file else ""
     text = inputs.run_input(
@@ -95,35 +90,43 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
         raise with_remedy(problem) from None
     elapsed = time.monotonic() - started
     _join_parts(beads)
-    texts = [read_output(folder / name) for name in logs]
-    limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
-    found = ((n, criteria.first_firing(log, limits)) for n, log in enumerate(texts, 1))
-    failed, firing = next(((n, f) for n, f in found if f is not None), (None, fatal))
-    total = settings.equilibration_steps + settings.steps
-    steps = total
-    if firing is not None:
-        if failed is None:
-            failed = next((n for n, log in enumerate(texts, 1) if "\nERROR" in log), 1)
-        steps = trace.last_step(beads[failed - 1]) if firing.step is None else firing.step
-        if run.model.file:
-            snapshot.keep_neighborhood(
-                beads[failed - 1],
-                run.as_stability(settings),
-                run.model.file,
-                firing.criterion,
-                steps,
-            )
-    record = record_of(
-        settings,
-        run,
-        firing=firing,
-        failed_bead=failed,
-        steps=steps,
-        wall=wall_seconds(texts[0], steps, elapsed),
-    )
+    record = _record(settings, run, beads, [read_output(folder / n) for n in logs], fatal, elapsed)
     write_record(record, folder)
     remove(folder, f"{inputs.RESTART}.*", "screen*", FINGERPRINT, EARLY_ENDS, "bead*/last.*.dump")
     return record
+
+
+def _start(run: QuantumRun, settings: Settings) -> None:
+    run.folder.mkdir(parents=True, exist_ok=True)
+    clear(run)
+    mark(run)
+    data = replicated(run.atoms, Size(), run.as_stability(settings))
+    write_atomically(run.folder / inputs.START, data)
+
+
+def _record(
+    settings: Settings,
+    run: QuantumRun,
+    beads: list[Path],
+    logs: list[str],
+    fatal: criteria.Firing | None,
+    elapsed: float,
+) -> QuantumRecord:
+    """The record of a run that has ended; after a failure the state of that bead is kept."""
+    stability = run.as_stability(settings)
+    limits = criteria.thresholds(stability, largest_force=run.largest_force)
+    found = ((n, criteria.first_firing(log, limits)) for n, log in enumerate(logs, 1))
+    failed, firing = next(((n, f) for n, f in found if f is not None), (None, fatal))
+    steps = settings.equilibration_steps + settings.steps
+    if firing is not None:
+        if failed is None:
+            failed = next((n for n, log in enumerate(logs, 1) if "\nERROR" in log), 1)
+        bead = beads[failed - 1]
+        steps = trace.last_step(bead) if firing.step is None else firing.step
+        if run.model.file:
+            snapshot.keep_neighborhood(bead, stability, run.model.file, firing.criterion, steps)
+    wall = wall_seconds(logs[0], steps, elapsed)
+    return record_of(settings, run, firing=firing, failed_bead=failed, steps=steps, wall=wall)
 
 
 def _last_restart(run: QuantumRun) -> int | None:
