@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nequip_legato.cli.stability import RUN_DESCRIPTION, add_run_options, run_or_show
+from nequip_legato.cli.campaigns import add_run, run_or_show
 
 __all__ = ["add_quantum"]
 
@@ -12,14 +12,13 @@ def add_quantum(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     """Add ``quantum run|report`` to the commands."""
     quantum = commands.add_parser("quantum", help="nuclear quantum effects by path integrals")
     actions = quantum.add_subparsers(required=True, metavar="ACTION")
-    run = actions.add_parser(
-        "run",
-        help="run a campaign: models x systems x isotopes x temperatures x methods x beads x seeds",
-        description=RUN_DESCRIPTION,
-        epilog="Example: nequip-legato quantum run structure.yaml --dry-run",
+    run = add_run(
+        actions,
+        about="run a campaign: models x systems x isotopes x temperatures x methods x beads x "
+        "seeds",
+        docs="docs/quantum.md",
+        example="nequip-legato quantum run structure.yaml --dry-run",
     )
-    run.add_argument("campaign", type=Path, help="the campaign's YAML file (docs/quantum.md)")
-    add_run_options(run)
     run.set_defaults(run=_run)
     report = actions.add_parser(
         "report",
@@ -35,15 +34,9 @@ def add_quantum(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _run(parsed: argparse.Namespace) -> None:
-    from nequip_legato.quantum.campaign import run_quantum_campaign
-    from nequip_legato.quantum.plan import make_quantum_plan
-    from nequip_legato.quantum.resolve import load_quantum_settings
-    from nequip_legato.quantum.scripts import dry_run
+    from nequip_legato.quantum.campaign import QUANTUM
 
-    settings = load_quantum_settings(parsed.campaign)
-    run_or_show(
-        parsed, settings, make_quantum_plan, run_quantum_campaign, dry_run, action="quantum"
-    )
+    run_or_show(parsed, QUANTUM)
 
 
 def _report(parsed: argparse.Namespace) -> None:

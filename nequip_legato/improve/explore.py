@@ -1,17 +1,17 @@
 """Exploring: a short campaign whose runs continue where possible and keep suspicious states."""
 
 import os
-import time
+from dataclasses import replace
 
 from nequip_legato.improve.settings import Observe
 from nequip_legato.stability import trace
 from nequip_legato.stability.records import Record, write_record
 from nequip_legato.stability.run import criteria, inputs
-from nequip_legato.stability.run.early_ends import note_end
-from nequip_legato.stability.run.execute import equilibrate, record_of
-from nequip_legato.stability.run.lammps_process import LOG, command, run_lammps, wall_seconds
+from nequip_legato.stability.run.campaign import STABILITY
+from nequip_legato.stability.run.execute import run_to_end
 from nequip_legato.stability.run.plan import Plan, PlannedRun
-from nequip_legato.stability.run.processes import KilledError, Processes
+from nequip_legato.stability.run.processes import Processes
+from nequip_legato.stability.run.run_folder import remove
 from nequip_legato.stability.run.run_queue import CampaignKind
 from nequip_legato.stability.run.settings import Bonds
 
@@ -22,7 +22,7 @@ STATES = "states.dump"
 
 
 def exploring(observe: Observe, bonds: list[Bonds]) -> CampaignKind:
-    """The kind of campaign for `nequip_legato.stability.run.campaign.run_plan` that explores.
+    """The kind of campaign for `nequip_legato.stability.run.campaign.run_kind` that explores.
 
     A run writes ``events.dump``, the states in which the fence acted, atoms were outside of the
     domain, or bonds were wrong; ``states.dump``, states at regular intervals; and ``end.dump``, the
@@ -36,7 +36,7 @@ def exploring(observe: Observe, bonds: list[Bonds]) -> CampaignKind:
     def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
         return _execute(plan, run, processes, observe, bonds)
 
-    return CampaignKind(Record, execute, equilibrate)
+    return replace(STABILITY, execute=execute)
 
 
 def exploration_input(plan: Plan, run: PlannedRun, observe: Observe, bonds: list[Bonds]) -> str:
@@ -82,36 +82,8 @@ print "{inputs.DONE}"
 def _execute(
     plan: Plan, run: PlannedRun, processes: Processes, observe: Observe, bonds: list[Bonds]
 ) -> Record:
-    settings = plan.settings
     run.folder.mkdir(parents=True, exist_ok=True)
-    for pattern in ("*.dump", trace.TRACE, inputs.TRACE_PART):
-        for path in run.folder.glob(pattern):
-            path.unlink()
-    text = exploration_input(plan, run, observe, bonds)
-    started = time.monotonic()
-    try:
-        fatal = run_lammps(
-            command(settings),
-            run.folder,
-            text,
-            processes,
-            threads=settings.threads,
-            fatal=True,
-        )
-    except KilledError:
-        if not processes.stopped:
-            note_end(run.folder)
-        raise
-    elapsed = time.monotonic() - started
-    trace.keep(run.folder)
-    log = (run.folder / LOG).read_text(encoding="utf-8", errors="replace")
-    limits = criteria.thresholds(settings, largest_force=run.largest_force)
-    firing = criteria.first_firing(log, limits) or fatal
-    steps = run.steps
-    if firing is not None:
-        steps = trace.last_step(run.folder) if firing.step is None else firing.step
-    record = record_of(
-        settings, run, firing=firing, steps=steps, wall=wall_seconds(log, steps, elapsed)
-    )
+    remove(run.folder, "*.dump", trace.TRACE, inputs.TRACE_PART)
+    record = run_to_end(plan.settings, run, exploration_input(plan, run, observe, bonds), processes)
     write_record(record, run.folder)
     return record

@@ -36,8 +36,7 @@ from nequip_legato.improve.settings import FILES, ImproveSettings
 from nequip_legato.improve.structures import cut, id_of, read_structures, write_structures
 from nequip_legato.improve.training import fine_tune, steps_of, training_config, with_training_keys
 from nequip_legato.stability.records import Record, read_records
-from nequip_legato.stability.run.campaign import number_of_workers, run_campaign, run_plan
-from nequip_legato.stability.run.plan import make_plan
+from nequip_legato.stability.run.campaign import run_campaign, run_kind
 from nequip_legato.stability.run.processes import Processes
 from nequip_legato.stability.run.status import Status
 
@@ -125,10 +124,8 @@ def explore(round_: Round, show: Show) -> list[Record]:
         LegatoError: if runs were killed from outside; the same command continues them.
     """
     campaign = round_.campaign("explore")
-    plan = make_plan(campaign)
     kind = exploring(round_.settings.observe, bonds_of(round_))
-    workers = number_of_workers(campaign.workers, plan.cores)
-    status = run_plan(plan, kind, workers=workers, watch=show.watch, report=show.report)
+    status = run_kind(kind, campaign, watch=show.watch, report=show.report)
     _check_complete(status)
     return read_records(Path(campaign.output))
 

@@ -7,14 +7,22 @@ from nequip_legato.quantum.execute import execute
 from nequip_legato.quantum.plan import make_quantum_plan
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.resolve import load_quantum_settings
+from nequip_legato.quantum.scripts import dry_run
 from nequip_legato.quantum.settings import Settings
-from nequip_legato.stability.run.campaign import number_of_workers, run_plan
+from nequip_legato.stability.run.campaign import run_kind
 from nequip_legato.stability.run.run_queue import CampaignKind
 from nequip_legato.stability.run.status import Status
 
-__all__ = ["run_quantum_campaign"]
+__all__ = ["QUANTUM", "run_quantum_campaign"]
 
-_QUANTUM = CampaignKind(QuantumRecord, execute)
+QUANTUM = CampaignKind(
+    action="quantum",
+    load=load_quantum_settings,
+    plan=make_quantum_plan,
+    commands=dry_run,
+    record=QuantumRecord,
+    execute=execute,
+)
 
 
 def run_quantum_campaign(
@@ -41,10 +49,4 @@ def run_quantum_campaign(
         LegatoError: if settings, models or structures are wrong, if earlier results were made with
             others, or if LAMMPS stopped with an error that is not a failure of a model.
     """
-    if isinstance(settings, Path):
-        settings = load_quantum_settings(settings)
-    plan = make_quantum_plan(settings)
-    if part is not None:
-        plan = plan.part(*part)
-    number = number_of_workers(settings.workers if workers is None else workers, plan.cores)
-    return run_plan(plan, _QUANTUM, workers=number, watch=watch, report=report)
+    return run_kind(QUANTUM, settings, workers=workers, part=part, watch=watch, report=report)

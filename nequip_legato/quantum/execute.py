@@ -9,25 +9,30 @@ from nequip_legato.files import write_atomically
 from nequip_legato.quantum import inputs
 from nequip_legato.quantum.frames import join
 from nequip_legato.quantum.ipi_execute import execute_by_ipi
-from nequip_legato.quantum.outcome import (
-    FINGERPRINT,
-    clear,
-    dynamics_seed,
-    is_marked,
-    mark,
-    record_of,
-    with_remedy,
-)
+from nequip_legato.quantum.outcome import clear, dynamics_seed, record_of, with_remedy
 from nequip_legato.quantum.plan import QuantumPlan, QuantumRun
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.settings import IPI, Settings
 from nequip_legato.stability import trace
 from nequip_legato.stability.records import write_record
 from nequip_legato.stability.run import criteria, snapshot
-from nequip_legato.stability.run.early_ends import note_early_end
+from nequip_legato.stability.run.early_ends import EARLY_ENDS, note_early_end
 from nequip_legato.stability.run.inputs import linked_model
-from nequip_legato.stability.run.lammps_process import LOG, launch_command, run_lammps, wall_seconds
+from nequip_legato.stability.run.lammps_process import (
+    LOG,
+    launch_command,
+    read_output,
+    run_lammps,
+    wall_seconds,
+)
 from nequip_legato.stability.run.processes import KilledError, Processes
+from nequip_legato.stability.run.run_folder import (
+    FINGERPRINT,
+    is_marked,
+    mark,
+    remove,
+    unreadable_restart,
+)
 from nequip_legato.stability.run.settings import Size
 from nequip_legato.stability.run.structures import replicated
 
@@ -56,16 +61,11 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
     if settings.engine_of(run.method) == IPI:
         return execute_by_ipi(plan, run, processes, command(settings, run.method, run.beads))
     beads = [folder / inputs.bead_folder(n) for n in range(1, run.beads + 1)]
-    for bead in beads:
-        bead.mkdir(parents=True, exist_ok=True)
     resume = _last_restart(run)
     if resume is None:
-        clear(folder)
-        for bead in beads:
-            bead.mkdir(exist_ok=True)
-        mark(run)
-        data = replicated(run.atoms, Size(), run.as_stability(settings))
-        write_atomically(folder / inputs.START, data)
+        _start(run, settings)
+    for bead in beads:
+        bead.mkdir(exist_ok=True)
     _join_parts(beads)
     model = linked_model(run.model.file, folder) if run.model.file else ""
     text = inputs.run_input(
@@ -84,46 +84,49 @@ def execute(plan: QuantumPlan, run: QuantumRun, processes: Processes) -> Quantum
             note_early_end(folder, trace.last_step(beads[0]))
         raise
     except LegatoError as problem:
-        if resume is not None and _unreadable(folder / logs[0]):
-            for path in folder.glob(f"{inputs.RESTART}.{resume}.*"):
-                path.unlink()
+        if any(unreadable_restart(read_output(folder / name), text) for name in logs):
+            remove(folder, f"{inputs.RESTART}.{resume}.*")
             return execute(plan, run, processes)
         raise with_remedy(problem) from None
     elapsed = time.monotonic() - started
     _join_parts(beads)
-    texts = [(folder / name).read_text(errors="replace") for name in logs]
-    limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
-    found = ((n, criteria.first_firing(log, limits)) for n, log in enumerate(texts, 1))
+    record = _record(settings, run, beads, [read_output(folder / n) for n in logs], fatal, elapsed)
+    write_record(record, folder)
+    remove(folder, f"{inputs.RESTART}.*", "screen*", FINGERPRINT, EARLY_ENDS, "bead*/last.*.dump")
+    return record
+
+
+def _start(run: QuantumRun, settings: Settings) -> None:
+    run.folder.mkdir(parents=True, exist_ok=True)
+    clear(run)
+    mark(run)
+    data = replicated(run.atoms, Size(), run.as_stability(settings))
+    write_atomically(run.folder / inputs.START, data)
+
+
+def _record(
+    settings: Settings,
+    run: QuantumRun,
+    beads: list[Path],
+    logs: list[str],
+    fatal: criteria.Firing | None,
+    elapsed: float,
+) -> QuantumRecord:
+    """The record of a run that has ended; after a failure the state of that bead is kept."""
+    stability = run.as_stability(settings)
+    limits = criteria.thresholds(stability, largest_force=run.largest_force)
+    found = ((n, criteria.first_firing(log, limits)) for n, log in enumerate(logs, 1))
     failed, firing = next(((n, f) for n, f in found if f is not None), (None, fatal))
-    total = settings.equilibration_steps + settings.steps
-    steps = total
+    steps = settings.equilibration_steps + settings.steps
     if firing is not None:
         if failed is None:
-            failed = next((n for n, log in enumerate(texts, 1) if "\nERROR" in log), 1)
-        steps = trace.last_step(beads[failed - 1]) if firing.step is None else firing.step
+            failed = next((n for n, log in enumerate(logs, 1) if "\nERROR" in log), 1)
+        bead = beads[failed - 1]
+        steps = trace.last_step(bead) if firing.step is None else firing.step
         if run.model.file:
-            snapshot.keep_neighborhood(
-                beads[failed - 1],
-                run.as_stability(settings),
-                run.model.file,
-                firing.criterion,
-                steps,
-            )
-    record = record_of(
-        settings,
-        run,
-        firing=firing,
-        failed_bead=failed,
-        steps=steps,
-        wall=wall_seconds(texts[0], steps, elapsed),
-    )
-    write_record(record, folder)
-    for pattern in (f"{inputs.RESTART}.*", "screen*", FINGERPRINT, "early_ends.json"):
-        for path in folder.glob(pattern):
-            path.unlink()
-    for path in folder.glob("bead*/last.*.dump"):
-        path.unlink()
-    return record
+            snapshot.keep_neighborhood(bead, stability, run.model.file, firing.criterion, steps)
+    wall = wall_seconds(logs[0], steps, elapsed)
+    return record_of(settings, run, firing=firing, failed_bead=failed, steps=steps, wall=wall)
 
 
 def _last_restart(run: QuantumRun) -> int | None:
@@ -147,9 +150,3 @@ def _join_parts(beads: list[Path]) -> None:
             part = bead / inputs.part_of(name)
             if part.is_file():
                 join(part, bead / name)
-
-
-def _unreadable(log: Path) -> bool:
-    """Whether LAMMPS could not read a restart file, for instance after a kill while writing."""
-    text = log.read_text(errors="replace") if log.is_file() else ""
-    return f"\nread_restart {inputs.RESTART}" in text and "\ntimestep" not in text

@@ -17,24 +17,17 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
 from nequip_legato.quantum import inputs, ipi_inputs, ipi_output
 from nequip_legato.quantum.ipi_inputs import EQUILIBRATION, MEASURED
-from nequip_legato.quantum.outcome import (
-    FINGERPRINT,
-    clear,
-    dynamics_seed,
-    is_marked,
-    mark,
-    record_of,
-    with_remedy,
-)
+from nequip_legato.quantum.outcome import clear, dynamics_seed, record_of, with_remedy
 from nequip_legato.quantum.plan import QuantumPlan, QuantumRun
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.serve import SERVER_LOG
 from nequip_legato.stability.records import write_record
 from nequip_legato.stability.run import criteria, snapshot
-from nequip_legato.stability.run.early_ends import note_early_end
-from nequip_legato.stability.run.inputs import linked_model
-from nequip_legato.stability.run.lammps_process import LOG, run_lammps
-from nequip_legato.stability.run.processes import KilledError, Processes
+from nequip_legato.stability.run.early_ends import EARLY_ENDS, note_early_end
+from nequip_legato.stability.run.inputs import END_DUMP, linked_model
+from nequip_legato.stability.run.lammps_process import LOG, read_output, run_lammps
+from nequip_legato.stability.run.processes import SCREEN, KilledError, Processes
+from nequip_legato.stability.run.run_folder import FINGERPRINT, is_marked, mark, remove
 from nequip_legato.stability.run.settings import Size
 from nequip_legato.stability.run.structures import replicated
 
@@ -65,7 +58,7 @@ def execute_by_ipi(
     settings, folder = plan.settings, run.folder
     folder.mkdir(parents=True, exist_ok=True)
     if not is_marked(run):
-        clear(folder)
+        clear(run)
         atoms = run.atoms.copy()
         atoms.wrap()
         data = replicated(atoms, Size(), run.as_stability(settings))
@@ -107,20 +100,8 @@ def execute_by_ipi(
 
 def _finish(run: QuantumRun, record: QuantumRecord) -> QuantumRecord:
     write_record(record, run.folder)
-    patterns = (
-        FINGERPRINT,
-        "early_ends.json",
-        "screen.txt",
-        _END,
-        "EXIT",
-        f"{EQUILIBRATION}.*",
-        f"{MEASURED}.*",
-        "#*#",
-        "end.dump",
-    )
-    for pattern in patterns:
-        for path in run.folder.glob(pattern):
-            path.unlink()
+    remove(run.folder, FINGERPRINT, EARLY_ENDS, SCREEN, _END, "EXIT", "#*#", END_DUMP)
+    remove(run.folder, f"{EQUILIBRATION}.*", f"{MEASURED}.*")
     return record
 
 
@@ -155,8 +136,7 @@ def _stage(
         except KilledError:
             if processes.stopped:
                 raise
-    log = folder / LOG
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    text = read_output(folder / LOG)
     limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
     firing = criteria.first_firing(text, limits) or fatal
     out = folder / f"{stage}.out"
@@ -196,8 +176,7 @@ def _begin(run: QuantumRun, plan: QuantumPlan, stage: str, host: str) -> tuple[i
     begin = f"{EQUILIBRATION}.end" if stage == MEASURED and settings.equilibration_steps else ""
     atoms = read_lammps_data(folder / inputs.START, units="metal", atom_style="atomic")
     seed = dynamics_seed(run, None if stage == EQUILIBRATION else -1)
-    for path in folder.glob(f"{stage}.*"):
-        path.unlink()
+    remove(folder, f"{stage}.*")
     return 0, ipi_inputs.server_input(
         settings, run, atoms, stage=stage, seed=seed % 2**31, address=host, begin=begin
     )

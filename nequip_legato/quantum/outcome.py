@@ -1,21 +1,20 @@
-"""What runs by LAMMPS and by i-PI share: fingerprints, seeds, records and errors."""
+"""What runs by LAMMPS and by i-PI share: seeds, records and errors."""
 
 import hashlib
 import re
 import shutil
-from pathlib import Path
 
 from nequip_legato.errors import LegatoError
-from nequip_legato.files import write_atomically
 from nequip_legato.quantum.plan import QuantumRun
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.settings import Settings
-from nequip_legato.stability.records import CENSORED, FAILED
 from nequip_legato.stability.run.criteria import Firing
+from nequip_legato.stability.run.early_ends import EARLY_ENDS
+from nequip_legato.stability.run.execute import record_fields
+from nequip_legato.stability.run.run_folder import is_marked
 
-__all__ = ["FINGERPRINT", "clear", "dynamics_seed", "is_marked", "mark", "record_of", "with_remedy"]
+__all__ = ["clear", "dynamics_seed", "record_of", "with_remedy"]
 
-FINGERPRINT = "fingerprint"
 _MISSING_FIX = re.compile(r"(Unrecognized|Unknown) fix style '(pimd/langevin|ipi)'")
 _PARTITIONS = re.compile(r"partitions? (do|does) not match|Cannot use -partition", re.IGNORECASE)
 
@@ -31,24 +30,13 @@ def record_of(
 ) -> QuantumRecord:
     """The record of a run that has reached its end, or failed (``firing``)."""
     return QuantumRecord(
-        run=run.name,
-        model=run.model.name,
-        group=run.model.group,
-        training_seed=run.model.training_seed,
+        **record_fields(run, firing=firing, steps=steps, wall=wall),
         atoms=len(run.atoms),
-        velocity_seed=run.velocity_seed,
         ensemble=f"{run.method}-{run.beads}" if run.beads > 1 else run.method,
         temperature=run.temperature,
         timestep=settings.timestep,
         step_limit=settings.equilibration_steps + settings.steps,
-        outcome=CENSORED if firing is None else FAILED,
-        steps=steps,
-        criterion=firing.criterion if firing else None,
-        value=firing.value if firing else None,
-        threshold=firing.threshold if firing else None,
-        wall=wall,
         ranks=settings.ranks_of(run.method, run.beads),
-        fingerprint=run.fingerprint,
         system=run.system.name,
         isotopes=run.isotopes.name,
         method=run.method,
@@ -65,23 +53,13 @@ def record_of(
     )
 
 
-def mark(run: QuantumRun) -> None:
-    """Write the run's fingerprint into its folder."""
-    write_atomically(run.folder / FINGERPRINT, run.fingerprint)
-
-
-def is_marked(run: QuantumRun) -> bool:
-    """Whether the files in the folder belong to this run."""
-    path = run.folder / FINGERPRINT
-    return path.is_file() and path.read_text(encoding="utf-8") == run.fingerprint
-
-
-def clear(folder: Path) -> None:
-    """Remove what an earlier run has left."""
-    for path in folder.iterdir():
+def clear(run: QuantumRun) -> None:
+    """Remove what an earlier call has left, but not the early ends of this run."""
+    kept = EARLY_ENDS if is_marked(run) else ""
+    for path in run.folder.iterdir():
         if path.is_dir() and path.name.startswith("bead"):
             shutil.rmtree(path)
-        elif path.is_file() and not path.name.startswith("."):
+        elif path.is_file() and not path.name.startswith(".") and path.name != kept:
             path.unlink()
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 
@@ -22,17 +22,17 @@ from nequip_legato.quantum.settings import (
     Settings,
     System,
 )
-from nequip_legato.stability.records import RECORD_NAME
 from nequip_legato.stability.run.criteria import resolved_largest_force
 from nequip_legato.stability.run.plan import check_model, fingerprint_of
+from nequip_legato.stability.run.planned import CampaignPlan, CampaignRun
 from nequip_legato.stability.run.settings import Settings as StabilitySettings
 from nequip_legato.stability.run.structures import read_atoms
 
 __all__ = ["QuantumPlan", "QuantumRun", "make_quantum_plan"]
 
 
-@dataclass(frozen=True)
-class QuantumRun:
+@dataclass(frozen=True, kw_only=True)
+class QuantumRun(CampaignRun):
     """One model, system, set of isotopes, temperature, method, number of beads, velocity seed.
 
     Attributes:
@@ -44,10 +44,6 @@ class QuantumRun:
         temperature: in K.
         method: ``classical``, ``pimd``, ``trpmd`` or ``piglet``.
         beads: number of beads.
-        velocity_seed: seed of velocities and random forces.
-        largest_force: threshold in eV/Angstrom; 0 for none.
-        folder: where it runs.
-        fingerprint: fingerprint of everything that determines its result.
     """
 
     model: Potential
@@ -58,25 +54,11 @@ class QuantumRun:
     temperature: float
     method: str
     beads: int
-    velocity_seed: int
-    largest_force: float
-    folder: Path
-    fingerprint: str
-
-    @property
-    def name(self) -> str:
-        """Name of the run: its folder within ``runs/``."""
-        return "/".join(self.folder.parts[-3:])
 
     @property
     def size(self) -> int:
         """What the cost of a step is proportional to: atoms times beads."""
         return len(self.atoms) * self.beads
-
-    @property
-    def result(self) -> Path:
-        """Exists when the run has failed or reached its end."""
-        return self.folder / RECORD_NAME
 
     def as_stability(self, settings: Settings) -> StabilitySettings:
         """The settings of a stability campaign with the same criteria and LAMMPS types."""
@@ -94,8 +76,8 @@ class QuantumRun:
         )
 
 
-@dataclass(frozen=True)
-class QuantumPlan:
+@dataclass(frozen=True, kw_only=True)
+class QuantumPlan(CampaignPlan):
     """All runs of a campaign.
 
     Attributes:
@@ -107,21 +89,10 @@ class QuantumPlan:
     runs: list[QuantumRun]
 
     @property
-    def folder(self) -> Path:
-        """Where the results are."""
-        return Path(self.settings.output)
-
-    @property
     def cores(self) -> int:
         """Number of cores of the largest run."""
         s = self.settings
         return max((s.ranks_of(r.method, r.beads) for r in self.runs), default=1) * s.threads
-
-    def part(self, number: int, parts: int) -> "QuantumPlan":
-        """Every ``parts``-th run, beginning with the ``number``-th (from 1)."""
-        if not 1 <= number <= parts:
-            raise LegatoError(f"part {number} of {parts} does not exist; count from 1")
-        return replace(self, runs=self.runs[number - 1 :: parts])
 
 
 def make_quantum_plan(settings: Settings) -> QuantumPlan:
@@ -190,7 +161,7 @@ def make_quantum_plan(settings: Settings) -> QuantumPlan:
             )
             runs.append(run)
     runs.sort(key=lambda r: (r.velocity_seed, r.size))
-    return QuantumPlan(s, runs)
+    return QuantumPlan(settings=s, runs=runs)
 
 
 def _kinds(s: Settings) -> Iterator[tuple[str, int]]:

@@ -16,13 +16,15 @@ from nequip_legato.files import write_atomically
 from nequip_legato.stability.records import Record
 from nequip_legato.stability.run.execute import equilibrate, execute
 from nequip_legato.stability.run.plan import make_plan
+from nequip_legato.stability.run.planned import CampaignPlan
 from nequip_legato.stability.run.processes import Processes
 from nequip_legato.stability.run.resolve import load_settings
 from nequip_legato.stability.run.run_queue import CampaignKind, RunQueue
+from nequip_legato.stability.run.scripts import dry_run
 from nequip_legato.stability.run.settings import Settings
 from nequip_legato.stability.run.status import Status
 
-__all__ = ["number_of_workers", "run_campaign", "run_plan"]
+__all__ = ["STABILITY", "number_of_workers", "planned", "run_campaign", "run_kind"]
 
 
 def run_campaign(
@@ -54,40 +56,27 @@ def run_campaign(
             others, or if LAMMPS stopped with an error that is not a failure of a model.
         KeyboardInterrupt: after an interrupt.
     """
-    if isinstance(settings, Path):
-        settings = load_settings(settings)
-    plan = make_plan(settings)
-    if part is not None:
-        plan = plan.part(*part)
-    number = number_of_workers(settings.workers if workers is None else workers, plan.cores)
-    return run_plan(plan, _STABILITY, workers=number, watch=watch, report=report)
+    return run_kind(STABILITY, settings, workers=workers, part=part, watch=watch, report=report)
 
 
-def run_plan(
-    plan: Any,
+def run_kind(
     kind: CampaignKind,
+    settings: Any,
     *,
-    workers: int,
+    workers: int | None = None,
+    part: tuple[int, int] | None = None,
     watch: Callable[[Status], None] = lambda status: None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Status:
-    """Run what is left of a plan of any kind of campaign; see `run_campaign`.
-
-    Args:
-        plan: has ``folder``, ``settings`` (a dataclass), and ``runs`` with ``name``, ``folder``,
-            ``result``, ``fingerprint``, ``size``, and ``start`` where the kind has one.
-        kind: how its runs are done.
-        workers: runs at the same time.
-        watch: called whenever the status has changed.
-        report: called with messages of one line.
-
-    Raises:
-        LegatoError: as `run_campaign`.
-    """
-    queue = RunQueue(plan, kind, workers, watch, report)
+    """Run what is left of any kind of campaign; arguments and errors as of `run_campaign`."""
+    if isinstance(settings, Path):
+        settings = kind.load(settings)
+    plan = planned(kind, settings, part)
+    number = number_of_workers(settings.workers if workers is None else workers, plan.cores)
+    queue = RunQueue(plan, kind, number, watch, report)
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(plan.settings), indent=1) + "\n"
+        text = json.dumps(asdict(settings), indent=1) + "\n"
         write_atomically(plan.folder / "settings.json", text)
     except OSError as problem:
         raise LegatoError(
@@ -104,6 +93,16 @@ def run_plan(
     if queue.error is not None:
         raise queue.error
     return queue.status
+
+
+def planned(kind: CampaignKind, settings: Any, part: tuple[int, int] | None) -> CampaignPlan:
+    """The runs that the settings ask for, or the k-th of m parts of them.
+
+    Raises:
+        LegatoError: if a model or structure cannot be used, or if there is no such part.
+    """
+    plan = kind.plan(settings)
+    return plan if part is None else plan.part(*part)
 
 
 def number_of_workers(requested: int | None, cores: int) -> int:
@@ -144,4 +143,12 @@ def _interruptible(processes: Processes) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-_STABILITY = CampaignKind(Record, execute, equilibrate)
+STABILITY = CampaignKind(
+    action="stability",
+    load=load_settings,
+    plan=make_plan,
+    commands=dry_run,
+    record=Record,
+    execute=execute,
+    start=equilibrate,
+)

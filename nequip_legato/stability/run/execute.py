@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
@@ -19,11 +20,22 @@ from nequip_legato.stability.run.lammps_process import (
     wall_seconds,
 )
 from nequip_legato.stability.run.plan import Plan, PlannedRun, Start
-from nequip_legato.stability.run.processes import ALIVE, SCREEN, KilledError, Processes
+from nequip_legato.stability.run.planned import CampaignRun
+from nequip_legato.stability.run.processes import SCREEN, KilledError, Processes
+from nequip_legato.stability.run.run_folder import (
+    FINGERPRINT,
+    is_marked,
+    mark,
+    remove,
+    unreadable_restart,
+)
 from nequip_legato.stability.run.settings import Settings
 from nequip_legato.stability.run.structures import replicated
 
-__all__ = ["equilibrate", "execute", "record_of"]
+__all__ = ["equilibrate", "execute", "record_fields", "run_to_end"]
+
+# Also removed from a run that has ended: hidden files that were being written at a kill.
+_TEMPORARY = ("restart*", "*.dump", SCREEN, inputs.TRACE_PART, FINGERPRINT, ".*")
 
 
 def equilibrate(plan: Plan, start: Start, processes: Processes) -> None:
@@ -70,10 +82,12 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
     """
     settings = plan.settings
     run.folder.mkdir(parents=True, exist_ok=True)
-    resume = (run.folder / inputs.RESTART).is_file() and _same_run(run)
+    resume = (run.folder / inputs.RESTART).is_file() and is_marked(run)
     if not resume:
-        _clean(run.folder, everything=True)
-        write_atomically(run.folder / "fingerprint", run.fingerprint)
+        if not is_marked(run):
+            remove(run.folder, EARLY_ENDS)
+        remove(run.folder, *_TEMPORARY, trace.TRACE, LOG, snapshot.FAILURE)
+        mark(run)
     trace.keep(run.folder)
     text = inputs.run_input(
         settings,
@@ -85,97 +99,93 @@ def execute(plan: Plan, run: PlannedRun, processes: Processes) -> Record:
         largest_force=run.largest_force,
         resume=resume,
     )
-    started = time.monotonic()
     try:
-        fatal = _lammps(settings, run.folder, text, processes, fatal=True)
-    except KilledError:
-        if not processes.stopped:
-            note_end(run.folder)
-        raise
+        record = run_to_end(settings, run, text, processes)
     except LegatoError:
-        if not _unreadable_restart(run.folder):
+        if not unreadable_restart(read_output(run.folder / LOG), text):
             raise
-        (run.folder / inputs.RESTART).unlink()
+        remove(run.folder, inputs.RESTART)
         return execute(plan, run, processes)
-    elapsed = time.monotonic() - started
-    trace.keep(run.folder)
-    log = read_output(run.folder / LOG)
-    limits = criteria.thresholds(settings, largest_force=run.largest_force)
-    firing = criteria.first_firing(log, limits) or fatal
-    last = trace.last_step(run.folder)
-    if firing is None:
-        steps = run.steps
-        if not has_ended(log):
-            note_end(run.folder)
-            raise KilledError
-    else:
-        steps = last if firing.step is None else firing.step
-        snapshot.keep_neighborhood(run.folder, settings, run.model.file, firing.criterion, steps)
-    record = record_of(
-        settings, run, firing=firing, steps=steps, wall=wall_seconds(log, steps, elapsed)
-    )
+    if record.criterion is not None:
+        snapshot.keep_neighborhood(
+            run.folder, settings, run.model.file, record.criterion, record.steps
+        )
     write_record(record, run.folder)
-    _clean(run.folder, everything=False)
+    remove(run.folder, *_TEMPORARY, EARLY_ENDS)
     return record
 
 
-def record_of(
-    settings: Settings,
-    run: PlannedRun,
-    *,
-    firing: criteria.Firing | None,
-    steps: int,
-    wall: float,
-) -> Record:
-    """The record of a run that has ended.
+def run_to_end(settings: Settings, run: PlannedRun, text: str, processes: Processes) -> Record:
+    """Run LAMMPS until a criterion fires or the step limit is reached.
 
     Args:
         settings: the campaign's.
+        run: which run.
+        text: LAMMPS' input.
+        processes: those of the campaign.
+
+    Returns:
+        The record, which is not written yet.
+
+    Raises:
+        KilledError: if LAMMPS was killed.
+        LegatoError: as `execute`.
+    """
+    folder, started = run.folder, time.monotonic()
+    try:
+        fatal = _lammps(settings, folder, text, processes, fatal=True)
+    except KilledError:
+        if not processes.stopped:
+            note_end(folder)
+        raise
+    elapsed = time.monotonic() - started
+    trace.keep(folder)
+    log = read_output(folder / LOG)
+    limits = criteria.thresholds(settings, largest_force=run.largest_force)
+    firing = criteria.first_firing(log, limits) or fatal
+    steps = run.steps
+    if firing is not None:
+        steps = trace.last_step(folder) if firing.step is None else firing.step
+    elif not has_ended(log):
+        note_end(folder)
+        raise KilledError
+    wall = wall_seconds(log, steps, elapsed)
+    return Record(
+        **record_fields(run, firing=firing, steps=steps, wall=wall),
+        atoms=run.start.atoms,
+        ensemble=run.ensemble,
+        temperature=settings.temperature,
+        timestep=settings.timestep,
+        step_limit=run.steps,
+        ranks=settings.ranks,
+    )
+
+
+def record_fields(
+    run: CampaignRun, *, firing: criteria.Firing | None, steps: int, wall: float
+) -> dict[str, Any]:
+    """What the records of all kinds of campaigns say of a run that has ended.
+
+    Args:
         run: which run.
         firing: the criterion that fired; None if it reached its limit.
         steps: steps survived.
         wall: seconds, see `wall_seconds`.
     """
-    return Record(
-        run=run.name,
-        model=run.model.name,
-        group=run.model.group,
-        training_seed=run.model.training_seed,
-        atoms=run.start.atoms,
-        velocity_seed=run.velocity_seed,
-        ensemble=run.ensemble,
-        temperature=settings.temperature,
-        timestep=settings.timestep,
-        step_limit=run.steps,
-        outcome=CENSORED if firing is None else FAILED,
-        steps=steps,
-        criterion=firing.criterion if firing else None,
-        value=firing.value if firing else None,
-        threshold=firing.threshold if firing else None,
-        wall=wall,
-        ranks=settings.ranks,
-        fingerprint=run.fingerprint,
-    )
-
-
-def _same_run(run: PlannedRun) -> bool:
-    mark = run.folder / "fingerprint"
-    return mark.is_file() and mark.read_text(encoding="utf-8") == run.fingerprint
-
-
-def _unreadable_restart(folder: Path) -> bool:
-    """Whether LAMMPS could not read the restart file, which a crash of the node can truncate."""
-    text = read_output(folder / LOG)
-    return f"\nread_restart {inputs.RESTART}" in text and "\npair_style" not in text
-
-
-def _clean(folder: Path, *, everything: bool) -> None:
-    patterns = ["restart*", "*.dump", SCREEN, inputs.TRACE_PART, "fingerprint", ".*"]
-    patterns += ["trace.csv", LOG, snapshot.FAILURE] if everything else [EARLY_ENDS]
-    for pattern in patterns:
-        for path in folder.glob(pattern):
-            if path.name not in (".lock", ALIVE):
-                path.unlink(missing_ok=True)
+    return {
+        "run": run.name,
+        "model": run.model.name,
+        "group": run.model.group,
+        "training_seed": run.model.training_seed,
+        "velocity_seed": run.velocity_seed,
+        "outcome": CENSORED if firing is None else FAILED,
+        "steps": steps,
+        "criterion": firing.criterion if firing else None,
+        "value": firing.value if firing else None,
+        "threshold": firing.threshold if firing else None,
+        "wall": wall,
+        "fingerprint": run.fingerprint,
+    }
 
 
 def _lammps(

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -13,8 +13,9 @@ from ase import Atoms
 
 from nequip_legato.deployed.reader import info
 from nequip_legato.errors import LegatoError
-from nequip_legato.stability.records import RECORD_NAME, Record
+from nequip_legato.stability.records import Record
 from nequip_legato.stability.run import criteria
+from nequip_legato.stability.run.planned import CampaignPlan, CampaignRun
 from nequip_legato.stability.run.settings import Model, Settings, Size
 from nequip_legato.stability.run.structures import read_start
 
@@ -58,48 +59,30 @@ class Start:
         return self.folder / "done.json"
 
 
-@dataclass(frozen=True)
-class PlannedRun:
+@dataclass(frozen=True, kw_only=True)
+class PlannedRun(CampaignRun):
     """One model, one size, one ensemble, one velocity seed.
 
     Attributes:
         model: the model.
         start: the structure it starts from.
         ensemble: ``nvt``, ``langevin`` or ``nve``.
-        velocity_seed: seed of the initial velocities.
         steps: step limit.
-        largest_force: threshold in eV/Angstrom; 0 for none.
-        folder: where it runs.
-        fingerprint: fingerprint of everything that determines its result.
     """
 
     model: Model
     start: Start
     ensemble: str
-    velocity_seed: int
     steps: int
-    largest_force: float
-    folder: Path
-    fingerprint: str
-
-    @property
-    def name(self) -> str:
-        """Name of the run: its folder within ``runs/``."""
-        return "/".join(self.folder.parts[-3:])
 
     @property
     def size(self) -> int:
         """What the cost of a step is proportional to: the number of atoms."""
         return self.start.atoms
 
-    @property
-    def result(self) -> Path:
-        """Exists when the run has failed or reached its limit."""
-        return self.folder / RECORD_NAME
 
-
-@dataclass(frozen=True)
-class Plan:
+@dataclass(frozen=True, kw_only=True)
+class Plan(CampaignPlan):
     """All runs of a campaign, in an order that gives a first overview early.
 
     Attributes:
@@ -117,21 +100,10 @@ class Plan:
         """Number of cores of one run."""
         return self.settings.ranks * self.settings.threads
 
-    @property
-    def folder(self) -> Path:
-        """Where the results are."""
-        return Path(self.settings.output)
-
     @cached_property
     def start_atoms(self) -> Atoms:
         """The structure that is replicated."""
         return read_start(self.settings)
-
-    def part(self, number: int, parts: int) -> "Plan":
-        """Every ``parts``-th run, beginning with the ``number``-th (from 1)."""
-        if not 1 <= number <= parts:
-            raise LegatoError(f"part {number} of {parts} does not exist; count from 1")
-        return replace(self, runs=self.runs[number - 1 :: parts])
 
 
 def make_plan(settings: Settings) -> Plan:
@@ -192,11 +164,19 @@ def make_plan(settings: Settings) -> Plan:
                 seed=seed,
                 steps=steps,
             )
-            place = folder / "runs" / model.name / start.folder.name / f"{ensemble}-{seed}"
-            force = forces[model.name]
-            runs.append(PlannedRun(model, start, ensemble, seed, steps, force, place, fingerprint))
-    runs.sort(key=lambda r: (r.velocity_seed, r.start.atoms))
-    return Plan(settings, starts, runs)
+            run = PlannedRun(
+                model=model,
+                start=start,
+                ensemble=ensemble,
+                velocity_seed=seed,
+                steps=steps,
+                largest_force=forces[model.name],
+                folder=folder / "runs" / model.name / start.folder.name / f"{ensemble}-{seed}",
+                fingerprint=fingerprint,
+            )
+            runs.append(run)
+    runs.sort(key=lambda r: (r.velocity_seed, r.size))
+    return Plan(settings=settings, starts=starts, runs=runs)
 
 
 def check_model(path: str, settings: Any, what: str) -> float:
@@ -239,7 +219,7 @@ def fingerprint_of(**content: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def check_fingerprints(records: Mapping[str, Record], runs: Sequence[Any]) -> None:
+def check_fingerprints(records: Mapping[str, Record], runs: Sequence[CampaignRun]) -> None:
     """Refuse results that were made with other settings.
 
     Raises:

@@ -14,7 +14,9 @@ from filelock import FileLock, Timeout
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.records import Record, read_record, read_records
 from nequip_legato.stability.run.plan import Start, check_fingerprints
+from nequip_legato.stability.run.planned import CampaignPlan
 from nequip_legato.stability.run.processes import KilledError, Processes
+from nequip_legato.stability.run.run_folder import LOCK
 from nequip_legato.stability.run.status import Status
 
 __all__ = ["CampaignKind", "RunQueue"]
@@ -24,15 +26,23 @@ _POLL = 1.0  # seconds between checks of what other processes are doing
 
 @dataclass(frozen=True)
 class CampaignKind:
-    """How a kind of campaign does its runs.
+    """What is special to a kind of campaign.
 
     Attributes:
+        action: ``nequip-legato ACTION run`` runs it.
+        load: (YAML file) -> checked, complete settings.
+        plan: (settings) -> all runs.
+        commands: (plan) -> the commands of what is left to do, one per line.
         record: class of its records.
         execute: (plan, run, processes) -> record; does the run or the rest of it.
         start: (plan, start, processes) -> None; makes the start structure ``run.start``. None for
             campaigns whose runs need no equilibrated start structure.
     """
 
+    action: str
+    load: Callable[[Path], Any]
+    plan: Callable[[Any], CampaignPlan]
+    commands: Callable[[Any], str]
     record: type[Record]
     execute: Callable[[Any, Any, Processes], Record]
     start: Callable[[Any, Start, Processes], None] | None = None
@@ -43,7 +53,7 @@ class RunQueue:
 
     def __init__(
         self,
-        plan: Any,
+        plan: CampaignPlan,
         kind: CampaignKind,
         workers: int,
         watch: Callable[[Status], None],
@@ -87,11 +97,11 @@ class RunQueue:
             if not ready:
                 blocked = True  # another process is making the start structure
                 continue
-            with self._claim(run.folder / ".lock") as mine:
+            with self._claim(run.folder / LOCK) as mine:
                 if not mine:
                     continue
                 self._do(run)
-                (run.folder / ".lock").unlink(missing_ok=True)
+                (run.folder / LOCK).unlink(missing_ok=True)
             return True
         if blocked and not self.processes.stopped:
             time.sleep(_POLL)
@@ -120,7 +130,7 @@ class RunQueue:
         """Make the start structure unless another process does; whether it is there."""
         if _is_made(start):
             return True
-        with self._claim(start.folder / ".lock") as mine:
+        with self._claim(start.folder / LOCK) as mine:
             if not mine:
                 return False
             if not _is_made(start):

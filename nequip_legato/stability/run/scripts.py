@@ -3,11 +3,11 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.run.lammps_process import command
 from nequip_legato.stability.run.plan import Plan
+from nequip_legato.stability.run.planned import CampaignPlan
 
 __all__ = ["SYSTEMS", "dry_run", "job_array"]
 
@@ -31,7 +31,7 @@ _PBS = """#PBS -N {name}
 
 
 def job_array(
-    plan: Any, campaign: Path, *, system: str, tasks: int, action: str = "stability"
+    plan: CampaignPlan, campaign: Path, *, system: str, tasks: int, action: str = "stability"
 ) -> str:
     """A script for a job array in which each task does every ``tasks``-th run, one at a time.
 
