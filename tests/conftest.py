@@ -18,6 +18,10 @@ from models import ammonia_frames, train_tiny  # noqa: E402
 
 pytest_plugins = ["lammps_programs"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests start more ranks than there are cores. MPICH's ranks wait in a busy loop, which took most of
+# their processor time; these have them sleep after some idle turns.
+os.environ.setdefault("MPIR_CVAR_CH4_PROGRESS_THROTTLE", "1")
+os.environ.setdefault("MPIR_CVAR_CH4_PROGRESS_THROTTLE_NO_PROGRESS_COUNT", "50")
 _COMPILE_CACHE = pytest.StashKey[Path | None]()
 
 

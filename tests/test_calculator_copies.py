@@ -82,6 +82,7 @@ def test_copies_without_limit_of_blocks(model, atoms):
     assert copy.deepcopy(calculator).engine.block == calculator.engine.block == 128
 
 
+@pytest.mark.slow
 def test_a_copy_is_never_another_model(model, deployed, atoms):
     calculator, expected = used(model, atoms)
     early, late = (copy.deepcopy(calculator) for _ in range(2))
@@ -151,6 +152,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+@pytest.mark.slow
 def test_inherited_by_a_fork(model, atoms, tmp_path):
     """Without pickling: used, dropped, and handed on to a grandchild; all of them end."""
     atoms.write(tmp_path / "atoms.extxyz")
@@ -180,6 +182,7 @@ def test_joblib(backend, model, atoms):
     assert [e for e, _ in results] == pytest.approx([expected] * 4, abs=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["threads", "processes", "synchronous"])
 def test_dask(scheduler, model, atoms):
     calculator, _ = used(model, atoms)

@@ -4,11 +4,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
 from processes import run_process
 
 STUDY = Path(__file__).parents[1] / "benchmarks" / "fidelity_scaling"
 
 
+@pytest.mark.slow
 def test_tables_are_made_from_what_is_kept(tmp_path):
     results = tmp_path / "results"
     shutil.copytree(STUDY / "results", results)
@@ -21,6 +23,7 @@ def test_tables_are_made_from_what_is_kept(tmp_path):
     assert (results / "report" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_tables_of_rates_are_made_from_what_is_kept(tmp_path):
     results = tmp_path / "results"
     shutil.copytree(STUDY / "rates" / "results", results)

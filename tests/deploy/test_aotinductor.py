@@ -100,6 +100,7 @@ def test_files_for_pair_allegro_are_named(compiled_by_nequip, capsys):
     assert f"nequip-deploy build CHECKPOINT {path}" in shown
 
 
+@pytest.mark.slow
 def test_no_compiler(checkpoint, tmp_path):
     command = [PROGRAMS / "nequip-deploy", "build", checkpoint(), tmp_path / "m.nequip.pt2"]
     done = run_process(*command, environment={"CXX": "no-such-compiler"}, check=False)

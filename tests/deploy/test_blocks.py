@@ -15,6 +15,7 @@ CUTOFFS = torch.full((2, 2), CUTOFF, dtype=torch.float64)
 PER_EDGE = {"per_edge_type_cutoff": {"H": {"H": 3.0, "N": 3.5}, "N": 4.0}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"dtype": "float32"}, PER_EDGE, {"ema": True}],

@@ -76,6 +76,7 @@ def test_foreign_package(refused, out, tmp_path):
     assert "not a nequip package" in refused("build", tmp_path / "y.nequip.zip", out)
 
 
+@pytest.mark.slow
 def test_message_passing_model(refused, out, checkpoint):
     line = refused("build", checkpoint(kind="nequip"), out)
     assert "message-passing" in line
@@ -154,6 +155,7 @@ def test_bad_frames(refused, out, checkpoint, tmp_path):
     assert "two atoms within the cutoff" in line(tmp_path / "lone.extxyz")
 
 
+@pytest.mark.slow
 def test_full_disk(checkpoint, out):
     """A limit on the size of files stands for a full disk; both stop the write half-way."""
     builder.ensure(builder.binding())  # not with that limit
@@ -202,6 +204,7 @@ def test_no_arguments_shows_usage(capsys):
     assert "usage: nequip-deploy" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_command_is_quiet_about_deprecations(checkpoint, tmp_path):
     command = [PROGRAMS / "nequip-deploy", "build", checkpoint(), tmp_path / "m.nequip.pth"]
     done = run_process(*command, environment={"PYTHONWARNINGS": ""})

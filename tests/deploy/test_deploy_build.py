@@ -87,6 +87,7 @@ def test_nequips_own_loader_reads_the_file(deployed):
     assert metadata["r_max"] == CUTOFF
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sam", "said"),
     [
@@ -109,6 +110,7 @@ def test_info_needs_no_torch(deployed):
     assert "H-N" in done.stdout
 
 
+@pytest.mark.slow
 def test_package_with_and_without_its_training_data(package, checkpoint, elsewhere, tmp_path):
     data = [checkpoint().with_name(f"{part}.extxyz") for part in ("train", "val")]
     copies = [Path(shutil.copy(file, tmp_path)) for file in data]
@@ -119,6 +121,7 @@ def test_package_with_and_without_its_training_data(package, checkpoint, elsewhe
     assert build(path, tmp_path / "without.nequip.pth").info.domain_frames == 1
 
 
+@pytest.mark.slow
 def test_packaged_message_passing_model_is_refused(package, checkpoint, tmp_path):
     with pytest.raises(LegatoError, match=r"message-passing model \(ConvNetLayer, Inter"):
         build(package(checkpoint(kind="nequip")), tmp_path / "m.nequip.pth")
@@ -165,6 +168,7 @@ def test_not_a_number_is_a_difference(key, checkpoint, unseen, as_frame):
         compare(broken, references, cutoffs=CUTOFFS, dtype="float64", what="it")
 
 
+@pytest.mark.slow
 def test_existing_file_survives_a_failure(checkpoint, tmp_path):
     target = tmp_path / "m.nequip.pth"
     target.write_text("precious")
@@ -176,6 +180,7 @@ def test_existing_file_survives_a_failure(checkpoint, tmp_path):
     assert list(tmp_path.iterdir()) == [target]
 
 
+@pytest.mark.slow
 def test_frames_from_a_file(checkpoint, training_frames, tmp_path):
     import ase.io
 

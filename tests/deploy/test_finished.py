@@ -147,6 +147,7 @@ def references_of(model_path: Path, frame) -> list:
     return [reference_of(model, f) for f in (frame, isolated_atoms(num_types=2, cutoffs=CUTOFFS))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["ours", "torch"])
 def test_same_deviations_either_way(engine, checkpoint, deployed, as_frame, unseen):
     """Repeated to fill a block of 128; a periodic frame, atoms alone, and a dimer."""
@@ -188,6 +189,7 @@ def test_file_for_another_device_cannot_be_used(checkpoint, deployed, as_frame, 
         check_finished(file, references, engine=find_engine(print))
 
 
+@pytest.mark.slow
 def test_without_a_compiler_for_the_engine(checkpoint, tmp_path):
     """TorchScript needs none; what then checks the file is said."""
     environment = {

@@ -27,6 +27,7 @@ def run(*arguments: object, interpreted: bool) -> dict:
 
 
 # channels, components before and after: of l_max 1 and 2, last layers, odd numbers
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(8, 4, 4), (8, 4, 1), (4, 9, 9), (3, 5, 2), (1, 1, 1)])
 def test_sums_over_the_edges_of_a_center(sizes):
     for what, deviation in run("sums", *sizes, interpreted=True).items():
@@ -34,18 +35,21 @@ def test_sums_over_the_edges_of_a_center(sizes):
 
 
 # inputs, hidden layer, outputs: whole and split into two powers of two, narrow, odd
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(32, 64, 32), (40, 64, 48), (96, 32, 1), (70, 20, 7)])
 def test_networks(sizes):
     for what, deviation in run("network", *sizes, interpreted=True).items():
         assert deviation < 3e-6, what
 
 
+@pytest.mark.slow
 def test_whole_model(checkpoint):
     path = checkpoint(dtype="float32")
     for what, deviation in run("model", path, interpreted=True).items():
         assert deviation < 1e-5, what
 
 
+@pytest.mark.slow
 def test_nothing_is_added_up_by_atomic_operations(checkpoint):
     """In the graph that AOTInductor gets. Both layers have a product there and back, and a sum."""
     found = run("exported", checkpoint(dtype="float32"), interpreted=False)
@@ -56,6 +60,7 @@ def test_nothing_is_added_up_by_atomic_operations(checkpoint):
     assert ours["network"] == ours["network_backward"] >= 2
 
 
+@pytest.mark.slow
 def test_only_sums_over_sorted_edges_are_replaced():
     """Neighbors are in no order: a sum over the edges of each of them stays as it is."""
     assert run("sums alone", interpreted=False) == {"0": 0, "1": 1}

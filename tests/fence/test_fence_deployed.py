@@ -45,6 +45,7 @@ def assert_untouched(plain, fenced) -> None:
                     assert torch.equal(results[0][key], results[1][key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_training_frames_do_not_feel_it(deployed, fenced, dtype):
     assert_untouched(deployed(dtype=dtype), fenced(dtype=dtype))
@@ -142,10 +143,12 @@ def test_derivatives(fenced, squeezed):
     assert_derivatives(fenced(), squeezed)
 
 
+@pytest.mark.slow
 def test_cutoffs_by_pair_of_types(fenced, squeezed):
     assert_derivatives(fenced(per_edge_type_cutoff=BY_TYPE), squeezed)
 
 
+@pytest.mark.slow
 def test_three_types(fenced, squeezed):
     path = fenced(third_type=True)
     atoms = squeezed.copy()
@@ -185,6 +188,7 @@ def test_dimers_are_pushed_apart_however_close(fenced, pair):
     assert (np.diff(energies) < 0).all()
 
 
+@pytest.mark.slow
 def test_all_frames_are_read(checkpoint, tmp_path, monkeypatch):
     """Also where the domain alone would be taken from some."""
     path = checkpoint()
@@ -206,6 +210,7 @@ def test_all_frames_are_read(checkpoint, tmp_path, monkeypatch):
     assert wall.shortest == pytest.approx(0.8, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_command_and_info(checkpoint, tmp_path, capsys):
     path = tmp_path / "model.nequip.pth"
     arguments = ["build", checkpoint(), path, "--fence", "gaps", "--fence-temperature", "1500"]
@@ -243,6 +248,7 @@ def test_one_structure_is_no_training_set(checkpoint, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_frames_without_forces(checkpoint, tmp_path):
     """The model's own forces stand in for labels."""
     frames = [a.copy() for a in ase.io.read(checkpoint().with_name("train.extxyz"), ":")]

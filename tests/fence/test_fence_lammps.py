@@ -54,6 +54,7 @@ def test_files_without_a_fence_tell_zeros(tmp_path, deployed, squeezed):
     assert run.thermo["c_tell[4]"][0] == run.thermo["c_tell[5]"][0] == 0.0
 
 
+@pytest.mark.slow
 def test_ranks_and_per_atom_virials(tmp_path, fenced, squeezed):
     """The same on one and two ranks, and per-atom virials add up to the global one."""
     write_data(tmp_path / "data.lammps", squeezed * (2, 1, 1), ["H", "N"])

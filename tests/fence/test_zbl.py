@@ -32,6 +32,7 @@ def zbl_of(frame) -> torch.Tensor:
     return torch.zeros(frame.n_atoms, dtype=torch.float64).index_add_(0, center, energy)
 
 
+@pytest.mark.slow
 def test_it_is_there(checkpoint, squeezed, tmp_path):
     """Without it, the same model has an energy that is less by that of the formula."""
     frame = frame_of(squeezed, tmp_path)
@@ -65,6 +66,7 @@ def check(plain, with_fence_too, source, atoms, folder) -> None:
         np.testing.assert_allclose(forces(run), expected.sums.forces, rtol=1e-9, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_torchscript(checkpoint, deployed, fenced, squeezed, tmp_path):
     check(deployed(zbl=True), fenced(zbl=True), checkpoint(zbl=True), squeezed, tmp_path)
     assert_derivatives(fenced(zbl=True), squeezed)

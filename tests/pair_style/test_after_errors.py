@@ -58,6 +58,7 @@ def told(folder) -> list[tuple[int, int]]:
     return [(int(block), int(threads)) for block, threads in lines]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_failed_pair_coeff(ranks, tmp_path, data_file, deployed, energies):
     """Nothing is set after a failed first one, and the last good one counts after any other."""

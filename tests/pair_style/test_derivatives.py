@@ -40,6 +40,7 @@ def thermo_lines(text: str) -> list[str]:
     return [lines[i + 1] for i, line in enumerate(lines) if line.split()[:1] == ["Step"]]
 
 
+@pytest.mark.slow
 @DIFFERENCES
 def test_virial_is_the_difference_of_the_energy_under_strain(tmp_path, ammonia, deployed):
     """All six components, by straining the box in LAMMPS."""

@@ -21,6 +21,7 @@ def refuse(folder, script: str, *parts: str, ranks: int = 1) -> None:
         assert part in errors[0], errors[0]
 
 
+@pytest.mark.slow
 @without_gpu
 def test_without_a_gpu_every_choice_is_the_cpu(tmp_path, data_file, deployed):
     runs = {

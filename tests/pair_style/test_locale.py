@@ -70,6 +70,7 @@ def host(tmp_path_factory) -> tuple[Path, dict[str, str]]:
     return library, {"LOCPATH": str(folder)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "suffix", [".nequip.pth", pytest.param(".nequip.pt2", marks=pytest.mark.slow)]
 )

@@ -50,6 +50,7 @@ def chemical_potential(n: float, volume: float, mass: float, temperature: float)
     return K * temperature * np.log(n * wavelength**3 / volume)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_ideal_gas_of_atoms(ranks, tmp_path, deployed):
     """Lennard-Jones without any attraction, mu without E0: the same moves are accepted."""
@@ -110,6 +111,7 @@ def test_ideal_gas_of_molecules(tmp_path, deployed):
     assert min(found[0][1:4]) > 10
 
 
+@pytest.mark.slow
 @DIFFERENCES
 def test_deletion_from_a_liquid(tmp_path, ammonia, deployed):
     """Accepted just where mu is below the difference of energies computed apart."""
@@ -159,6 +161,7 @@ def test_widom(tmp_path, deployed):
 CUTOFFS = {"per_edge_type_cutoff": {"H": 3.0, "N": {"H": 3.5, "N": 4.0}}}
 
 
+@pytest.mark.slow
 @DIFFERENCES
 @pytest.mark.parametrize("options", [{}, CUTOFFS], ids=["one-cutoff", "cutoffs-by-type"])
 def test_atom_swap(options, tmp_path, ammonia, deployed):
@@ -189,6 +192,7 @@ def test_atom_swap(options, tmp_path, ammonia, deployed):
         assert answers.values[3] == pytest.approx(left, abs=1e-8)
 
 
+@pytest.mark.slow
 @DIFFERENCES
 def test_molecule_swap(tmp_path, ammonia, deployed):
     """H and N of a molecule change places where that lowers the energy, and not back."""

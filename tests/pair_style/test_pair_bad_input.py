@@ -245,6 +245,7 @@ def test_file_that_only_one_rank_can_read(tmp_path, data_file, deployed):
     assert "(on 1 of 2 MPI ranks, first on rank 1)" in done.stdout
 
 
+@pytest.mark.slow
 def test_compute_pair_tells_about_the_training_data(tmp_path, deployed):
     """Two hydrogen atoms closer than any in training."""
     atoms = Atoms("NH3NH", [[5, 5, 5], [5.94, 5, 5.38], [4.53, 5.81, 5.38], [4.53, 4.19, 5.38],

@@ -67,7 +67,13 @@ SCENARIOS = {
 }
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if scenario.get("ranks") == 4 else [])
+        for name, scenario in SCENARIOS.items()
+    ],
+)
 def test_same_as_serial(name, tmp_path, folder, serial, deployed, assert_same):
     options = dict(SCENARIOS[name])
     ranks, threads = options.pop("ranks", 1), options.pop("threads", 1)
@@ -85,6 +91,7 @@ def test_repeated_run_is_bitwise_the_same(tmp_path, folder, serial, deployed):
         assert np.array_equal(runs[0].dump[name], runs[1].dump[name]), name
 
 
+@pytest.mark.slow
 def test_atoms_migrate_between_ranks(tmp_path, ammonia, deployed, assert_same):
     """Everything drifts by half a box in 20 steps, through all subdomains."""
     atoms = ammonia.copy()
@@ -99,6 +106,7 @@ def test_atoms_migrate_between_ranks(tmp_path, ammonia, deployed, assert_same):
     assert_same(together, alone)
 
 
+@pytest.mark.slow
 def test_empty_ranks(tmp_path, ammonia, deployed, assert_same):
     """A slab in a long box: with four ranks along z, some own no atom at all."""
     atoms = ammonia.copy()
@@ -112,6 +120,7 @@ def test_empty_ranks(tmp_path, ammonia, deployed, assert_same):
     assert_same(together, alone)
 
 
+@pytest.mark.slow
 def test_rank_with_atoms_but_without_edges(tmp_path, deployed, assert_same):
     """A molecule on one rank, a lone nitrogen atom on the other."""
     atoms = Atoms(
@@ -127,6 +136,7 @@ def test_rank_with_atoms_but_without_edges(tmp_path, deployed, assert_same):
     assert_same(succeed(tmp_path, script, ranks=2), alone)
 
 
+@pytest.mark.slow
 def test_triclinic(tmp_path, ammonia, deployed, assert_same):
     atoms = ammonia.copy()
     atoms.set_cell(atoms.cell.array @ [[1, 0, 0], [0.3, 1, 0], [-0.2, 0.25, 1]], scale_atoms=True)
@@ -150,6 +160,7 @@ def test_units_real_is_units_metal(tmp_path, ammonia, deployed):
     np.testing.assert_allclose(other, move, atol=2e-4 * np.abs(move).max())
 
 
+@pytest.mark.slow
 def test_hybrid_overlay(tmp_path, folder, serial, deployed, assert_same):
     """On top of a potential that gives nothing, nothing changes."""
     shutil.copy(folder / "data.lammps", tmp_path)
@@ -177,6 +188,7 @@ def test_hybrid_overlay_adds(tmp_path, folder, deployed):
     assert energies[0] == pytest.approx(energies[1] + energies[2], abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.float64("sums of forces are rounded to float32", of="forces")
 def test_null_type(tmp_path, ammonia, deployed, assert_same):
     """Argon that the model does not know: the model must not see it, Lennard-Jones must."""

@@ -58,6 +58,7 @@ def test_overlaid_charges(tmp_path, deployed):
     assert kept_by_kspace == pytest.approx(both, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_path_integral_partitions(tmp_path, deployed):
     """Each bead has an engine of its own, and the energy of its positions."""
     shape = np.concatenate([AMMONIA + 3.0, AMMONIA + np.array([6.0, 3.0, 3.4])])

@@ -79,6 +79,7 @@ def test_each_process_climbs_along_its_own_gradient(train, data, tmp_path, strat
     assert both[True].logged("legato/sharpness")[0] == pytest.approx(sum(rises) / 2, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_many_steps_of_climbs_per_process_against_steps_by_hand(tmp_path):
     """Adam, and two batches per step: each process sums up the gradients of its own batches."""
     context = multiprocessing.get_context("spawn")

@@ -110,6 +110,7 @@ LATE = {"rho": 0.02, "last_fraction": 0.5}
 WORST = BEST | {"mode": "max"}  # the first epochs: errors fall
 
 
+@pytest.mark.slow
 def test_best_checkpoint_from_before_the_first_climb(train, shown):
     """And LateCheckpoint, which chooses among those that climbed."""
     late = WORST | {"_target_": "nequip_legato.LateCheckpoint", "filename": "late"}
@@ -148,6 +149,7 @@ def test_counts_survive_a_resume_and_settings_may_change(train, shown):
     )
 
 
+@pytest.mark.slow
 def test_checkpoints_of_earlier_versions(train, tmp_path, shown):
     run = train("run", "trainer.max_epochs=1", sam={"rho": 0.01})
     content = run.checkpoint
@@ -164,6 +166,7 @@ def test_checkpoints_of_earlier_versions(train, tmp_path, shown):
     )
 
 
+@pytest.mark.slow
 def test_averaged_weights_and_varying_rho(train, shown):
     module = {"_target_": "nequip.train.EMALightningModule", "ema_decay": 0.8}
     run = train("run", sam={"rho": 0.01, "schedule": "warmup"}, training_module=module)
@@ -191,6 +194,7 @@ def test_a_model_that_started_from_another(train, shown):
     assert rows["trained with SAM"] == "no, not by the run that wrote the checkpoint"
 
 
+@pytest.mark.slow
 def test_packages_say_what_was_set_alone(train, tmp_path, shown):
     run = train("run", "trainer.max_epochs=1", sam={"rho": 0.01, "last_fraction": 0.5})
     package = tmp_path / "model.nequip.zip"

@@ -27,6 +27,7 @@ def test_config_without_us_is_left_alone(train):
     assert run.checkpoint["global_step"] == 8
 
 
+@pytest.mark.slow
 def test_wandb_offline(data, tmp_path):
     """All that SAM logs is in wandb's own record; plot says what to do about it."""
     wandb = {

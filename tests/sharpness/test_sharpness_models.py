@@ -78,6 +78,7 @@ def test_gradient_and_hessian_are_those_of_the_loss(loss):
         torch.testing.assert_close(h, (a - b) / (2 * step), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_eigenvalue_and_trace_against_the_whole_hessian(loss):
     """Brute force on some of the weights: the Hessian's columns by differences of gradients."""
     loss.parameters = sorted(loss.parameters, key=lambda p: p.numel())[-1:]
@@ -209,6 +210,7 @@ def test_the_command_on_two_models_with_all_measures(checkpoint, tmp_path):
     assert second["against_first"].keys() == {"gaussian", "relative", "trace"}
 
 
+@pytest.mark.slow
 def test_a_package_is_measured_like_the_checkpoint_it_was_made_from(checkpoint, tmp_path):
     path = checkpoint(ema=True)
     package = tmp_path / "model.nequip.zip"

@@ -279,6 +279,7 @@ def test_folder_that_cannot_be_written(campaign):
     assert run_campaign(campaign).censored == 1
 
 
+@pytest.mark.slow
 def test_program_prints_one_line(campaign):
     for arguments in (
         ("run", campaign.parent / "nowhere.yaml"),

@@ -101,6 +101,7 @@ def test_killed_runner(number, tmp_path, model):
     assert len(lammps_starts(starts)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_lammps(ranks, tmp_path, model):
     """The run counts as neither; the others go on, and the next call does what is left."""
@@ -251,6 +252,7 @@ def test_process_that_outlives_its_campaign(tmp_path, model):
     assert len(lammps_starts(starts)) == 2
 
 
+@pytest.mark.slow
 def test_what_dead_processes_leave_is_no_obstacle(tmp_path, model, uninterrupted):
     """Locks without holders, and files that were being written."""
     campaign, starts = counted(tmp_path, model)
@@ -273,6 +275,7 @@ def test_what_dead_processes_leave_is_no_obstacle(tmp_path, model, uninterrupted
     assert len(lammps_starts(starts)) == RUNS
 
 
+@pytest.mark.slow
 def test_killed_equilibration_makes_no_start(tmp_path, model):
     campaign, _ = counted(tmp_path, model, velocity_seeds=1, equilibration={"steps": 100_000})
     process = launch("run", campaign, output=tmp_path / "output.txt")
@@ -301,6 +304,7 @@ def test_launcher_that_dies_does_not_go_round_for_ever(tmp_path, model):
         assert not finished(campaign)
 
 
+@pytest.mark.slow
 def test_time_limit_of_a_batch_system(tmp_path, model, uninterrupted):
     """``timeout`` ends the program as batch systems do; the next job goes on."""
     campaign, starts = counted(tmp_path, model)
@@ -332,6 +336,7 @@ def test_signal_that_comes_again_and_again(tmp_path, model):
     assert not processes_in(campaign.with_suffix(""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"half a restart file"])
 def test_restart_file_that_a_dying_node_left(content, tmp_path, model, uninterrupted):
     """It is not readable, so the run is done again from its start."""

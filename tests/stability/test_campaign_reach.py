@@ -91,6 +91,7 @@ def test_own_time_of_a_run_among_many(model, tmp_path):
     assert used < 30
 
 
+@pytest.mark.slow
 def test_starting_a_run_is_cheap(model, tmp_path):
     """Runs of one step, so nearly all is start and end: at most 5 % of a run of a minute.
 

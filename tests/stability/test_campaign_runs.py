@@ -32,6 +32,7 @@ def model(deployed) -> Path:
     return deployed()
 
 
+@pytest.mark.slow
 def test_models_sizes_and_seeds(tmp_path, model):
     """Every combination once, with what its size says, and all of them from the same start."""
     campaign = write_campaign(
@@ -138,6 +139,7 @@ def test_launcher_of_the_user(tmp_path, model):
     assert (folder / "word").read_text() == "two words\n"
 
 
+@pytest.mark.slow
 def test_dry_run(tmp_path, model):
     """Prints what would be started, and leaves nothing behind; what is done is not in it."""
     campaign = write_campaign(

@@ -117,6 +117,7 @@ def test_temperature_high(tmp_path, model, reference):
     assert marked(kept) == {int(forces.argmax())}
 
 
+@pytest.mark.slow
 def test_temperature_low(tmp_path, model):
     """From a minimum of the energy half of the kinetic energy is bound to go."""
     campaign = write_campaign(tmp_path, {"a": model}, ensembles=["nve"])
