@@ -1,5 +1,6 @@
 """Campaigns that are killed at any point: nothing lost, nothing doubled, and the same end."""
 
+import fcntl
 import os
 import random
 import signal
@@ -27,6 +28,7 @@ from processes import run_process
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.run.campaign import run_campaign
 from nequip_legato.stability.run.plan import make_plan
+from nequip_legato.stability.run.processes import ALIVE
 from nequip_legato.stability.run.resolve import load_settings
 
 RUNS = 3
@@ -238,7 +240,7 @@ def test_process_that_outlives_its_campaign(tmp_path, model):
     """LAMMPS that no signal reaches: nobody starts a second one beside it."""
     off = {"temperature_window": "off", "largest_force": "off", "closest_ratio": "off"}
     campaign, starts = counted(tmp_path, model, steps=2, velocity_seeds=1, criteria=off)
-    stubborn = counting_launcher(tmp_path, starts, before='trap "" TERM; touch here; sleep 5')
+    stubborn = counting_launcher(tmp_path, starts, before='trap "" TERM; touch here; sleep 9')
     change_settings(campaign, launcher=str(stubborn))
     process = launch("run", campaign, output=tmp_path / "output.txt")
     name = "a/64-1x1x1/nvt-1"
@@ -373,3 +375,14 @@ def test_langevin_goes_on_with_other_random_numbers(tmp_path, model):
     seed = int(lines[-1].split()[-1])  # the last one: with the variable put in
     assert seed > 10
     assert (seed - 1) % 10 == 0
+
+
+def test_processes_of_a_killed_campaign_may_take_a_moment_to_end(tmp_path, model):
+    campaign, _ = counted(tmp_path, model, velocity_seeds=1)
+    folder = make_plan(load_settings(campaign)).runs[0].folder
+    folder.mkdir(parents=True)
+    with (folder / ALIVE).open("wb") as alive:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        left = subprocess.Popen(["sleep", "1"], pass_fds=[alive.fileno()])
+    assert not run_campaign(campaign).interrupted
+    assert left.wait() == 0

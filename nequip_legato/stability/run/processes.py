@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ ALIVE = ".alive"
 """Locked as long as LAMMPS runs in the folder."""
 
 _GRACE = 10.0
+_PATIENCE = 3.0  # seconds for the processes of a killed campaign to end
 # A parent that gets SIGKILL cannot end its children, but its end of a pipe closes; then the second
 # process of the group ends the group: launchers, and what they have started.
 _WATCHED = 'exec 3<&0; (read -r _ <&3; kill -TERM 0) & exec "$@" 3<&- </dev/null'
@@ -45,10 +47,11 @@ class Processes:
                 campaign is still running in ``folder``.
         """
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-        with self._lock, (folder / ALIVE).open("wb") as alive:
-            if self.stopped or not _try_lock(alive):
-                raise KilledError
-            with (folder / SCREEN).open("wb") as screen:
+        with (folder / ALIVE).open("wb") as alive:
+            self._wait_for(alive)
+            with self._lock, (folder / SCREEN).open("wb") as screen:
+                if self.stopped:
+                    raise KilledError
                 # Its own process group: mpiexec's ranks end with it; Ctrl-C reaches only us.
                 process = subprocess.Popen(
                     ["/bin/sh", "-c", _WATCHED, "sh", *arguments],
@@ -60,7 +63,7 @@ class Processes:
                     pass_fds=[alive.fileno()],  # the lock lasts as long as the process
                     start_new_session=True,
                 )
-            self._running.add(process)
+                self._running.add(process)
         try:
             yield process
         finally:
@@ -68,6 +71,14 @@ class Processes:
             (folder / ALIVE).unlink(missing_ok=True)
             with self._lock:
                 self._running.discard(process)
+
+    def _wait_for(self, alive: BinaryIO) -> None:
+        """Lock the folder. What a killed campaign has started ends soon after it, not with it."""
+        end = time.monotonic() + _PATIENCE
+        while not _try_lock(alive):
+            if self.stopped or time.monotonic() > end:
+                raise KilledError
+            time.sleep(0.05)
 
     def stop(self) -> None:
         """End all of them, and start no more."""
