@@ -1,5 +1,6 @@
 """One LAMMPS process: its command, its run, and what its output tells."""
 
+import os
 import re
 import shlex
 import shutil
@@ -25,6 +26,13 @@ __all__ = [
 
 LOG = "log.lammps"
 _INPUT = "in.lammps"
+# MPICH's ranks wait in a busy loop. Where they share cores, the ranks that have work wait for those
+# that have none: eight beads on one core took 20 times as long (benchmarks/quantum/beads.py). With
+# these, a rank sleeps for a microsecond after some turns. Other MPIs do not know them.
+_SLEEPING = {
+    "MPIR_CVAR_CH4_PROGRESS_THROTTLE": "1",
+    "MPIR_CVAR_CH4_PROGRESS_THROTTLE_NO_PROGRESS_COUNT": "50",
+}
 _LOOP = re.compile(r"^Loop time of (\S+) on \d+ procs for (\d+) steps", re.MULTILINE)
 _RUN = re.compile(r"^run \d", re.MULTILINE)
 _ERROR = re.compile(r"^ERROR.*$", re.MULTILINE)
@@ -36,11 +44,17 @@ def command(settings: Settings) -> list[str]:
 
 
 def launch_command(launcher: list[str], ranks: int) -> list[str]:
-    """The command that starts LAMMPS; without a launcher, this Python's ``lmp`` on ``ranks``."""
+    """The command that starts LAMMPS; without a launcher, this Python's ``lmp`` on ``ranks``.
+
+    With more ranks than cores, MPICH's ranks are told to sleep while they wait, unless the
+    environment says how they wait.
+    """
     if not launcher:
         launcher = [_program("lmp")]
         if ranks > 1:
             launcher = [_program("mpiexec"), "-n", str(ranks), *launcher]
+        if ranks > len(os.sched_getaffinity(0)) and not _SLEEPING.keys() & os.environ.keys():
+            launcher = ["env", *(f"{name}={value}" for name, value in _SLEEPING.items()), *launcher]
     return [*launcher, "-in", _INPUT, "-log", LOG]
 
 

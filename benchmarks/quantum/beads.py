@@ -1,0 +1,118 @@
+"""What a step of P beads costs, against P classical steps, on one core.
+
+    python beads.py MODEL.nequip.pt2 [--beads 8] [--copies 1 2] [--repeats 3]
+
+Runs campaigns of `nequip-legato quantum run` with `engine: lammps` (one partition per bead) on a
+frame of liquid ammonia from examples/nh3, replicated in all three directions. All processes share
+one core, so that P forces take P times as long as one, whatever else the machine does. Classical
+runs, beads as MPICH has them wait by default, and beads whose ranks sleep while they wait
+(`MPIR_CVAR_CH4_PROGRESS_THROTTLE`) take turns. Prints the median, and writes all to beads.json.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import ase.io
+import yaml
+
+from nequip_legato.files import write_atomically
+from nequip_legato.quantum.records import QuantumRecord
+from nequip_legato.stability.records import read_records
+
+HERE = Path(__file__).resolve().parent
+STRUCTURE = HERE.parents[1] / "examples" / "nh3" / "data" / "test.extxyz"
+WAITING = {
+    "spinning": {"MPIR_CVAR_CH4_PROGRESS_THROTTLE": "0"},
+    "sleeping": {
+        "MPIR_CVAR_CH4_PROGRESS_THROTTLE": "1",
+        "MPIR_CVAR_CH4_PROGRESS_THROTTLE_NO_PROGRESS_COUNT": "50",
+    },
+}
+
+
+def main() -> None:
+    """Run the campaigns by turns and print the ratios."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--beads", type=int, default=8)
+    parser.add_argument("--copies", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=400, help="classical ones with 64 atoms")
+    given = parser.parse_args()
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    rows = [_row(given, copies) for copies in given.copies]
+    for row in rows:
+        print(row)
+    write_atomically(HERE / "beads.json", json.dumps(rows, indent=1) + "\n")
+
+
+def _row(given: argparse.Namespace, copies: int) -> dict[str, object]:
+    steps = max(50, given.steps // copies**3)
+    fewer = max(20, steps // given.beads)
+    times: dict[str, list[float]] = {"classical": [], "spinning": [], "sleeping": []}
+    for _ in range(given.repeats):
+        for kind, taken in times.items():
+            beads, number = (1, steps) if kind == "classical" else (given.beads, fewer)
+            taken.append(_time_per_step(given.model, copies, beads, number, WAITING.get(kind, {})))
+    one = median(times["classical"])
+    return {
+        "atoms": 64 * copies**3,
+        "beads": given.beads,
+        "classical, ms per step": round(1e3 * one, 3),
+        **{
+            f"beads {kind}, over {given.beads} classical steps": round(
+                median(times[kind]) / (given.beads * one), 3
+            )
+            for kind in WAITING
+        },
+        "ms per step of all runs": {k: [round(1e3 * t, 3) for t in v] for k, v in times.items()},
+    }
+
+
+def _time_per_step(
+    model: Path, copies: int, beads: int, steps: int, environment: dict[str, str]
+) -> float:
+    """Seconds of wall time of one step."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ase.io.write(folder / "start.extxyz", ase.io.read(STRUCTURE).repeat(copies))
+        settings = {
+            "models": [{"name": "model", "file": str(model.resolve())}],
+            "systems": [{"name": "liquid", "structure": "start.extxyz"}],
+            "types": ["H", "N"],
+            "isotopes": [{"name": "nh3"}],
+            "temperatures": [220],
+            "methods": ["classical" if beads == 1 else "pimd"],
+            "beads": [beads],
+            "engine": "lammps",
+            "timestep": 0.25,
+            "equilibration_steps": 10,
+            "steps": steps,
+            "sample_every": 10,
+            "restart_every": "off",
+            "geometry": {"center": "N", "ligand": "H", "max": 1.4, "rdf": "off"},
+        }
+        (folder / "beads.yaml").write_text(yaml.safe_dump(settings))
+        program = Path(sys.executable).parent / "nequip-legato"
+        command = [program, "quantum", "run", "beads.yaml"]
+        subprocess.run(
+            command,
+            cwd=folder,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+            check=True,
+            capture_output=True,
+        )
+        [record] = read_records(folder / "beads", QuantumRecord)
+        return record.wall / record.steps
+
+
+if __name__ == "__main__":
+    main()
