@@ -19,6 +19,8 @@ _SHOWN = {
     "plain_wall": "plain with walls alone",
     "sam_0.01": "SAM",
     "sam_0.01_gaps": "SAM with walls and bumps",
+    "zbl": "ZBL potential, trained around",
+    "plain_2x": "plain, trained twice as long",
 }
 
 
@@ -34,7 +36,7 @@ def survival(records: Sequence[Record], path: Path) -> None:
     """
     groups = list(dict.fromkeys(record.group for record in records))
     colors = colors_of(groups)
-    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+    figure = Figure(figsize=(5.6, 5.2), layout="constrained")
     axis = figure.subplots()
     for group in groups:
         mine = [record for record in records if record.group == group]
@@ -46,5 +48,6 @@ def survival(records: Sequence[Record], path: Path) -> None:
         fitter.plot_survival_function(ax=axis, color=colors[group], label=name)
     axis.set(xlabel="atoms times time (atom·ps)", ylabel="share of runs alive", ylim=(0, 1.02))
     axis.set_xlim(left=0)
-    axis.legend(loc="lower left", frameon=False)
+    axis.get_legend().remove()  # lifelines makes one for each curve
+    figure.legend(loc="outside lower left", frameon=False)
     save(figure, path)

@@ -27,7 +27,7 @@ __all__ = [
 LOG = "log.lammps"
 _INPUT = "in.lammps"
 # MPICH's ranks wait in a busy loop. Where they share cores, the ranks that have work wait for those
-# that have none: eight beads on one core took 20 times as long (benchmarks/quantum/beads.py). With
+# that have none: eight beads on one core took 18 times as long (benchmarks/quantum/beads.py). With
 # these, a rank sleeps for a microsecond after some turns. Other MPIs do not know them.
 _SLEEPING = {
     "MPIR_CVAR_CH4_PROGRESS_THROTTLE": "1",
