@@ -1,40 +1,12 @@
 """Bad campaigns of path integrals: one line that says what is wrong."""
 
-from pathlib import Path
-
-import ase.io
 import pytest
-import yaml
-from ase import Atoms
 from processes import PROGRAMS, run_process
+from two_atoms import write_campaign
 
 from nequip_legato.cli import main
 
 PROGRAM = PROGRAMS / "nequip-legato"
-COMMANDS = """pair_style zero 3.0
-pair_coeff * *
-fix spring all spring/self 20.0
-fix_modify spring energy yes
-"""
-
-
-def write(folder: Path, **changes) -> Path:
-    """A campaign of two atoms on springs."""
-    ase.io.write(folder / "two.xyz", Atoms("HN", [[0, 0, 0], [4, 0, 0]], cell=[9] * 3, pbc=True))
-    content = {
-        "models": [{"name": "springs", "commands": COMMANDS}],
-        "systems": [{"name": "two", "structure": "two.xyz"}],
-        "types": ["H", "N"],
-        "methods": ["classical"],
-        "steps": 40,
-        "equilibration_steps": 10,
-        "fix_center_of_mass": False,
-        "sample_every": 5,
-        "restart_every": "off",
-    }
-    path = folder / "campaign.yaml"
-    path.write_text(yaml.safe_dump(content | changes))
-    return path
 
 
 @pytest.mark.parametrize(
@@ -57,7 +29,7 @@ def write(folder: Path, **changes) -> Path:
 )
 def test_bad_settings_are_told_in_one_line(tmp_path, capsys, changes, said):
     """Before anything runs."""
-    path = write(tmp_path, **changes)
+    path = write_campaign(tmp_path, **changes)
     assert main(["quantum", "run", str(path)]) == 1
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
@@ -67,7 +39,7 @@ def test_bad_settings_are_told_in_one_line(tmp_path, capsys, changes, said):
 
 def test_dry_run_and_scripts_name_partitions_and_ranks(tmp_path, capsys):
     """One partition a bead, as many ranks as asked for; nothing is run."""
-    path = write(tmp_path, methods=["classical", "pimd"], beads=[2, 4], ranks=8)
+    path = write_campaign(tmp_path, methods=["classical", "pimd"], beads=[2, 4], ranks=8)
     assert main(["quantum", "run", str(path), "--dry-run"]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 3
@@ -89,7 +61,7 @@ def test_a_report_on_nothing_says_what_to_do(tmp_path, capsys):
 
 def test_a_program_that_is_no_lammps_is_told(tmp_path):
     """What the launcher starts ends without a log."""
-    path = write(tmp_path, launcher="/bin/false {ranks}")
+    path = write_campaign(tmp_path, launcher="/bin/false {ranks}")
     done = run_process(PROGRAM, "quantum", "run", path, timeout=300, check=False)
     assert done.returncode == 1
     assert "check launcher" in done.stderr

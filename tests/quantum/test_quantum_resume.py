@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import ase.io
 import pytest
-import yaml
-from ase import Atoms
 from processes import PROGRAMS, run_process
+from two_atoms import SPRINGS, write_campaign
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.campaign import run_quantum_campaign
@@ -17,30 +15,13 @@ from nequip_legato.stability.records import read_record
 from nequip_legato.stability.run.early_ends import EARLY_ENDS
 from nequip_legato.stability.run.run_folder import mark
 
-SPRINGS = """pair_style zero 3.0
-pair_coeff * *
-fix spring all spring/self 20.0
-fix_modify spring energy yes
-"""
 STEP = 20
 
 
 def campaign(folder: Path, commands: str, **changes) -> tuple[Path, QuantumRun]:
     """Two atoms on springs, and their only run."""
-    ase.io.write(folder / "two.xyz", Atoms("HN", [[0, 0, 0], [4, 0, 0]], cell=[9] * 3, pbc=True))
-    content = {
-        "models": [{"name": "springs", "commands": commands}],
-        "systems": [{"name": "two", "structure": "two.xyz"}],
-        "types": ["H", "N"],
-        "methods": ["pimd"],
-        "beads": [2],
-        "steps": 30,
-        "equilibration_steps": 10,
-        "sample_every": 5,
-        "fix_center_of_mass": False,
-    }
-    path = folder / "campaign.yaml"
-    path.write_text(yaml.safe_dump(content | changes))
+    settings = {"methods": ["pimd"], "beads": [2], "steps": 30, "restart_every": 10_000}
+    path = write_campaign(folder, commands=commands, **settings | changes)
     (run,) = make_quantum_plan(load_quantum_settings(path)).runs
     return path, run
 
