@@ -16,12 +16,12 @@ pytest.register_assert_rewrite("lammps_run", "library_session", "precision")
 from lammps_run import with_velocities, write_data  # noqa: E402
 from models import ammonia_frames, train_tiny  # noqa: E402
 
+from nequip_legato.stability.run.lammps_process import SLEEPING_RANKS  # noqa: E402
+
 pytest_plugins = ["lammps_programs"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# Tests start more ranks than there are cores. MPICH's ranks wait in a busy loop, which took most of
-# their processor time; these have them sleep after some idle turns.
-os.environ.setdefault("MPIR_CVAR_CH4_PROGRESS_THROTTLE", "1")
-os.environ.setdefault("MPIR_CVAR_CH4_PROGRESS_THROTTLE_NO_PROGRESS_COUNT", "50")
+for name, value in SLEEPING_RANKS.items():  # tests start more ranks than there are cores
+    os.environ.setdefault(name, value)
 _COMPILE_CACHE = pytest.StashKey[Path | None]()
 
 

@@ -24,15 +24,13 @@ import yaml
 from nequip_legato.files import write_atomically
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.stability.records import read_records
+from nequip_legato.stability.run.lammps_process import SLEEPING_RANKS
 
 HERE = Path(__file__).resolve().parent
 STRUCTURE = HERE.parents[1] / "examples" / "nh3" / "data" / "test.extxyz"
 WAITING = {
     "spinning": {"MPIR_CVAR_CH4_PROGRESS_THROTTLE": "0"},
-    "sleeping": {
-        "MPIR_CVAR_CH4_PROGRESS_THROTTLE": "1",
-        "MPIR_CVAR_CH4_PROGRESS_THROTTLE_NO_PROGRESS_COUNT": "50",
-    },
+    "sleeping": SLEEPING_RANKS,
 }
 
 

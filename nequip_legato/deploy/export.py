@@ -161,8 +161,9 @@ def _compiled(
     """The content of an AOTInductor package with one model."""
     content = io.BytesIO()
     # What the processor can do is found by compiling. That belongs to the cache that all share:
-    # it took a third of each deployment.
-    valid_vec_isa_list()
+    # it took a third of each deployment. Where that cannot be written, it is found below.
+    with suppress(Exception):
+        valid_vec_isa_list()
     # Inductor names its files by the code, which models of one architecture share. Without a cache
     # of its own, one deployment may pack the metadata of another that runs at the same time.
     with (

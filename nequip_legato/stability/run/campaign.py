@@ -24,7 +24,7 @@ from nequip_legato.stability.run.scripts import dry_run
 from nequip_legato.stability.run.settings import Settings
 from nequip_legato.stability.run.status import Status
 
-__all__ = ["STABILITY", "number_of_workers", "planned", "run_campaign", "run_kind"]
+__all__ = ["STABILITY", "planned", "run_campaign", "run_kind"]
 
 
 def run_campaign(
@@ -72,7 +72,7 @@ def run_kind(
     if isinstance(settings, Path):
         settings = kind.load(settings)
     plan = planned(kind, settings, part)
-    number = number_of_workers(settings.workers if workers is None else workers, plan.cores)
+    number = _number_of_workers(settings.workers if workers is None else workers, plan.cores)
     queue = RunQueue(plan, kind, number, watch, report)
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def planned(kind: CampaignKind, settings: Any, part: tuple[int, int] | None) -> 
     return plan if part is None else plan.part(*part)
 
 
-def number_of_workers(requested: int | None, cores: int) -> int:
+def _number_of_workers(requested: int | None, cores: int) -> int:
     """Number of runs at the same time; None or 0 for as many as fit on this machine.
 
     Args:

@@ -16,6 +16,7 @@ from nequip_legato.stability.run.settings import Settings
 
 __all__ = [
     "LOG",
+    "SLEEPING_RANKS",
     "command",
     "has_ended",
     "launch_command",
@@ -29,7 +30,7 @@ _INPUT = "in.lammps"
 # MPICH's ranks wait in a busy loop. Where they share cores, the ranks that have work wait for those
 # that have none: eight beads on one core took 18 times as long (benchmarks/quantum/beads.py). With
 # these, a rank sleeps for a microsecond after some turns. Other MPIs do not know them.
-_SLEEPING = {
+SLEEPING_RANKS = {
     "MPIR_CVAR_CH4_PROGRESS_THROTTLE": "1",
     "MPIR_CVAR_CH4_PROGRESS_THROTTLE_NO_PROGRESS_COUNT": "50",
 }
@@ -53,8 +54,12 @@ def launch_command(launcher: list[str], ranks: int) -> list[str]:
         launcher = [_program("lmp")]
         if ranks > 1:
             launcher = [_program("mpiexec"), "-n", str(ranks), *launcher]
-        if ranks > len(os.sched_getaffinity(0)) and not _SLEEPING.keys() & os.environ.keys():
-            launcher = ["env", *(f"{name}={value}" for name, value in _SLEEPING.items()), *launcher]
+        if ranks > len(os.sched_getaffinity(0)) and not SLEEPING_RANKS.keys() & os.environ.keys():
+            launcher = [
+                "env",
+                *(f"{name}={value}" for name, value in SLEEPING_RANKS.items()),
+                *launcher,
+            ]
     return [*launcher, "-in", _INPUT, "-log", LOG]
 
 
