@@ -37,11 +37,13 @@ kokkos: setup
 	$(KOKKOS)
 	$(PYTEST) -m kokkos
 
+# the last line: tests that cannot be imported would end a run of an hour
 lint: setup site
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'lammps_plugin/*.h' 'lammps_plugin/*.cpp')
+	$(BIN)/python -m pytest --collect-only -qq > build/collected.txt || (cat build/collected.txt; exit 1)
 
 # The documentation, without warnings. The second time only what has changed is made.
 SITE = build/site

@@ -143,3 +143,11 @@ def test_pure_rooms_need_no_torch():
                 names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
                 names += [node.module] if isinstance(node, ast.ImportFrom) else []
                 assert not heavy & {name.partition(".")[0] for name in names}, module
+
+
+def test_tests_import_no_tests():
+    """What two of them need has a module of its own: a test can be changed without another."""
+    tests = Path(__file__).parent
+    for path in sorted(tests.rglob("*.py")):
+        found = re.findall(r"^\s*(?:from|import) (test_\w+)", path.read_text(), re.M)
+        assert not found, f"{path.relative_to(tests)}: {found}"

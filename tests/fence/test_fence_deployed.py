@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from fenced_frames import assert_derivatives, frame_of
 from models import CUTOFF, TYPE_NAMES, with_third_type
 
 from nequip_legato import LegatoCalculator
@@ -24,12 +25,6 @@ from nequip_legato.trained.frames import read_frames
 
 CUTOFFS = torch.full((2, 2), CUTOFF, dtype=torch.float64)
 BY_TYPE = {"H": {"H": 3.0, "N": 2.5}, "N": 4.0}
-
-
-def frame_of(atoms: Atoms, folder, names=("H", "N")):
-    ase.io.write(folder / "frame.extxyz", atoms)
-    types = {name: k for k, name in enumerate(names)}
-    return read_frames(folder / "frame.extxyz", type_of_symbol=types, r_max=CUTOFF)[0]
 
 
 def assert_untouched(plain, fenced) -> None:
@@ -106,37 +101,6 @@ def test_energy_alone_has_it(fenced, squeezed):
     other.get_forces()
     assert atoms.get_potential_energy() == pytest.approx(other.get_potential_energy(), rel=1e-12)
     assert "forces" not in atoms.calc.results
-
-
-def assert_derivatives(path, atoms) -> None:
-    """Forces and stress by central differences."""
-    atoms = atoms.copy()
-    atoms.calc = LegatoCalculator(path)
-    force, stress = atoms.get_forces(), atoms.get_stress(voigt=False)
-    assert atoms.calc.results["fence_energy"] > 0.1
-    step = 1e-5
-
-    def energy(positions, cell=atoms.cell.array):
-        moved = Atoms(atoms.symbols, positions, cell=cell, pbc=True, calculator=atoms.calc)
-        return moved.get_potential_energy()
-
-    for i, axis in np.ndindex(force.shape):
-        sides = []
-        for sign in (1, -1):
-            positions = atoms.positions.copy()
-            positions[i, axis] += sign * step
-            sides.append(energy(positions))
-        numerical = -(sides[0] - sides[1]) / (2 * step)
-        assert numerical == pytest.approx(force[i, axis], abs=1e-5, rel=1e-6)
-    for a, b in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2)):
-        sides = []
-        for sign in (1, -1):
-            strain = np.eye(3)
-            strain[a, b] += sign * step
-            sides.append(energy(atoms.positions @ strain, atoms.cell.array @ strain))
-        numerical = (sides[0] - sides[1]) / (2 * step)
-        wanted = stress[a, b] * atoms.get_volume()
-        assert numerical == pytest.approx(wanted, abs=1e-5, rel=1e-6)
 
 
 def test_derivatives(fenced, squeezed):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from fenced_frames import assert_derivatives, frame_of
 from lammps_run import forces, lammps_input, succeed, write_data
 from models import CUTOFF
-from test_fence_deployed import assert_derivatives, frame_of
 
 from nequip_legato.deploy.blocks import evaluate_in_blocks
 from nequip_legato.deploy.check import reference_of

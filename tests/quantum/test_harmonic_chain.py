@@ -1,51 +1,21 @@
 """The whole chain on a potential known in closed form: LAMMPS' own springs, in real runs."""
 
-from pathlib import Path
-
-import ase.io
 import numpy as np
 import pytest
-from ase import Atoms
-from processes import run_process
-from test_quantum_input import COMMANDS, PROGRAM, write
+from springs import SPRINGS, frequency, run_campaign, write_campaign, write_solid
 
 from nequip_legato.quantum import harmonic
 from nequip_legato.quantum.frames import Frames
 from nequip_legato.quantum.records import QuantumRecord
 from nequip_legato.quantum.report import report
-from nequip_legato.quantum.units import LIGHT, MASS
+from nequip_legato.quantum.units import LIGHT
 from nequip_legato.stability.records import read_record
-
-SPRING = 20.0
-
-
-def frequency(mass: float, spring: float = SPRING) -> float:
-    """1/ps."""
-    return float(np.sqrt(spring / (mass * MASS)))
-
-
-def campaign(folder: Path, atoms: int, **changes) -> Path:
-    """Atoms that are tied to their sites, H and D and N; they do not see one another."""
-    path = write(folder, **changes)
-    # away from the border of the box, beyond which i-PI and LAMMPS count images differently
-    sites = 0.5 + np.array(
-        [(x, y, z) for x in range(atoms) for y in range(atoms) for z in range(atoms)]
-    )
-    cell = [4.0 * atoms] * 3
-    solid = Atoms((["H", "H", "N"] * len(sites))[: len(sites)], 4.0 * sites, cell=cell, pbc=True)
-    ase.io.write(folder / "two.xyz", solid, format="extxyz")
-    return path
-
-
-def run(path: Path) -> None:
-    """The command, to its end."""
-    run_process(PROGRAM, "quantum", "run", path, timeout=1500)
 
 
 @pytest.mark.slow
 def test_kinetic_energies_and_radii_of_springs(tmp_path):
     """Several numbers of beads and temperatures, against the closed form; P = 1 is classical."""
-    path = campaign(
+    path = write_solid(
         tmp_path,
         8,
         methods=["classical", "pimd"],
@@ -59,7 +29,7 @@ def test_kinetic_energies_and_radii_of_springs(tmp_path):
         sample_every=2,
         geometry={"rdf": "off"},
     )
-    run(path)
+    run_campaign(path)
     cells = report(path.with_suffix("")).cells
     assert len(cells) == 6
     for cell in cells:
@@ -88,10 +58,10 @@ def test_kinetic_energies_and_radii_of_springs(tmp_path):
 @pytest.mark.slow
 def test_spectra_peak_where_springs_vibrate(tmp_path):
     """Classical dynamics and TRPMD, whose centroids of a harmonic system vibrate classically."""
-    path = campaign(
+    path = write_solid(
         tmp_path,
         2,
-        models=[{"name": "springs", "commands": COMMANDS.replace("20.0", "5.0")}],
+        models=[{"name": "springs", "commands": SPRINGS.replace("20.0", "5.0")}],
         methods=["classical", "trpmd"],
         beads=[2],
         engine="i-pi",
@@ -105,7 +75,7 @@ def test_spectra_peak_where_springs_vibrate(tmp_path):
         velocity_every=4,
         geometry={"rdf": "off"},
     )
-    run(path)
+    run_campaign(path)
     cells = report(path.with_suffix("")).cells
     assert {c.key.method for c in cells} == {"classical", "trpmd"}
     for cell in cells:
@@ -119,7 +89,7 @@ def test_spectra_peak_where_springs_vibrate(tmp_path):
 @pytest.mark.slow
 def test_several_ranks_a_bead_and_starts_at_the_temperature(tmp_path):
     """Also of internal modes, none of which has a center of mass at rest; TRPMD in LAMMPS."""
-    path = write(
+    path = write_campaign(
         tmp_path,
         methods=["pimd", "trpmd"],
         beads=[2],
@@ -130,7 +100,7 @@ def test_several_ranks_a_bead_and_starts_at_the_temperature(tmp_path):
         sample_every=1,
         velocity_every=1,
     )
-    run(path)
+    run_campaign(path)
     (folder,) = path.with_suffix("").glob("runs/*/*/*-pimd-*")
     (other,) = path.with_suffix("").glob("runs/*/*/*-trpmd-*")
     assert Frames(other / "bead1" / "velocities.bin").count == 3

@@ -11,10 +11,9 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from processes import run_process
+from processes import PROGRAMS, run_process
 from scipy.spatial.transform import Rotation
-from test_harmonic_chain import campaign, frequency, run
-from test_quantum_input import COMMANDS, PROGRAM, write
+from springs import SPRINGS, frequency, run_campaign, write_campaign, write_solid
 
 from nequip_legato.cli import main
 from nequip_legato.errors import LegatoError
@@ -26,7 +25,7 @@ from nequip_legato.quantum.report import report
 from nequip_legato.quantum.units import MASS
 from nequip_legato.stability.records import read_records
 
-LOGGED = COMMANDS + 'fix order all print 1 "$(step) $(pe)" file order.txt\n'
+LOGGED = SPRINGS + 'fix order all print 1 "$(step) $(pe)" file order.txt\n'
 QUICK = {
     "engine": "i-pi",
     "timestep": 0.5,
@@ -48,7 +47,7 @@ def sockets_of(path: Path) -> list[Path]:
 @pytest.mark.slow
 def test_springs_have_the_energies_of_the_closed_form(tmp_path):
     """PIMD with four beads; PIGLET, which is quantum with eight; both engines, two beads."""
-    many = campaign(
+    many = write_solid(
         tmp_path,
         4,
         **QUICK,
@@ -58,10 +57,10 @@ def test_springs_have_the_energies_of_the_closed_form(tmp_path):
         equilibration_steps=60,
         steps=240,
     )
-    run(many)
+    run_campaign(many)
     other = tmp_path / "other"
     other.mkdir()
-    lammps = campaign(
+    lammps = write_solid(
         other,
         4,
         **QUICK | {"engine": "lammps"},
@@ -71,10 +70,10 @@ def test_springs_have_the_energies_of_the_closed_form(tmp_path):
         equilibration_steps=60,
         steps=240,
     )
-    run(lammps)
+    run_campaign(lammps)
     again = lammps.with_name("again.yaml")
     again.write_text(lammps.read_text().replace("engine: lammps", "engine: i-pi"))
-    run(again)
+    run_campaign(again)
     cells = report(many.with_suffix("")).cells
     assert {(c.key.method, c.key.beads) for c in cells} == {("pimd", 4), ("piglet", 8)}
     assert {c.records[0].engine for c in cells} == {"i-pi"}
@@ -115,11 +114,11 @@ def test_springs_have_the_energies_of_the_closed_form(tmp_path):
 @pytest.mark.parametrize("engine", ["i-pi", "lammps"])
 def test_a_killed_run_goes_on_and_beads_come_in_order(tmp_path, engine):
     """SIGKILL in the middle; the same command ends it, with every frame once."""
-    path = campaign(
+    path = write_solid(
         tmp_path,
         2,
         **QUICK | {"engine": engine},
-        models=[{"name": "springs", "commands": LOGGED if engine == "i-pi" else COMMANDS}],
+        models=[{"name": "springs", "commands": LOGGED if engine == "i-pi" else SPRINGS}],
         methods=["trpmd"],
         beads=[2],
         temperatures=[300.0],
@@ -128,7 +127,7 @@ def test_a_killed_run_goes_on_and_beads_come_in_order(tmp_path, engine):
         restart_every=20,
         velocity_every=1,
     )
-    command = [PROGRAM, "quantum", "run", path]
+    command = [PROGRAMS / "nequip-legato", "quantum", "run", path]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     folder = path.with_suffix("") / "runs" / "springs" / "two-half" / "300K-trpmd-2-1"
     deadline = time.monotonic() + 300
@@ -173,7 +172,7 @@ def test_a_killed_run_goes_on_and_beads_come_in_order(tmp_path, engine):
 @pytest.mark.parametrize("engine", ["i-pi", "lammps"])
 def test_a_bead_that_fails_ends_the_run_and_enters_no_average(tmp_path, engine):
     """A force that all runs exceed at once."""
-    path = campaign(
+    path = write_solid(
         tmp_path,
         2,
         **QUICK | {"engine": engine},
@@ -184,7 +183,7 @@ def test_a_bead_that_fails_ends_the_run_and_enters_no_average(tmp_path, engine):
         steps=50,
         criteria={"largest_force": 1.0},
     )
-    run(path)
+    run_campaign(path)
     (record,) = read_records(path.with_suffix(""), QuantumRecord)
     assert record.failed
     assert record.criterion == "largest_force"
@@ -209,7 +208,7 @@ def test_triclinic_boxes_are_the_same_to_both_engines(tmp_path):
     for engine in ("lammps", "i-pi"):
         base = tmp_path / engine
         base.mkdir()
-        path = write(
+        path = write_campaign(
             base,
             models=[{"name": "lj", "commands": "pair_style lj/cut 4.0\npair_coeff * * 0.01 2.5\n"}],
             methods=["pimd"],
@@ -222,7 +221,7 @@ def test_triclinic_boxes_are_the_same_to_both_engines(tmp_path):
             geometry={"rdf": "off"},
         )
         ase.io.write(base / "two.xyz", atoms, format="extxyz")
-        run(path)
+        run_campaign(path)
         (folder,) = path.with_suffix("").glob("runs/*/*/*")
         energy = np.loadtxt(folder / "bead1" / "trace.csv", delimiter=",", skiprows=1)[0, 2]
         found.append((energy, Frames(folder / "bead1" / "frames.bin").read(0, 1)[0]))
@@ -234,7 +233,7 @@ def test_triclinic_boxes_are_the_same_to_both_engines(tmp_path):
 
 def test_without_ipi_one_line_names_what_to_install(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(plan, "ipi_program", lambda: "")
-    path = write(tmp_path, methods=["piglet"])
+    path = write_campaign(tmp_path, methods=["piglet"])
     assert main(["quantum", "run", str(path)]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "pip install" in line
@@ -263,7 +262,7 @@ def test_sockets_that_were_left_go_and_those_in_use_are_told(tmp_path):
 
 
 def test_dry_run_names_one_lammps_for_all_beads(tmp_path, capsys):
-    path = write(tmp_path, methods=["pimd", "piglet"], beads=[16], engine="i-pi")
+    path = write_campaign(tmp_path, methods=["pimd", "piglet"], beads=[16], engine="i-pi")
     assert main(["quantum", "run", str(path), "--dry-run"]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 2
@@ -286,7 +285,7 @@ def test_dry_run_names_one_lammps_for_all_beads(tmp_path, capsys):
     ],
 )
 def test_bad_settings_are_told_in_one_line(tmp_path, capsys, changes, said):
-    path = write(tmp_path, **changes)
+    path = write_campaign(tmp_path, **changes)
     assert main(["quantum", "run", str(path)]) == 1
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert said in line

@@ -12,8 +12,7 @@ from ase.build import molecule
 from ase.calculators.morse import MorsePotential
 from ase.optimize import BFGS
 from processes import run_process
-from test_harmonic_chain import run
-from test_quantum_input import write
+from springs import run_campaign, write_campaign
 
 from nequip_legato.calculator import LegatoCalculator
 from nequip_legato.errors import LegatoError
@@ -72,7 +71,7 @@ def test_the_molecule_is_nearly_harmonic(tmp_path, example):
     atoms.calc = LegatoCalculator(model)
     BFGS(atoms, logfile=None).run(fmax=1e-3, steps=300)
     matrix = hessian(atoms)
-    path = write(
+    path = write_campaign(
         tmp_path,
         models=[{"name": "small", "file": str(model)}],
         systems=[{"name": "molecule", "structure": "nh3.xyz"}],
@@ -89,7 +88,7 @@ def test_the_molecule_is_nearly_harmonic(tmp_path, example):
         geometry={"rdf": "off"},
     )
     ase.io.write(tmp_path / "nh3.xyz", atoms, format="extxyz")
-    run(path)
+    run_campaign(path)
     cells = {c.key.isotopes: c for c in report(path.with_suffix("")).cells}
     found = {}
     for key, isotope in (("h", "H"), ("d", "D")):

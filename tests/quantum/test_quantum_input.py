@@ -2,7 +2,7 @@
 
 import pytest
 from processes import PROGRAMS, run_process
-from two_atoms import write_campaign
+from springs import write_campaign
 
 from nequip_legato.cli import main
 

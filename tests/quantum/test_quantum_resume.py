@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from processes import PROGRAMS, run_process
-from two_atoms import SPRINGS, write_campaign
+from springs import SPRINGS, write_campaign
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.campaign import run_quantum_campaign

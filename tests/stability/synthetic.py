@@ -1,10 +1,12 @@
 """Simulated times to failure with a known law, for tests and for measuring coverage."""
 
 import math
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
-from nequip_legato.stability.records import CENSORED, FAILED, Record
+from nequip_legato.stability.records import CENSORED, FAILED, Record, write_record
 
 
 def simulate(
@@ -75,3 +77,16 @@ def simulate(
                     )
                 )
     return records
+
+
+def write_runs(folder: Path, records: Iterable[Record], traces: int = 6) -> Path:
+    """A campaign's folder of runs; ``traces`` of those that failed have a trace."""
+    for record in records:
+        place = folder / "runs" / record.run
+        place.mkdir(parents=True)
+        write_record(record, place)
+        if record.failed and traces > 0:
+            traces -= 1
+            rows = "".join(f"{s},{200 + s},{3.5},{1 + s / 10}\n" for s in range(0, 200, 10))
+            (place / "trace.csv").write_text("step,temperature,energy,largest_force\n" + rows)
+    return folder

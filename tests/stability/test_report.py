@@ -7,11 +7,10 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from synthetic import simulate
+from synthetic import simulate, write_runs
 
 from nequip_legato.cli import main
 from nequip_legato.errors import LegatoError
-from nequip_legato.stability.records import write_record
 from nequip_legato.stability.report.report import report
 
 SECTIONS = (
@@ -39,18 +38,6 @@ def lines(path, records):
     return path
 
 
-def campaign(folder, records, traces=6):
-    for record in records:
-        place = folder / "runs" / record.run
-        place.mkdir(parents=True)
-        write_record(record, place)
-        if record.failed and traces > 0:
-            traces -= 1
-            rows = "".join(f"{s},{200 + s},{3.5},{1 + s / 10}\n" for s in range(0, 200, 10))
-            (place / "trace.csv").write_text("step,temperature,energy,largest_force\n" + rows)
-    return folder
-
-
 def strict(path):
     def refuse(name):
         raise ValueError(f"{name} is not JSON")
@@ -60,7 +47,7 @@ def strict(path):
 
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory):
-    folder = campaign(tmp_path_factory.mktemp("one") / "campaign", two_groups())
+    folder = write_runs(tmp_path_factory.mktemp("one") / "campaign", two_groups())
     (analysis,) = report([folder], draws=200)
     return folder / "report", analysis
 
@@ -209,7 +196,7 @@ def test_remarks(tmp_path):
 
 def test_broken_traces_are_passed_over(tmp_path):
     records = two_groups(runs=2)
-    folder = campaign(tmp_path / "c", records, traces=0)
+    folder = write_runs(tmp_path / "c", records, traces=0)
     broken = ["", "step\n", "a,b\n1,2\n", "step,temperature\n0,200\n10,\nx,nan\n20,inf\n30,2", "\0"]
     failed = [r for r in records if r.failed]
     for record, text in zip(failed, broken * 4, strict=False):

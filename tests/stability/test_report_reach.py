@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from measured import measure
-from synthetic import simulate
-from test_report import campaign
+from synthetic import simulate, write_runs
 
 
 @pytest.mark.slow
@@ -23,7 +22,7 @@ def test_ten_thousand_runs(tmp_path):
         generator, group="sam", exponent=-0.14, scale=350.0, **common
     )
     assert len(records) == 10_000
-    folder = campaign(tmp_path / "campaign", records, traces=500)
+    folder = write_runs(tmp_path / "campaign", records, traces=500)
     # of the processor: other work on the machine is none of ours
     used = measure("stability", "report", folder)
     assert used.seconds < 60.0
