@@ -15,11 +15,13 @@ from platformdirs import user_cache_path
 __all__ = ["start", "stop"]
 
 _SOCKET = "SCCACHE_SERVER_UDS"
-# Other compilers, such as Kokkos' nvcc_wrapper, sccache refuses.
+_ROOT = Path(__file__).parents[1]
+# Kokkos' nvcc_wrapper is refused by sccache. Scripts that call a compiler with more options are
+# taken: they are part of the key.
 _LAUNCHER = """#!/bin/sh
 case ${{1##*/}} in
-  cc|c++|gcc|g++|clang|clang++) exec '{program}' "$@" ;;
-  *) exec "$@" ;;
+  *nvcc*) exec "$@" ;;
+  *) exec '{program}' "$@" ;;
 esac
 """
 
@@ -39,6 +41,8 @@ def start() -> Path | None:
         _SOCKET: str(folder / "socket"),
         "SCCACHE_DIR": str(user_cache_path("nequip-legato-tests") / "sccache"),
         "SCCACHE_CACHE_SIZE": "2G",
+        # where sources and .venv are is no part of a key: another clone finds the same objects
+        "SCCACHE_BASEDIRS": str(_ROOT),
         # a server that is gone is no reason for a compilation to fail
         "SCCACHE_IGNORE_SERVER_IO_ERROR": "1",
     }

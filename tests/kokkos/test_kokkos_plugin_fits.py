@@ -12,26 +12,8 @@ from nequip_legato.native import builder, installed
 from nequip_legato.native.linkage import Library, linkage_faults
 
 USE = "units metal\nprint alive\npair_style allegro_legato nonsense 1\n"
-# What a newer C++ library would have: LAMMPS' headers take std::format from then on.
-NEWER = """
-#include_next <version>
-#ifndef __cpp_lib_format
-#define __cpp_lib_format 202110L
-#endif
-"""
-FORMAT = """
-#pragma once
-#include <stdexcept>
-#include <string>
-#include <string_view>
-namespace std {
-struct format_args {};
-struct format_error : runtime_error { using runtime_error::runtime_error; };
-template <class... T> format_args make_format_args(T &...) { return {}; }
-template <class... T> string format(string_view text, T &&...) { return string(text); }
-inline string vformat(string_view text, format_args) { return string(text); }
-}
-"""
+# What a newer C++ library would have
+HEADERS = Path(__file__).parent / "std_format"
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +43,8 @@ def test_lammps_and_plugin_name_what_they_need(kokkos_build, host, kokkos_plugin
 @pytest.fixture
 def newer_compiler(tmp_path: Path) -> Path:
     """This compiler, with a C++ library that has ``<format>``."""
-    headers = tmp_path / "headers"
-    headers.mkdir()
-    (headers / "version").write_text(NEWER)
-    (headers / "format").write_text(FORMAT)
     program = tmp_path / "newer-c++"
-    program.write_text(f'#!/bin/sh\nexec {installed.find_compiler()} -I{headers} "$@" -O0\n')
+    program.write_text(f'#!/bin/sh\nexec {installed.find_compiler()} -I{HEADERS} "$@" -O0\n')
     program.chmod(0o755)
     return program
 
