@@ -244,11 +244,17 @@ def campaign_of(
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The old mapping updated with the new one; nested mappings are merged, too."""
+    """The old mapping updated with the new one; nested mappings are merged, too.
+
+    One whose ``_target_`` is another takes the place of the old one, whose keywords it does not
+    have.
+    """
     result = dict(old)
     for key, value in new.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
+        target = result[key].get("_target_") if both else None
+        same = both and value.get("_target_", target) == target
+        result[key] = merged(result[key], value) if same else value
     return result
 
 

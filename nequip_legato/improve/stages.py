@@ -250,17 +250,18 @@ def train(round_: Round, origin: Origin, show: Show) -> Path | None:
         delta=delta,
         partial_stress=any(_lacks_stress(atoms) for atoms in frames),
     )
+    steps = steps_of(config, frames=n_old + settings.training.copies * len(frames))
     show.report(
         f"round {round_.number}: training on {n_old} old and {len(frames)} added frames for "
-        f"{settings.training.epochs} epochs"
+        f"{steps} steps"
     )
     started = time.monotonic()
     best = fine_tune(folder, config, Processes(), threads=settings.training.threads)
     content = {
         "old": n_old,
         "added": len(frames),
-        "epochs": settings.training.epochs,
-        "steps": steps_of(origin, settings.training, n_old=n_old, n_added=len(frames)),
+        "epochs": config["trainer"]["max_epochs"],
+        "steps": steps,
         "huber": delta,
         "seconds": round(time.monotonic() - started, 1),
     }

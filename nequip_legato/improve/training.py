@@ -23,7 +23,10 @@ BEST = "best.ckpt"
 _CONFIG = "fine_tune"
 _LAST = 0.05  # of the first learning rate
 _CHECKPOINT = "ModelCheckpoint"
-_KEPT = ("accelerator", "devices", "num_nodes", "strategy", "precision", "gradient_clip_val")
+_KEPT = (
+    *("accelerator", "devices", "num_nodes", "strategy", "precision"),
+    *("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"),
+)
 _STRESS = "stress"
 _KEYS = {"total_energy": "energy", "forces": "forces", "stress": "stress", "virial": None}
 
@@ -66,7 +69,6 @@ def training_config(
     """
     old = deepcopy(origin.record)
     data = old["data"]
-    steps = steps_of(origin, settings, n_old=n_old, n_added=n_added)
     module = old["training_module"]
     model = {
         "_target_": "nequip.model.ModelFromCheckpoint",
@@ -89,7 +91,7 @@ def training_config(
         "lr_scheduler": {
             "scheduler": {
                 "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
-                "T_max": steps,
+                "T_max": None,  # set below
                 "eta_min": rate * _LAST,
             },
             "interval": "step",
@@ -107,14 +109,40 @@ def training_config(
     config["global_options"] = {
         k: v for k, v in config["global_options"].items() if k in ("allow_tf32",)
     }
-    return merged(config, settings.overrides)
+    config = merged(config, settings.overrides)
+    schedule = (config["training_module"]["lr_scheduler"] or {}).get("scheduler") or {}
+    if "T_max" in schedule and schedule["T_max"] is None:
+        schedule["T_max"] = max(1, steps_of(config, frames=n_old + settings.copies * n_added))
+    return config
 
 
-def steps_of(origin: Origin, settings: Training, *, n_old: int, n_added: int) -> int:
-    """Number of optimizer steps of a round, unless overrides change it; see `training_config`."""
-    loader = origin.record["data"].get("train_dataloader") or {}
-    frames = n_old + settings.copies * n_added
-    return settings.epochs * ceil(frames / int(loader.get("batch_size", 1)))
+def steps_of(config: Mapping[str, Any], *, frames: int) -> int:
+    """Number of optimizer steps of a training, as Lightning counts them.
+
+    Args:
+        config: configuration of ``nequip-train``, as `training_config` returns it.
+        frames: number of frames in an epoch.
+
+    Raises:
+        LegatoError: if neither ``max_epochs`` nor ``max_steps`` is set.
+    """
+    trainer, loader = config["trainer"], config["data"].get("train_dataloader") or {}
+    for key in ("devices", "num_nodes"):  # each process has its part of the frames
+        if isinstance(trainer.get(key), int) and trainer[key] > 1:
+            frames = ceil(frames / trainer[key])
+    size = int(loader.get("batch_size", 1))
+    batches = frames // size if loader.get("drop_last") else ceil(frames / size)
+    limit = trainer.get("limit_train_batches")
+    if isinstance(limit, float):  # a fraction
+        batches = int(limit * batches)
+    elif limit is not None:
+        batches = min(limit, batches)
+    each = ceil(batches / (trainer.get("accumulate_grad_batches") or 1))
+    ends = {"max_epochs": each, "max_steps": 1}  # Lightning: -1 is no limit
+    given = [trainer[k] * per for k, per in ends.items() if trainer.get(k, -1) not in (None, -1)]
+    if not given:
+        raise LegatoError("training: overrides leave neither max_epochs nor max_steps; set one")
+    return min(given)
 
 
 def robust_loss(

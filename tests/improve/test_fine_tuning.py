@@ -9,13 +9,21 @@ import yaml
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from hydra.utils import instantiate
+from lightning.pytorch import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel, RandomDataset
 from nequip.data import from_ase
+from torch.utils.data import DataLoader
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.improve.knowledge import errors_of, open_origin, write_original_frames
-from nequip_legato.improve.settings import Training
+from nequip_legato.improve.settings import Training, merged
 from nequip_legato.improve.structures import read_structures
-from nequip_legato.improve.training import robust_loss, training_config, with_training_keys
+from nequip_legato.improve.training import (
+    robust_loss,
+    steps_of,
+    training_config,
+    with_training_keys,
+)
 
 DELTA = 0.3
 PLAIN = {
@@ -187,3 +195,42 @@ def test_errors_are_those_of_the_eager_model(origin, deployed):
     assert found.force_mae == pytest.approx(np.mean(np.abs(off)), rel=1e-6)
     assert found.force_largest == pytest.approx(np.abs(off).max(), rel=1e-6)
     assert found.energy_rmse == pytest.approx(np.sqrt(np.mean(np.square(energies))), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "loader"),
+    [
+        ({"max_epochs": 2}, {"batch_size": 3}),
+        ({"max_epochs": 2}, {"batch_size": 3, "drop_last": True}),
+        ({"max_epochs": 3, "limit_train_batches": 2}, {}),
+        ({"max_epochs": 3, "limit_train_batches": 0.35}, {"batch_size": 1}),
+        ({"max_epochs": 2, "accumulate_grad_batches": 4}, {}),
+        ({"max_epochs": 2, "accumulate_grad_batches": 4, "limit_train_batches": 6}, {}),
+        ({"max_epochs": 2, "max_steps": 5}, {}),
+        ({"max_epochs": -1, "max_steps": 5}, {}),
+        ({"max_epochs": 1, "max_steps": -1}, {}),
+    ],
+)
+def test_steps_are_those_of_lightning(trainer, loader, tmp_path):
+    """For the learning rate, which falls over them, and for the cost in the report."""
+    quiet = {f"enable_{x}": False for x in ("progress_bar", "model_summary", "checkpointing")}
+    done = Trainer(**trainer, **quiet, logger=False, accelerator="cpu", default_root_dir=tmp_path)
+    model = BoringModel()
+    model.val_dataloader = None
+    done.fit(model, DataLoader(RandomDataset(32, 10), **loader))
+    config = {"trainer": trainer, "data": {"train_dataloader": loader}}
+    assert steps_of(config, frames=10) == done.global_step > 0
+
+
+def test_a_training_without_end_is_refused():
+    config = {"trainer": {"max_epochs": -1}, "data": {}}
+    with pytest.raises(LegatoError, match="neither max_epochs nor max_steps"):
+        steps_of(config, frames=10)
+
+
+def test_another_target_takes_the_place_of_the_old_one():
+    """Adam's keywords are none of SGD's; those of the same class are merged."""
+    old = {"optimizer": {"_target_": "torch.optim.Adam", "lr": 0.1, "betas": [0.9, 0.99]}}
+    assert merged(old, {"optimizer": {"lr": 0.2}})["optimizer"]["betas"] == [0.9, 0.99]
+    new = {"_target_": "torch.optim.SGD", "lr": 0.2}
+    assert merged(old, {"optimizer": new}) == {"optimizer": new}

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
-from improve_cases import write_loop
+from improve_cases import loop_settings, write_loop
 from processes import PROGRAMS
 
 from nequip_legato.deploy import info
@@ -126,6 +126,8 @@ def test_life_and_errors_of_each_round_are_told(done):
     assert learned["trained"]["added"] == learned["labels"]["good"]
     # six steps of a tiny model: another one, and no promise of a better one
     assert learned["trained"]["steps"] == math.ceil((8 + learned["trained"]["added"]) / 2)
+    rows = (output / "round-1" / "training" / "metrics.csv").read_text().splitlines()
+    assert learned["trained"]["steps"] == 1 + max(int(row.split(",")[1]) for row in rows[1:])
     errors = [row["errors"]["test"]["force_rmse"] for row in content["rounds"]]
     assert errors[0] != errors[1]
     after, before = learned["errors"]["added_after"], learned["errors"]["added_before"]
@@ -204,3 +206,33 @@ def test_files_out_and_labels_in(done):
     assert len(added) == len(frames)
     assert all(np.isnan(atoms.calc.results["stress"]).all() for atoms in added)
     assert not (one / WANTED).exists()
+
+
+def test_two_rounds_with_a_committee_balls_and_a_fence_that_follows(checkpoint, deployed, tmp_path):
+    """What was found in one round is in the frames, in the domain, and in the fence of the next."""
+    start = {"structure": "start.extxyz", "sizes": [{"replicate": [2, 1, 1]}], "steps": 20}
+    settings = loop_settings(checkpoint(ema=True))
+    path = write_loop(
+        tmp_path,
+        checkpoint(ema=True),
+        campaign=settings["campaign"] | start,
+        observe={"committee": [str(deployed(seed=1))], "states_every": 10},
+        choose={"number": 3, "whole": 100, "radius": 3.5, "vacuum": 3.0},
+        fence={"kind": "gaps", "frames": "all"},
+        training={"epochs": 1, "overrides": {"trainer": {"limit_train_batches": 2}}},
+        rounds=2,
+    )
+    finished(path, tmp_path / "log.txt")
+    content = json.loads((tmp_path / "loop" / "improve.json").read_text())
+    rounds = [tmp_path / "loop" / f"round-{n}" for n in (0, 1, 2)]
+    files = [info(folder / "model.nequip.pth") for folder in rounds]
+    for number in (1, 2):
+        chosen = read_structures(rounds[number] / "chosen.extxyz", "test")
+        assert 1 <= len(chosen) <= 3
+        assert all(4 <= len(atoms) < 128 for atoms in chosen)
+        assert content["rounds"][number]["gathered"]["candidates"]["committee"] >= 1
+        assert content["rounds"][number]["trained"]["steps"] == 2
+        added = read_structures(rounds[number] / "added.extxyz", "test")  # of all rounds so far
+        assert number < len(added) <= 3 * number
+        assert files[number].domain_frames == files[0].domain_frames + len(added)
+    assert files[0].entries["legato_fence"] != files[2].entries["legato_fence"]
