@@ -28,7 +28,7 @@ test: setup lint
 	$(KOKKOS)
 	$(PYTEST)
 
-# without tests of more than about four seconds of processor time and without LAMMPS with Kokkos
+# without tests of more than about two seconds of processor time and without LAMMPS with Kokkos
 test-fast: setup
 	$(PYTEST) -m 'not slow and not kokkos'
 

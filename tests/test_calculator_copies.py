@@ -96,6 +96,7 @@ def test_a_copy_is_never_another_model(model, deployed, atoms):
     np.testing.assert_allclose(forces(early, atoms), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_copy_is_found_from_another_folder(model, atoms, monkeypatch, tmp_path):
     monkeypatch.chdir(model.parent)
     calculator, expected = used(Path(model.name), atoms)
@@ -116,6 +117,7 @@ def test_engines_by_themselves(copied, model):
     assert other.compute(*pair)["energy"] == engine.compute(*pair)["energy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".nequip.pth", ".nequip.pt2"])
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_processes(method, suffix, deployed, atoms):
@@ -159,6 +161,7 @@ def test_inherited_by_a_fork(model, atoms, tmp_path):
     run_process(sys.executable, "-c", _INHERITED, model, tmp_path / "atoms.extxyz", timeout=120)
 
 
+@pytest.mark.slow
 def test_bad_input_in_another_process(model):
     """The one line comes back from a pool; it must be something that can be pickled."""
     calculator = LegatoCalculator(model)
@@ -173,6 +176,7 @@ def test_bad_input_in_another_process(model):
             work.get(timeout=120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["loky", "threading", "multiprocessing"])
 def test_joblib(backend, model, atoms):
     calculator, _ = used(model, atoms)
@@ -194,6 +198,7 @@ def test_dask(scheduler, model, atoms):
     assert bool(elsewhere) == (scheduler == "processes")
 
 
+@pytest.mark.slow
 def test_one_engine_for_several_threads(model):
     """Calls wait for one another instead of mixing their atoms."""
     engine = open_engine(model, threads=2, block=1)

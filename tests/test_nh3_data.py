@@ -342,6 +342,7 @@ def test_help():
         assert command in done.stdout
 
 
+@pytest.mark.slow
 def test_stats_prints_a_row_a_temperature(tblite):
     done = run_script("stats")
     assert done.returncode == 0, done.stderr

@@ -40,6 +40,7 @@ def test_equals_nequips_calculator(options, unseen, as_frame, checkpoint, deploy
     np.testing.assert_allclose(stress, atoms.get_stress(voigt=False), rtol=0, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(1,), (3, 1, 20), (1000,)])
 def test_independent_of_block_size(sizes, unseen, as_frame, deployed):
     model = load_deployed(deployed(), device="cpu")

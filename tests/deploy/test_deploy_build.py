@@ -32,6 +32,7 @@ def package(tmp_path_factory):
     return get
 
 
+@pytest.mark.slow
 def test_ema_weights_are_deployed(checkpoint, deployed, unseen, as_frame):
     path = checkpoint(ema=True)
     frame = as_frame(unseen)
@@ -128,6 +129,7 @@ def test_packaged_message_passing_model_is_refused(package, checkpoint, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_message_passing_shows_in_the_numbers(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(builder, "refuse_nonlocal", lambda model, path: None)
     with pytest.raises(LegatoError, match=r"evaluation in blocks differs .* force \d\.\de"):
@@ -135,6 +137,7 @@ def test_message_passing_shows_in_the_numbers(checkpoint, tmp_path, monkeypatch)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_wrong_file_does_not_appear(checkpoint, tmp_path, monkeypatch):
     """A file that is not the model: the last layer's weights are changed while it is written."""
     write = export.save_torchscript
@@ -195,6 +198,7 @@ def test_frames_from_a_file(checkpoint, training_frames, tmp_path):
     assert np.isnan(done.info.largest_force)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["beside", "above", "hydra"])
 def test_relative_training_data_are_found(where, checkpoint, elsewhere, tmp_path, monkeypatch):
     """The configuration says ``train.extxyz``, and deployment runs elsewhere than training did."""
@@ -211,6 +215,7 @@ def test_relative_training_data_are_found(where, checkpoint, elsewhere, tmp_path
     assert build(path, "m.nequip.pth").info.domain_frames == 8
 
 
+@pytest.mark.slow
 def test_modifiers(checkpoint, tmp_path):
     done = build(checkpoint(), tmp_path / "m.nequip.pth", modifiers=["enable_ForceStressOutput"])
     assert done.deviations.force <= 1e-8 * done.deviations.largest_force

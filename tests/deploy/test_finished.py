@@ -163,6 +163,7 @@ def test_same_deviations_either_way(engine, checkpoint, deployed, as_frame, unse
         check_finished(file, references, engine=path)
 
 
+@pytest.mark.slow
 def test_energies_alone_are_compared(checkpoint, deployed, as_frame, unseen, monkeypatch):
     """They may come from a second model, so they are looked at on their own."""
     from nequip_legato.deploy import finished

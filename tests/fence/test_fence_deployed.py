@@ -69,6 +69,7 @@ def test_aotinductor(deployed, fenced, squeezed, tmp_path):
     assert "forces" not in atoms.calc.results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_what_it_adds(deployed, fenced, squeezed, tmp_path, dtype):
     """Energies of atoms, forces and virial of the formulas, and what the calculator tells."""
@@ -95,6 +96,7 @@ def test_what_it_adds(deployed, fenced, squeezed, tmp_path, dtype):
     assert atoms.calc.results["fence_edges"] == atoms.calc.results["fence_energy"] == 0
 
 
+@pytest.mark.slow
 def test_energy_alone_has_it(fenced, squeezed):
     atoms, other = squeezed.copy(), squeezed.copy()
     atoms.calc, other.calc = (LegatoCalculator(fenced()) for _ in range(2))
@@ -139,6 +141,7 @@ def test_rotation_and_permutation(fenced, squeezed):
         assert moved.calc.results[key] == pytest.approx(atoms.calc.results[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pair", ["HH", "NN", "HN"])
 def test_dimers_are_pushed_apart_however_close(fenced, pair):
     calculator = LegatoCalculator(fenced(kind="wall"))
@@ -226,6 +229,7 @@ def test_frames_without_forces(checkpoint, tmp_path):
     assert all(0.0 < wall.force < 100.0 for wall in found.fence.walls)
 
 
+@pytest.mark.slow
 def test_a_wrong_fence_is_found(checkpoint, tmp_path, monkeypatch):
     add = deployment.add_fence
 

@@ -23,6 +23,7 @@ thermo_modify norm no line one format float %.15g
 """
 
 
+@pytest.mark.slow
 def test_what_compute_pair_tells(tmp_path, fenced, squeezed):
     """As the calculator, and energy and forces too."""
     write_data(tmp_path / "data.lammps", squeezed, ["H", "N"])
@@ -35,6 +36,7 @@ def test_what_compute_pair_tells(tmp_path, fenced, squeezed):
     assert run.thermo["c_tell[5]"][0] == pytest.approx(atoms.calc.results["fence_energy"])
 
 
+@pytest.mark.slow
 @BY_WHEEL
 def test_other_units(tmp_path, fenced, squeezed):
     found = []
@@ -78,6 +80,7 @@ def fly(folder, fenced, atoms, *, steps: int, timestep: float, after: str = ""):
     return succeed(folder, script)
 
 
+@pytest.mark.slow
 @BY_WHEEL
 @pytest.mark.parametrize("pair", ["HH", "NN"])
 def test_dimers_never_collapse(tmp_path, fenced, pair):

@@ -68,6 +68,7 @@ def test_numbers_of_gpus_agree(name):
     assert '-k on g "$gpus_per_node"' in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_script_starts_the_run_and_goes_on(name, tmp_path, deployed):
     folder = tmp_path / "job"

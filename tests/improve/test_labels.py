@@ -92,6 +92,7 @@ def test_calculators_that_fail_are_bad_labels():
     assert "not converged" in label.reason
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_costs_only_its_own_structure(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", __file__.rpartition("/")[0])
     monkeypatch.syspath_prepend(__file__.rpartition("/")[0])

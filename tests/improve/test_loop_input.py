@@ -141,6 +141,7 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(tmp_path, checkpoint, ca
     assert not (tmp_path / "loop").exists()
 
 
+@pytest.mark.slow
 def test_without_the_libraries_for_choosing_the_line_says_what_to_install(tmp_path):
     blocked = tmp_path / "blocked"
     blocked.mkdir()

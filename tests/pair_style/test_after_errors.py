@@ -81,6 +81,7 @@ def test_failed_pair_coeff(ranks, tmp_path, data_file, deployed, energies):
     assert answers.values == each * [energies[0]] + each * [energies[1]] + each * [energies[0]]
 
 
+@pytest.mark.slow
 def test_failed_pair_style(tmp_path, data_file, deployed, energies):
     """Its keywords are taken over all together or not at all, before and after pair_coeff."""
     lines = START
@@ -98,6 +99,7 @@ def test_failed_pair_style(tmp_path, data_file, deployed, energies):
     assert answers.values == [energies[0]] * len(answers.values)
 
 
+@pytest.mark.slow
 def test_failed_start_of_a_run(tmp_path, data_file, deployed, energies):
     """Errors of whatever comes before the first step, ours or another's, then a correction."""
     coeff = f"pair_coeff * * {deployed()} H N"
@@ -136,6 +138,7 @@ def test_failed_start_of_a_run(tmp_path, data_file, deployed, energies):
     assert [first, last] == [energies[0], energies[0]]
 
 
+@pytest.mark.slow
 def test_second_pair_style(tmp_path, data_file, deployed, energies):
     """Keywords count from then on, and those that are not named go back to their defaults."""
     model = tmp_path / "copy.nequip.pth"
@@ -173,6 +176,7 @@ def test_second_pair_style(tmp_path, data_file, deployed, energies):
     assert told(tmp_path) == [(7, threads), (128, 2), (128, threads), (11, 3)]
 
 
+@pytest.mark.slow
 def test_second_pair_style_in_an_input(tmp_path, data_file, deployed):
     """The results do not change, and each line of the log says what counts."""
     pair = f"""

@@ -117,6 +117,7 @@ def test_isolated_atom(tmp_path, deployed, checkpoint):
     assert np.all(forces(run) == 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", [3.0, 7.0])
 def test_two_atoms(distance, tmp_path, deployed):
     """One edge each way, or none: below the smallest size that models are compiled for."""

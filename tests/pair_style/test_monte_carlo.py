@@ -81,6 +81,7 @@ def test_ideal_gas_of_atoms(ranks, tmp_path, deployed):
     assert min(moved, inserted, deleted) > 20
 
 
+@pytest.mark.slow
 def test_ideal_gas_of_molecules(tmp_path, deployed):
     """Molecules far apart, their own energy taken off by ``intra_energy``, at room temperature."""
     atoms = far_apart("NH3", AMMONIA, count=8, spacing=90.0)
@@ -225,6 +226,7 @@ def test_molecule_swap(tmp_path, ammonia, deployed):
         assert energy == pytest.approx(lower, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_ions(tmp_path, deployed):
     """charge/regulation with ions that do not meet: as with Lennard-Jones and no E0."""
     if program().kokkos_threads:
@@ -262,6 +264,7 @@ def test_ions(tmp_path, deployed):
     assert found[0][2] > 10
 
 
+@pytest.mark.slow
 def test_energies_beyond_the_exponential_are_warned_of(tmp_path, deployed):
     """At 300 K exp(E0/kT) is zero for an atom of tens of eV, and no move would be accepted."""
     atoms = Atoms("N", [[10.0, 10, 10]], cell=[20.0] * 3, pbc=True)

@@ -54,6 +54,7 @@ def test_thinned_lists_are_refused(ranks, tmp_path, ammonia, deployed):
     np.testing.assert_allclose(answers.values, answers.values[0], rtol=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pair", "part"),
     [
@@ -77,6 +78,7 @@ def test_pairs_of_another_style_are_refused(pair, part, tmp_path, ammonia, data_
     assert answers.values == pytest.approx([ammonia.get_potential_energy()], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_exclusions_of_other_atoms_are_none_of_its_business(tmp_path, ammonia, deployed):
     """Argon has no part in the model, so that anything may be left out for it."""
     argon = Atoms("Ar4", [[1, 1, 14], [4, 4, 14], [1, 4, 14.5], [4, 1, 14.5]])
@@ -102,6 +104,7 @@ def test_exclusions_of_other_atoms_are_none_of_its_business(tmp_path, ammonia, d
     np.testing.assert_allclose(answers.values, atoms.get_potential_energy(), atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_atoms_excluded_against_all_are_absent(ranks, tmp_path, ammonia, deployed):
     """No energy of their own, nobody's neighbors, and without a say in compute pair."""
@@ -136,6 +139,7 @@ def ammonia_pair(bonds: bool, path) -> None:
     write_bonded(path, atoms, ["H", "N"], bonds=bonds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factors", ["0.0 0.0 0.0", "1.0 0.0 1.0"])
 def test_bonded_neighbors_count_where_there_are_any(factors, tmp_path, deployed):
     """1-2 and 1-3 neighbors are dropped where their factor is zero; without bonds none is."""

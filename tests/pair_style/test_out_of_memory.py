@@ -20,6 +20,7 @@ def small_model(deployed, tmp_path_factory):
     return limited(deployed(), tmp_path_factory.mktemp("limited") / "m.nequip.pth", centers=FITS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranks", "style"), [(1, ""), (2, ""), (1, "threads 2"), (1, "block 50"), (1, "block 12")]
 )
@@ -38,6 +39,7 @@ def test_the_run_goes_on(ranks, style, tmp_path, data_file, deployed, small_mode
     assert f"'block {warned[0]}' avoids this warning" in run.text
 
 
+@pytest.mark.slow
 def test_no_warning_where_the_user_knows(tmp_path, data_file, small_model):
     run = succeed(tmp_path, lammps_input(small_model, steps=STEPS, style=f"block {FITS}"))
     assert "WARNING: Pair style" not in run.text

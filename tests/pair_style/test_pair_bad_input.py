@@ -181,6 +181,7 @@ def test_keywords(style, part, tmp_path, data_file, deployed):
     refuse(tmp_path, lammps_input(deployed(), style=style), part)
 
 
+@pytest.mark.slow
 def test_bonded_neighbors_that_lammps_would_drop(tmp_path, deployed):
     (tmp_path / "bonded.data").write_text(
         """one molecule

@@ -82,6 +82,7 @@ def test_same_as_serial(name, tmp_path, folder, serial, deployed, assert_same):
     assert_same(succeed(tmp_path, script, ranks=ranks, threads=threads), serial)
 
 
+@pytest.mark.slow
 def test_repeated_run_is_bitwise_the_same(tmp_path, folder, serial, deployed):
     """Threads finish in any order; results are added in block order."""
     shutil.copy(folder / "data.lammps", tmp_path)
@@ -145,6 +146,7 @@ def test_triclinic(tmp_path, ammonia, deployed, assert_same):
     assert_same(succeed(tmp_path, script, ranks=4), succeed(tmp_path, script))
 
 
+@pytest.mark.slow
 def test_units_real_is_units_metal(tmp_path, ammonia, deployed):
     """The same trajectory in both unit styles, from rest."""
     atoms = ammonia.copy()
@@ -173,6 +175,7 @@ pair_coeff * * zero
     assert_same(succeed(tmp_path, script, ranks=2), serial)
 
 
+@pytest.mark.slow
 @pytest.mark.float64("LAMMPS' own Lennard-Jones forces (750 eV/A there) are in float32")
 def test_hybrid_overlay_adds(tmp_path, folder, deployed):
     """With a Lennard-Jones potential on top, energies and forces add up."""

@@ -92,6 +92,7 @@ def test_skipped_steps_did_not_climb(train, data, tmp_path):
     assert counts(run.folder / "last.ckpt") == (8, 6, 2)
 
 
+@pytest.mark.slow
 def test_early_stopping_before_the_late_phase(train, shown):
     trainer = {"callbacks": [BEST, STOP], "max_epochs": 20}
     run = train("run", sam={"rho": 0.03, "last_fraction": 0.2}, trainer=trainer)
@@ -133,6 +134,7 @@ def test_late_checkpoint_needs_a_method(refusal):
     )
 
 
+@pytest.mark.slow
 def test_counts_survive_a_resume_and_settings_may_change(train, shown):
     def going_on(name: str, before: Run, epochs: int, **options) -> Run:
         path = before.folder / "last.ckpt"
@@ -180,6 +182,7 @@ def test_averaged_weights_and_varying_rho(train, shown):
     )
 
 
+@pytest.mark.slow
 def test_a_model_that_started_from_another(train, shown):
     first = train("first", "trainer.max_epochs=1", sam={"rho": 0.01})
     start = {

@@ -68,6 +68,7 @@ def test_rho_zero_is_no_callback_bit_for_bit(train):
     assert len(zero.logged("legato/grad_norm")) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sam", [SAM, {"rho": 0.2, "adaptive": True}], ids=["SAM", "ASAM"])
 def test_resumed_training_is_uninterrupted_training(train, sam):
     """Frames in fixed order: nequip 0.19 does not restore that of a shuffled loader."""

@@ -41,6 +41,7 @@ def test_parts_add_up_to_the_loss_of_nequip(loss):
     assert found["total"] == loss.value()["total"]
 
 
+@pytest.mark.slow
 def test_loss_in_float64_is_that_of_the_float32_model(checkpoint, tmp_path):
     from nequip.data import AtomicDataDict
     from nequip.train import NequIPLightningModule
@@ -146,6 +147,7 @@ def test_files_are_untouched_and_a_second_call_computes_nothing(checkpoint, tmp_
     assert content["models"][0]["values"]["sam"]["0.01"]["total"] > 0
 
 
+@pytest.mark.slow
 def test_other_settings_or_frames_never_mix_with_what_is_kept(checkpoint, tmp_path):
     path = checkpoint()
     one = measure([path], out=tmp_path, n_frames=2, settings=QUICK)[0].values

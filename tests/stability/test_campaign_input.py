@@ -169,6 +169,7 @@ def test_types_in_a_structure_that_are_not_ours(content, campaign, tmp_path):
     assert [("H", "N")[t - 1] for t in types] == list(atoms.symbols)
 
 
+@pytest.mark.slow
 def test_changed_settings_over_an_existing_campaign(campaign, tmp_path):
     run_campaign(campaign)
     before = contents(campaign.with_suffix("") / "runs")
@@ -254,6 +255,7 @@ def test_input_error_is_no_failure_of_the_model(name, tmp_path, model):
     assert run_campaign(campaign).censored == 1
 
 
+@pytest.mark.slow
 def test_half_a_result_is_not_read(campaign):
     run_campaign(campaign)
     (name,) = finished(campaign)
@@ -266,6 +268,7 @@ def test_half_a_result_is_not_read(campaign):
     assert list(finished(campaign)) == [name]
 
 
+@pytest.mark.slow
 def test_folder_that_cannot_be_written(campaign):
     """As when a disk is full: one line, and the campaign goes on when it is put right."""
     runs = campaign.with_suffix("") / "runs"

@@ -236,6 +236,7 @@ def test_several_processes_share_a_campaign(tmp_path, model, uninterrupted):
     assert len(folders) - len(set(folders)) <= 1
 
 
+@pytest.mark.slow
 def test_process_that_outlives_its_campaign(tmp_path, model):
     """LAMMPS that no signal reaches: nobody starts a second one beside it."""
     off = {"temperature_window": "off", "largest_force": "off", "closest_ratio": "off"}
@@ -353,6 +354,7 @@ def test_restart_file_that_a_dying_node_left(content, tmp_path, model, uninterru
     assert len(lammps_starts(starts)) == RUNS + 1
 
 
+@pytest.mark.slow
 def test_langevin_goes_on_with_other_random_numbers(tmp_path, model):
     off = {"temperature_window": "off", "largest_force": "off", "closest_ratio": "off"}
     campaign, _ = counted(

@@ -88,6 +88,7 @@ def test_masses_temperature_and_time_step_reach_lammps(tmp_path, model):
     assert record.time == pytest.approx(4 * 0.25e-3)
 
 
+@pytest.mark.slow
 def test_ensembles(tmp_path, model):
     """NVE keeps the total energy; a thermostat does not."""
     campaign = write_campaign(
@@ -213,6 +214,7 @@ def test_job_array(system, variable, tmp_path, model):
     assert lammps_starts(starts) == places
 
 
+@pytest.mark.slow
 def test_start_structures_of_other_shapes(tmp_path, model):
     """A triclinic cell, replicated, has the density of the one it was made from."""
     atoms = ammonia_frames(2)[1]

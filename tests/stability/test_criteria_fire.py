@@ -218,6 +218,7 @@ def test_numbers_that_are_none(criteria, tmp_path, model):
     assert np.isfinite(kept.positions).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_lost_atoms(ranks, tmp_path, model):
     """Atoms so light that the first force throws them out of the cell and its images."""
