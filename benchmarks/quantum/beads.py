@@ -1,12 +1,14 @@
-"""What a step of P beads costs, against P classical steps, on one core.
+"""What a step of P beads costs, against P classical steps.
 
     python beads.py MODEL.nequip.pt2 [--beads 8] [--copies 1 2] [--repeats 3]
+    python beads.py MODEL.nequip.pt2 --beads 2 --cores 2      each bead on a core of its own
 
 Runs campaigns of `nequip-legato quantum run` with `engine: lammps` (one partition per bead) on a
 frame of liquid ammonia from examples/nh3, replicated in all three directions. All processes share
-one core, so that P forces take P times as long as one, whatever else the machine does. Classical
-runs, beads as MPICH has them wait by default, and beads whose ranks sleep while they wait
-(`MPIR_CVAR_CH4_PROGRESS_THROTTLE`) take turns. Prints the median, and writes all to beads.json.
+--cores cores (1 by default), so that P forces take P / cores times as long as one. Classical runs
+(one core), beads as MPICH has them wait by default, and beads whose ranks sleep while they wait
+(`MPIR_CVAR_CH4_PROGRESS_THROTTLE`) take turns. Prints the median; the rows of these numbers of
+beads and cores are replaced in beads.json.
 """
 
 import argparse
@@ -41,15 +43,25 @@ def main() -> None:
     )
     parser.add_argument("model", type=Path)
     parser.add_argument("--beads", type=int, default=8)
+    parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400, help="classical ones with 64 atoms")
     given = parser.parse_args()
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    cores = sorted(os.sched_getaffinity(0))[-given.cores :]
+    if len(cores) < given.cores:
+        parser.error(f"there are {len(cores)} cores, fewer than {given.cores}")
+    os.sched_setaffinity(0, cores)
     rows = [_row(given, copies) for copies in given.copies]
     for row in rows:
         print(row)
-    write_atomically(HERE / "beads.json", json.dumps(rows, indent=1) + "\n")
+    path = HERE / "beads.json"
+    kept = [r for r in json.loads(path.read_text()) if _setup(r) != _setup(rows[0])]
+    write_atomically(path, json.dumps(kept + rows, indent=1) + "\n")
+
+
+def _setup(row: dict[str, object]) -> tuple[object, object]:
+    return row["beads"], row["cores"]
 
 
 def _row(given: argparse.Namespace, copies: int) -> dict[str, object]:
@@ -64,10 +76,11 @@ def _row(given: argparse.Namespace, copies: int) -> dict[str, object]:
     return {
         "atoms": 64 * copies**3,
         "beads": given.beads,
+        "cores": given.cores,
         "classical, ms per step": round(1e3 * one, 3),
         **{
             f"beads {kind}, over {given.beads} classical steps": round(
-                median(times[kind]) / (given.beads * one), 3
+                median(times[kind]) * given.cores / (given.beads * one), 3
             )
             for kind in WAITING
         },
