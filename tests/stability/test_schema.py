@@ -125,6 +125,22 @@ def test_other_words_are_one_line(read, key, text):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(("name", "key"), [("stability", "ensembles"), ("quantum", "methods")])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[{nvt: 1}, nve]", "[0]: {'nvt': 1} is not a single value"),
+        ("[nvt, [nve]]", "[1]: ['nve'] is not a single value"),
+        ("${timestep}", " is not a list"),
+    ],
+)
+def test_lists_hold_single_values(read, name, key, text, line):
+    with pytest.raises(LegatoError) as refusal:
+        read(name, key, text)
+    assert f"campaign.yaml: {key}" in str(refusal.value)
+    assert str(refusal.value).endswith(line)
+
+
 def test_numbers_stay_numbers(read):
     assert read("stability", "criteria.largest_force", "'30'").criteria.largest_force == 30.0
     assert read("stability", "restart_every", "50").restart_every == 50

@@ -19,6 +19,8 @@ from nequip_legato.errors import LegatoError, ValueLegatoError, first_line
 __all__ = [
     "AUTO",
     "OFF",
+    "as_settings",
+    "check_changes",
     "checked",
     "existing_file",
     "load_checked",
@@ -100,21 +102,27 @@ def read_settings(path: Path, kind: type[Schema], *, docs: str) -> Schema:
 
 
 def load_checked(
-    path: Path, kind: type[Schema], check: Callable[[Schema], None], *, docs: str
+    path: Path,
+    kind: type[Schema],
+    check: Callable[[Schema], None],
+    *,
+    docs: str,
+    what: str = "a campaign's YAML file",
 ) -> Schema:
-    """A campaign's YAML file as an object of a schema that has passed a check.
+    """A YAML file as an object of a schema that has passed a check.
 
     Args:
         path: the file.
         kind: the schema.
         check: raises a `LegatoError` for values that are impossible.
         docs: the page that describes it.
+        what: what is to be given if there is no such file.
 
     Raises:
         LegatoError: if the file is missing, is not YAML, has unknown keys or impossible values.
     """
     if not path.is_file():
-        raise LegatoError(f"{path} does not exist; give a campaign's YAML file")
+        raise LegatoError(f"{path} does not exist; give {what}")
     return checked(read_settings(path, kind, docs=docs), check, path)
 
 
@@ -139,23 +147,49 @@ def parse_settings(content: Any, kind: type[Schema], path: Path) -> Schema:
         LegatoError: if there are unknown keys or values of another type.
     """
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(content))
-        numbers = _without_words(plain, kind, "")
-        merged = OmegaConf.merge(OmegaConf.structured(_mutable(cast(Any, kind))), numbers)
-        found = OmegaConf.to_object(merged)
+        return as_settings(content, kind)
+    except LegatoError as problem:
+        raise type(problem)(f"{path}: {problem}") from problem.__cause__
+
+
+def as_settings(content: Any, kind: type[Schema]) -> Schema:
+    """The same for a mapping that comes from no file of its own."""
+    try:
+        found = OmegaConf.to_object(_merged(content, kind, ""))
     except OmegaConfBaseException as problem:
-        raise LegatoError(f"{path}: {_message(problem)}{_where(problem)}") from problem
-    except ValueLegatoError as problem:
-        raise ValueLegatoError(f"{path}: {problem}") from None
-    return _frozen(found, kind)
+        raise LegatoError(f"{_message(problem)}{_where(problem)}") from problem
+    return _frozen(found, kind, "")
+
+
+def check_changes(content: Any, kind: type[Schema], place: str) -> None:
+    """Refuse unknown keys and values of another type in a mapping of changes of settings.
+
+    Args:
+        content: the mapping; keys that the schema requires may be missing.
+        kind: the schema of the settings that it changes.
+        place: its key in the YAML file, for messages.
+
+    Raises:
+        LegatoError: if there is one.
+    """
+    try:
+        _merged(content, kind, place)
+    except OmegaConfBaseException as problem:
+        raise LegatoError(f"{_message(problem)}{_where(problem, place)}") from problem
+
+
+def _merged(content: Any, kind: Any, place: str) -> Any:
+    """The defaults of a schema, changed by a mapping."""
+    plain = OmegaConf.to_container(OmegaConf.create(content))
+    return OmegaConf.merge(OmegaConf.structured(_mutable(kind)), _without_words(plain, kind, place))
 
 
 def _message(problem: Exception) -> str:
     return first_line(problem).replace("'???'", "missing")
 
 
-def _where(problem: OmegaConfBaseException) -> str:
-    key = getattr(problem, "full_key", None)
+def _where(problem: OmegaConfBaseException, place: str = "") -> str:
+    key = ".".join(filter(None, (place, getattr(problem, "full_key", None))))
     place = f" (key '{key}')" if key else ""
     kind = getattr(problem, "object_type", None)
     if not (_is_schema(kind) and "not in" in str(problem)):
@@ -247,12 +281,16 @@ def _thawed(value: Any) -> Any:
     return _mutable(kind)(**content)
 
 
-def _frozen(value: Any, kind: Any) -> Any:
+def _frozen(value: Any, kind: Any, place: str) -> Any:
     item = _item(kind)
     if item is not None:
-        return tuple(_frozen(entry, item) for entry in value)
+        require(isinstance(value, list), f"{place}: {value} is not a list")
+        return tuple(_frozen(entry, item, f"{place}[{n}]") for n, entry in enumerate(value))
     if not _is_schema(kind):
+        # OmegaConf lets lists and mappings pass as entries of a list of plain values.
+        good = kind not in (str, int, float) or not isinstance(value, list | dict)
+        require(good, f"{place}: {value} is not a single value")
         return value
-    hints = get_type_hints(kind)
-    content = {name: _frozen(getattr(value, name), hint) for name, hint in hints.items()}
+    hints, before = get_type_hints(kind), f"{place}." if place else ""
+    content = {k: _frozen(getattr(value, k), hint, before + k) for k, hint in hints.items()}
     return kind(**content)
