@@ -13,8 +13,9 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
+from nequip_legato.improve.campaigns import merged
 from nequip_legato.improve.knowledge import Origin
-from nequip_legato.improve.settings import Training, merged
+from nequip_legato.improve.settings import Training
 from nequip_legato.stability.run.processes import KilledError, Processes
 
 __all__ = ["BEST", "fine_tune", "robust_loss", "steps_of", "training_config", "with_training_keys"]

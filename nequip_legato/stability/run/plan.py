@@ -16,13 +16,14 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.stability.records import Record
 from nequip_legato.stability.run import criteria
 from nequip_legato.stability.run.planned import CampaignPlan, CampaignRun
-from nequip_legato.stability.run.settings import Model, Settings, Size
+from nequip_legato.stability.run.settings import Criteria, Model, Settings, Size
 from nequip_legato.stability.run.structures import read_start
 
 __all__ = [
     "Plan",
     "PlannedRun",
     "Start",
+    "check_bonds",
     "check_fingerprints",
     "check_model",
     "fingerprint_of",
@@ -202,15 +203,29 @@ def check_model(path: str, settings: Any, what: str) -> float:
             f"{what}: {path} knows no type {' '.join(missing)}; its types are "
             f"{' '.join(found.type_names)}"
         )
-    for bond in settings.criteria.bonds:
-        if bond.max >= found.cutoff:
-            raise LegatoError(
-                f"criteria: bonds: max {bond.max:g} is not below the cutoff {found.cutoff:g} "
-                f"Angstrom of {path}"
-            )
+    check_bonds(settings.criteria, found.cutoff, path)
     force = found.largest_force
     known = force if force == force else None  # NaN: the labels had no forces
     return criteria.resolved_largest_force(settings.criteria, known)
+
+
+def check_bonds(criteria: Criteria, cutoff: float, path: str) -> None:
+    """Refuse bonds that are longer than a model's cutoff.
+
+    Args:
+        criteria: of a campaign.
+        cutoff: of the model, Angstrom.
+        path: file of the model, for messages.
+
+    Raises:
+        LegatoError: if there is one.
+    """
+    for bond in criteria.bonds:
+        if bond.max >= cutoff:
+            raise LegatoError(
+                f"criteria: bonds: max {bond.max:g} is not below the cutoff {cutoff:g} "
+                f"Angstrom of {path}"
+            )
 
 
 def fingerprint_of(**content: object) -> str:

@@ -4,7 +4,8 @@ A schema is a frozen dataclass, whose docstring documents its keys. Sequences ar
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -27,9 +28,11 @@ __all__ = [
     "local_path",
     "number_or_word",
     "parse_settings",
+    "placed",
     "read_settings",
     "require",
     "structure_path",
+    "without",
 ]
 
 AUTO, OFF = "auto", "off"
@@ -54,6 +57,16 @@ def require(condition: bool, problem: str) -> None:
     """Raise a `ValueLegatoError` unless the condition holds."""
     if not condition:
         raise ValueLegatoError(problem)
+
+
+@contextmanager
+def placed(before: str, after: str = "") -> Iterator[None]:
+    """What a `LegatoError` says inside gets the place of the setting that it is about."""
+    try:
+        yield
+    except LegatoError as problem:
+        start = f"{before}: " if before else ""
+        raise type(problem)(f"{start}{problem}{after}") from problem.__cause__
 
 
 def local_path(path: str) -> str:
@@ -128,10 +141,8 @@ def load_checked(
 
 def checked(settings: Schema, check: Callable[[Schema], None], path: Path) -> Schema:
     """The same settings; what a check finds wrong names the file that they come from."""
-    try:
+    with placed(str(path)):
         check(settings)
-    except LegatoError as problem:
-        raise type(problem)(f"{path}: {problem}") from None
     return settings
 
 
@@ -146,16 +157,14 @@ def parse_settings(content: Any, kind: type[Schema], path: Path) -> Schema:
     Raises:
         LegatoError: if there are unknown keys or values of another type.
     """
-    try:
+    with placed(str(path)):
         return as_settings(content, kind)
-    except LegatoError as problem:
-        raise type(problem)(f"{path}: {problem}") from problem.__cause__
 
 
 def as_settings(content: Any, kind: type[Schema]) -> Schema:
     """The same for a mapping that comes from no file of its own."""
     try:
-        found = OmegaConf.to_object(_merged(content, kind, ""))
+        found = OmegaConf.to_object(_merged(content, kind))
     except OmegaConfBaseException as problem:
         raise LegatoError(f"{_message(problem)}{_where(problem)}") from problem
     return _frozen(found, kind, "")
@@ -172,24 +181,43 @@ def check_changes(content: Any, kind: type[Schema], place: str) -> None:
     Raises:
         LegatoError: if there is one.
     """
-    try:
-        _merged(content, kind, place)
-    except OmegaConfBaseException as problem:
-        raise LegatoError(f"{_message(problem)}{_where(problem, place)}") from problem
+    with placed(place):
+        try:
+            _merged(content, kind)
+        except OmegaConfBaseException as problem:
+            raise LegatoError(f"{_message(problem)}{_where(problem)}") from problem
 
 
-def _merged(content: Any, kind: Any, place: str) -> Any:
+@cache
+def without(kind: Any, *keys: str) -> type:
+    """A schema with all keys of another one but some."""
+    hints = get_type_hints(kind)
+    kept = [one for one in fields(kind) if one.name not in keys]
+    return make_dataclass(
+        kind.__name__,
+        [(one.name, hints[one.name], _copied(one)) for one in kept],
+        frozen=True,
+    )
+
+
+def _copied(one: "Field[Any]") -> Any:
+    if one.default_factory is not MISSING:
+        return field(default_factory=one.default_factory, metadata=one.metadata)
+    return field(default=one.default, metadata=one.metadata)
+
+
+def _merged(content: Any, kind: Any) -> Any:
     """The defaults of a schema, changed by a mapping."""
     plain = OmegaConf.to_container(OmegaConf.create(content))
-    return OmegaConf.merge(OmegaConf.structured(_mutable(kind)), _without_words(plain, kind, place))
+    return OmegaConf.merge(OmegaConf.structured(_mutable(kind)), _without_words(plain, kind, ""))
 
 
 def _message(problem: Exception) -> str:
     return first_line(problem).replace("'???'", "missing")
 
 
-def _where(problem: OmegaConfBaseException, place: str = "") -> str:
-    key = ".".join(filter(None, (place, getattr(problem, "full_key", None))))
+def _where(problem: OmegaConfBaseException) -> str:
+    key = getattr(problem, "full_key", None)
     place = f" (key '{key}')" if key else ""
     kind = getattr(problem, "object_type", None)
     if not (_is_schema(kind) and "not in" in str(problem)):
