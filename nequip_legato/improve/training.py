@@ -66,27 +66,46 @@ def training_config(
         LegatoError: if the original training is of a kind that cannot be continued.
     """
     old = deepcopy(origin.record)
-    data = old["data"]
-    steps = steps_of(origin, settings, n_old=n_old, n_added=n_added)
     module = old["training_module"]
-    model = {
+    steps = steps_of(origin, settings, n_old=n_old, n_added=n_added)
+    optimization = _optimization(module["optimizer"], settings, steps)
+    module |= {
+        "model": _from_checkpoint(module["model"], checkpoint),
+        "loss": robust_loss(module["loss"], delta=delta, partial_stress=partial_stress),
+        "train_metrics": None,
+        **optimization,
+    }
+    options = old.get("global_options") or {}
+    config = {
+        "run": ["train"],
+        "hydra": {"run": {"dir": str(folder)}},
+        "data": _with_added(origin, old["data"], str(added), settings.copies),
+        "trainer": _trainer(old["trainer"], folder, settings.epochs),
+        "training_module": module,
+        "global_options": {k: v for k, v in options.items() if k in ("allow_tf32",)},
+    }
+    return merged(config, settings.overrides)
+
+
+def _from_checkpoint(model: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
+    kept = {key: model[key] for key in ("compile_mode",) if key in model}
+    return {
         "_target_": "nequip.model.ModelFromCheckpoint",
         "checkpoint_path": str(checkpoint.absolute()),
+        **kept,
     }
-    if "compile_mode" in module["model"]:
-        model["compile_mode"] = module["model"]["compile_mode"]
-    optimizer = module["optimizer"]
+
+
+def _optimization(optimizer: Mapping[str, Any], settings: Training, steps: int) -> dict[str, Any]:
+    """The optimizer with a smaller learning rate, which falls along a cosine."""
     if "lr" not in optimizer:
         raise LegatoError(
             "the optimizer of the training has no 'lr'; set training: overrides: "
             "{training_module: {optimizer: ...}} in the YAML"
         )
     rate = optimizer["lr"] * settings.learning_rate
-    module |= {
-        "model": model,
-        "loss": robust_loss(module["loss"], delta=delta, partial_stress=partial_stress),
-        "train_metrics": None,
-        "optimizer": optimizer | {"lr": rate},
+    return {
+        "optimizer": {**optimizer, "lr": rate},
         "lr_scheduler": {
             "scheduler": {
                 "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
@@ -97,18 +116,6 @@ def training_config(
             "frequency": 1,
         },
     }
-    config = {
-        "run": ["train"],
-        "hydra": {"run": {"dir": str(folder)}},
-        "data": _with_added(origin, data, str(added), settings.copies),
-        "trainer": _trainer(old["trainer"], folder, settings.epochs),
-        "training_module": module,
-        "global_options": old.get("global_options") or {},
-    }
-    config["global_options"] = {
-        k: v for k, v in config["global_options"].items() if k in ("allow_tf32",)
-    }
-    return merged(config, settings.overrides)
 
 
 def steps_of(origin: Origin, settings: Training, *, n_old: int, n_added: int) -> int:
@@ -148,6 +155,17 @@ def robust_loss(
                 "training: {robust: off} to keep it, or set another loss by training: overrides"
             )
         return {**loss, "ignore_nan": ignored} if simple and ignored else dict(loss)
+    terms = _terms(loss, ignored, delta=delta, stress=name == "EnergyForceStressLoss")
+    return {
+        "_target_": "nequip.train.MetricsManager",
+        "metrics": terms + list(loss.get("extra_metrics") or []),
+    }
+
+
+def _terms(
+    loss: Mapping[str, Any], ignored: Mapping[str, bool], *, delta: float, stress: bool
+) -> list[dict[str, Any]]:
+    """Squares of errors of the energy and, perhaps, of the stress, and Huber's term of forces."""
     coeffs = loss.get("coeffs") or {"total_energy": 1.0, "forces": 1.0, _STRESS: 1.0}
     energy: Any = "total_energy"
     if loss.get("per_atom_energy", True):
@@ -162,7 +180,7 @@ def robust_loss(
     }
     if loss.get("per_type_forces_coeffs"):
         forces |= {"per_type": True, "per_type_coeffs": loss["per_type_forces_coeffs"]}
-    metrics = [
+    terms = [
         {
             "name": "energy_mse",
             "field": energy,
@@ -172,8 +190,8 @@ def robust_loss(
         },
         forces,
     ]
-    if name == "EnergyForceStressLoss":
-        metrics.append(
+    if stress:
+        terms.append(
             {
                 "name": "stress_mse",
                 "field": _STRESS,
@@ -182,10 +200,7 @@ def robust_loss(
                 "ignore_nan": ignored.get(_STRESS, False),
             }
         )
-    return {
-        "_target_": "nequip.train.MetricsManager",
-        "metrics": metrics + list(loss.get("extra_metrics") or []),
-    }
+    return terms
 
 
 def with_training_keys(frames: Sequence[Atoms], keys: Mapping[str, Any]) -> list[Atoms]:
