@@ -117,29 +117,12 @@ class LegatoCalculator(Calculator):
         atoms = cast(Atoms, self.atoms)  # what the base class has just set
         n = len(atoms)
         types = self._types(atoms.get_chemical_symbols())
-        # The neighbor search needs a full cell; missing vectors only define its bins.
-        cell = atoms.cell.complete()
-        center, neighbor, shift = neighbour_list(
-            "ijS",
-            cutoff=self.engine.cutoff,
-            positions=atoms.positions,
-            cell=cell.array,
-            pbc=atoms.pbc,
-        )
-        # As in LAMMPS, an atom's periodic images are atoms of their own.
-        images, image = np.unique(
-            np.column_stack([neighbor, shift]).reshape(-1, 4), axis=0, return_inverse=True
-        )
-        image = image.reshape(-1)
-        owner = np.concatenate([np.arange(n), images[:, 0]])
-        displaced = atoms.positions[images[:, 0]] + images[:, 1:] @ cell.array
-        order = np.argsort(center, kind="stable")
-        offsets = np.concatenate([[0], np.cumsum(np.bincount(center, minlength=n))])
+        owner, positions, offsets, neighbors = _with_images(atoms, self.engine.cutoff)
         result = self._compute(
-            np.concatenate([atoms.positions, displaced]),
+            positions,
             types[owner],
             offsets,
-            (n + image[order]).astype(np.int32),
+            neighbors,
             with_forces=not _ENERGIES.issuperset(properties),
             with_atomic_virials=False,
         )
@@ -171,3 +154,30 @@ class LegatoCalculator(Calculator):
                     "start it with multiprocessing.get_context('spawn'))"
                 ) from problem
             raise LegatoError(str(problem)) from problem
+
+
+def _with_images(
+    atoms: Atoms, cutoff: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Neighbor lists in which, as in LAMMPS, periodic images are atoms of their own.
+
+    Returns:
+        For the n atoms and their m images the atom that each is an image of, (n + m,), and the
+        positions, (n + m, 3), Angstrom; where each atom's neighbors begin, (n + 1,), and the
+        neighbors, which are images.
+    """
+    n = len(atoms)
+    # The neighbor search needs a full cell; missing vectors only define its bins.
+    cell = atoms.cell.complete().array
+    center, neighbor, shift = neighbour_list(
+        "ijS", cutoff=cutoff, positions=atoms.positions, cell=cell, pbc=atoms.pbc
+    )
+    images, image = np.unique(
+        np.column_stack([neighbor, shift]).reshape(-1, 4), axis=0, return_inverse=True
+    )
+    owner = np.concatenate([np.arange(n), images[:, 0]])
+    displaced = atoms.positions[images[:, 0]] + images[:, 1:] @ cell
+    order = np.argsort(center, kind="stable")
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(center, minlength=n))])
+    neighbors = (n + image.reshape(-1)[order]).astype(np.int32)
+    return owner, np.concatenate([atoms.positions, displaced]), offsets, neighbors

@@ -39,10 +39,7 @@ def keys_of(kind: type) -> list[tuple[str, str, str, str]]:
     if set(meanings) != {name for name, _, _ in known}:
         names = sorted(set(meanings) ^ {name for name, _, _ in known})
         raise ValueError(f"docstring and keys of {kind.__name__} differ: {', '.join(names)}")
-    hidden = _hidden(kind) if dataclasses.is_dataclass(kind) else set()
-    return [
-        (*key, _meaning(meanings[key[0]], kind, key[0])) for key in known if key[0] not in hidden
-    ]
+    return [(*key, _meaning(meanings[key[0]], kind, key[0])) for key in known]
 
 
 def _meaning(text: str, kind: type, key: str) -> str:
@@ -55,11 +52,6 @@ def _meaning(text: str, kind: type, key: str) -> str:
     text = re.sub(r":\w+:`~?([^`]*)`", r"`\1`", " ".join(text.split()))
     text = re.sub(r"\bdocs/(\w+)\.md\b", r"[](/\1.md)", text)
     return with_symbols(re.sub(r"\bNone\b", "`null`", text))
-
-
-def _hidden(kind: type) -> set[str]:
-    """Fields that are set by the program, not by the file."""
-    return {field.name for field in dataclasses.fields(kind) if field.metadata.get("hidden")}
 
 
 def _fields(kind: type) -> list[tuple[str, str, str]]:

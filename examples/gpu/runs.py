@@ -78,19 +78,24 @@ def lammps(
     if done.returncode != 0:
         lines = [line for line in done.stdout.splitlines() if "ERROR" in line]
         raise RuntimeError(" ".join(lines) or f"LAMMPS failed, see {folder / 'out.txt'}")
+    return _read(done.stdout, folder, looked=steps == 0)
+
+
+def _read(output: str, folder: Path, *, looked: bool) -> dict:
+    """What LAMMPS has printed, and, after a ``LOOK``, written; see `lammps`."""
     *_, loop = re.finditer(
-        r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms", done.stdout
+        r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms", output
     )
     atoms = int(loop[3])
-    energy = re.findall(r"^ +0 +\S+ +(\S+)", done.stdout, re.MULTILINE)[0]
+    energy = re.findall(r"^ +0 +\S+ +(\S+)", output, re.MULTILINE)[0]
     result = {
         "atoms": atoms,
         "energy": float(energy) / atoms,
         "wall": float(loop[1]) / max(1, int(loop[2])),
-        "warnings": [line for line in done.stdout.splitlines() if "did not fit" in line],
+        "warnings": [line for line in output.splitlines() if "did not fit" in line],
     }
-    if steps == 0:
-        result["pressure"] = float(done.stdout.rpartition("c_vir")[2].split()[1])
+    if looked:
+        result["pressure"] = float(output.rpartition("c_vir")[2].split()[1])
         rows = (folder / "forces.txt").read_text().partition("fz")[2].split()
         result["forces"] = np.array(rows, dtype=float).reshape(-1, 4)[:, 1:]
     return result

@@ -17,6 +17,8 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -96,14 +98,23 @@ class Running:
         self._process.wait()
 
 
+@contextmanager
+def running(
+    title: str, command: list[str], log: Path | None = None, **environment: str
+) -> Iterator[Running]:
+    """A program that is stopped if an error ends the context; see `Running`."""
+    started = Running(title, command, log, **environment)
+    try:
+        yield started
+    except BaseException:
+        started.stop()
+        raise
+
+
 def run(title: str, command: list[str], log: Path | None = None, **environment: str) -> float:
     """Run a program; see `Running`. Returns its wall-clock time in s."""
-    running = Running(title, command, log, **environment)
-    try:
-        return running.wait()
-    except BaseException:
-        running.stop()
-        raise
+    with running(title, command, log, **environment) as started:
+        return started.wait()
 
 
 def simulate(name: str, out: Path, model: Path, steps: int, ranks: int) -> Simulation:
@@ -239,29 +250,33 @@ def summary(
     console.print(table)
 
 
-def demo(out: Path, epochs: int, steps: int, overrides: list[str]) -> None:
-    """All steps; see the module's description."""
+def empty(out: Path) -> None:
+    """Make the folder of the results; only those of an earlier demo are removed.
+
+    Raises:
+        DemoError: if something else is in it.
+    """
     if out.exists():
-        # remove only the results of an earlier demo
         if not (out / "training").is_dir() and any(out.iterdir()):
             raise DemoError(f"{out} is not empty, nor from a demo; give another folder with --out")
         shutil.rmtree(out)
     out.mkdir(parents=True)
-    times, started_demo = {}, time.perf_counter()
-    training = out / "training"
+
+
+def train(out: Path, epochs: int, overrides: list[str]) -> float:
+    """Train the model, and build the plugin; returns the seconds of the training."""
     # At the same time, each on one core: a second thread gains little for such a small model, and
     # on a busy machine threads lose time waiting for one another.
-    plugin = Running(
+    with running(
         "Building the LAMMPS plugin and the engine that checks files, meanwhile",
         [sys.executable, "-c", BUILD],
         out / "plugin.txt",
-    )
-    try:
-        times["training with SAM, building the plugin"] = run(
+    ) as plugin:
+        seconds = run(
             "Training with SAM",
             [
                 str(PROGRAMS / "nequip-train"),
-                *("-cp", str(HERE), "-cn", "train_sam", f"hydra.run.dir={training}"),
+                *("-cp", str(HERE), "-cn", "train_sam", f"hydra.run.dir={out / 'training'}"),
                 f"trainer.max_epochs={epochs}",
                 # as many steps as twice the epochs of train_sam.yaml
                 "data.train_dataloader.batch_size=2",
@@ -270,32 +285,39 @@ def demo(out: Path, epochs: int, steps: int, overrides: list[str]) -> None:
             OMP_NUM_THREADS="1",
         )
         plugin.wait()
-    except BaseException:
-        plugin.stop()
-        raise
-    checkpoint = training / "best.ckpt"
-    models = {"TorchScript": out / "nh3.nequip.pth", "AOTInductor": out / "nh3.nequip.pt2"}
-    deploy = [str(PROGRAMS / "nequip-deploy"), "build", str(checkpoint)]
+    return seconds
+
+
+def deploy(
+    out: Path, checkpoint: Path, models: dict[str, Path], steps: int
+) -> tuple[Simulation, dict[str, np.ndarray]]:
+    """Deploy to both kinds of files; meanwhile, run the first, and compute what is expected."""
+    command = [str(PROGRAMS / "nequip-deploy"), "build", str(checkpoint)]
     # AOTInductor compiles for most of a minute on one core; TorchScript uses the other one.
-    compiling = Running(
+    with running(
         "Deploying to AOTInductor, meanwhile",
-        [*deploy, str(models["AOTInductor"])],
+        [*command, str(models["AOTInductor"])],
         out / "aotinductor.txt",
         OMP_NUM_THREADS="1",
-    )
-    try:
-        started = time.perf_counter()
-        run("Deploying to TorchScript", [*deploy, str(models["TorchScript"])], OMP_NUM_THREADS="1")
-        simulations = [simulate("TorchScript, 1 rank", out, models["TorchScript"], steps, 1)]
+    ) as compiling:
+        run("Deploying to TorchScript", [*command, str(models["TorchScript"])], OMP_NUM_THREADS="1")
+        simulation = simulate("TorchScript, 1 rank", out, models["TorchScript"], steps, 1)
         expected = reference(checkpoint)
         compiling.wait()
-        times["deploying; TorchScript in LAMMPS; nequip's calculator"] = (
-            time.perf_counter() - started
-        )
-    except BaseException:
-        compiling.stop()
-        raise
-    simulations += [
+    return simulation, expected
+
+
+def demo(out: Path, epochs: int, steps: int, overrides: list[str]) -> None:
+    """All steps; see the module's description."""
+    empty(out)
+    times, started_demo = {}, time.perf_counter()
+    times["training with SAM, building the plugin"] = train(out, epochs, overrides)
+    models = {"TorchScript": out / "nh3.nequip.pth", "AOTInductor": out / "nh3.nequip.pt2"}
+    started = time.perf_counter()
+    first, expected = deploy(out, out / "training" / "best.ckpt", models, steps)
+    times["deploying; TorchScript in LAMMPS; nequip's calculator"] = time.perf_counter() - started
+    simulations = [
+        first,
         simulate("AOTInductor, 1 rank", out, models["AOTInductor"], steps, 1),
         simulate("AOTInductor, 2 ranks", out, models["AOTInductor"], steps, 2),
     ]
@@ -306,7 +328,8 @@ def demo(out: Path, epochs: int, steps: int, overrides: list[str]) -> None:
         compare(simulation, expected)
     draw(out / "demo.png", simulations, expected)
     times["checking and drawing"] = time.perf_counter() - started
-    summary(simulations, times, test_errors(training), time.perf_counter() - started_demo)
+    errors = test_errors(out / "training")
+    summary(simulations, times, errors, time.perf_counter() - started_demo)
     console.print(f"Models, trajectories and picture: {out} (see demo.png)", soft_wrap=True)
 
 

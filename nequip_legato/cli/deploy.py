@@ -37,40 +37,48 @@ def add_build(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         metavar="NAME",
         help="which model, if the checkpoint holds several",
     )
-    build.add_argument(
+    _add_check(build)
+    _add_compilation(build)
+    add_fence_options(build)
+    build.set_defaults(run=_build)
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--check-frames",
         type=int,
         default=3,
         metavar="N",
         help="number of frames to check the file on (default: 3)",
     )
-    build.add_argument(
+    parser.add_argument(
         "--check-limit",
         type=float,
         default=600.0,
         metavar="SECONDS",
         help="time after which the check of the finished file counts as hanging (default: 600)",
     )
-    build.add_argument(
+    parser.add_argument(
         "--unchecked",
         action="store_true",
         help="leave out the check of the finished file, for a machine where the check cannot run",
     )
-    build.add_argument(
+
+
+def _add_compilation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "--energy-model",
         action="store_true",
         help="add a second model to OUT.nequip.pt2 for energies alone, as for Monte Carlo moves; "
         "compiling takes half as long again (TorchScript files need no second model)",
     )
-    build.add_argument(
+    parser.add_argument(
         "--kernels",
         default="auto",
         metavar="WHICH",
         help="auto: the Triton kernels of this package in float32 files for cuda (default); "
         "off: only the compiler's kernels",
     )
-    add_fence_options(build)
-    build.set_defaults(run=_build)
 
 
 def add_info(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

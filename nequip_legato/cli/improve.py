@@ -31,8 +31,8 @@ def _run(parsed: argparse.Namespace) -> None:
     warnings.simplefilter("ignore")
     from nequip_legato.improve.forecast import forecast
     from nequip_legato.improve.loop import check_before, improve
+    from nequip_legato.improve.resolve import load_improve_settings
     from nequip_legato.improve.rounds import Show
-    from nequip_legato.improve.settings import load_improve_settings
     from nequip_legato.stability.run.progress import show_progress
 
     settings = load_improve_settings(parsed.config)

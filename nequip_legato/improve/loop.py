@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,14 @@ from filelock import FileLock, Timeout
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
+from nequip_legato.improve.campaigns import PARTS
 from nequip_legato.improve.choose import check_libraries
 from nequip_legato.improve.knowledge import Origin, open_origin
 from nequip_legato.improve.labeling import make_calculator
 from nequip_legato.improve.report import write_report
+from nequip_legato.improve.resolve import load_improve_settings
 from nequip_legato.improve.rounds import Round, Show
-from nequip_legato.improve.settings import FILES, ImproveSettings, load_improve_settings
+from nequip_legato.improve.settings import FILES, ImproveSettings, Loop
 from nequip_legato.improve.stages import (
     choose_structures,
     deploy_model,
@@ -26,7 +28,7 @@ from nequip_legato.improve.stages import (
     train,
 )
 from nequip_legato.improve.training import training_config
-from nequip_legato.stability.run.plan import check_model
+from nequip_legato.stability.run.plan import check_bonds, check_model
 from nequip_legato.stability.run.processes import KilledError
 from nequip_legato.stability.run.structures import read_start
 from nequip_legato.stability.statistics.rates import group_rate
@@ -39,7 +41,7 @@ WAITING = "labels are missing"
 NOTHING = "there is nothing to learn from"
 
 # Settings that may change between calls: they decide when to end and how fast, not the results.
-_FREE = ("rounds", "target", "jobs", "path", "output")
+_FREE = ("rounds", "target", "jobs", "output")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Outcome:
     folder: Path
 
 
-def improve(settings: ImproveSettings | Path, *, show: Show | None = None) -> Outcome:
+def improve(settings: Loop | Path, *, show: Show | None = None) -> Outcome:
     """Run what is left of a loop.
 
     It may be stopped at any point, even by SIGKILL; a later call continues. Nothing that is
@@ -92,11 +94,12 @@ def improve(settings: ImproveSettings | Path, *, show: Show | None = None) -> Ou
         lock.release()
 
 
-def check_before(settings: ImproveSettings) -> Origin:
+def check_before(settings: Loop) -> Origin:
     """Check everything that can be checked before the first run.
 
-    These are the calculator, the libraries, the checkpoint, its data, the start structure, the
-    types, the committee, and whether the training can be continued.
+    These are the calculator, the libraries, the checkpoint, its data, of both campaigns the start
+    structure, types, bonds and equilibration, the committee, and whether the training can be
+    continued.
 
     Returns:
         The initial checkpoint.
@@ -108,17 +111,8 @@ def check_before(settings: ImproveSettings) -> Origin:
         make_calculator(settings.labels)
     check_libraries()
     origin = open_origin(Path(settings.checkpoint), test_frames=settings.test_frames)
-    campaign = Round(0, settings).campaign_unmade("life")
-    read_start(campaign)
-    known = list(origin.source.model.type_names)
-    missing = [name for name in campaign.types if name not in known]
-    if missing:
-        raise LegatoError(
-            f"campaign: types: the model knows no {' '.join(missing)}; its types are "
-            f"{' '.join(known)}"
-        )
-    for file in settings.observe.committee:
-        check_model(file, campaign, "observe: committee")
+    for part in PARTS:
+        _check_campaign(settings, origin, part)
     place = Path(settings.output)
     training_config(
         place,
@@ -133,7 +127,26 @@ def check_before(settings: ImproveSettings) -> Origin:
     return origin
 
 
-def _rounds(settings: ImproveSettings, origin: Origin, show: Show) -> Outcome:
+def _check_campaign(settings: Loop, origin: Origin, part: str) -> None:
+    """Check one of the campaigns against the model, before there is a deployed file."""
+    campaign = Round(0, settings).campaign_unmade(part)
+    read_start(campaign)
+    known = list(origin.source.model.type_names)
+    missing = [name for name in campaign.types if name not in known]
+    if missing:
+        raise LegatoError(
+            f"campaign: types: the model knows no {' '.join(missing)}; its types are "
+            f"{' '.join(known)}"
+        )
+    check_bonds(campaign.criteria, origin.cutoff, settings.checkpoint)
+    start = campaign.equilibration
+    if start.steps and start.model != settings.checkpoint:
+        check_model(start.model, campaign, "equilibration: model")
+    for file in settings.observe.committee:
+        check_model(file, campaign, "observe: committee")
+
+
+def _rounds(settings: Loop, origin: Origin, show: Show) -> Outcome:
     folder = Path(settings.output)
     number = 0
     while True:
@@ -185,10 +198,11 @@ def _make(folder: Path) -> None:
         ) from problem
 
 
-def _same_settings(settings: ImproveSettings, path: Path) -> None:
+def _same_settings(settings: Loop, path: Path) -> None:
     """Refuse to continue with other settings than those of the first call."""
     digest = hashlib.sha256(Path(settings.checkpoint).read_bytes()).hexdigest()[:16]
-    now: dict[str, Any] = {k: v for k, v in asdict(settings).items() if k not in _FREE}
+    kept = {one.name for one in fields(ImproveSettings)} - set(_FREE)
+    now: dict[str, Any] = {k: v for k, v in asdict(settings).items() if k in kept}
     for part in ("campaign", "explore", "life"):
         now[part] = {k: v for k, v in now[part].items() if k != "workers"}
     now = json.loads(json.dumps(now | {"checkpoint_digest": digest}, sort_keys=True, default=str))

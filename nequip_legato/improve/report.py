@@ -14,7 +14,7 @@ from nequip_legato.files import write_atomically
 from nequip_legato.improve.knowledge import Origin
 from nequip_legato.improve.labels import BAD
 from nequip_legato.improve.rounds import Round, label_store
-from nequip_legato.improve.settings import ImproveSettings
+from nequip_legato.improve.settings import Loop
 from nequip_legato.improve.structures import id_of, read_structures
 from nequip_legato.stability.records import Record, read_records
 from nequip_legato.stability.report.pictures import save
@@ -25,7 +25,7 @@ from nequip_legato.stability.statistics.rates import group_rate
 __all__ = ["life_ratio", "summary", "write_report"]
 
 
-def write_report(settings: ImproveSettings, origin: Origin, state: str) -> Path:
+def write_report(settings: Loop, origin: Origin, state: str) -> Path:
     """Write ``improve.md``, ``improve.json`` and ``improve.png`` into the folder of a loop.
 
     Args:
@@ -50,7 +50,7 @@ def write_report(settings: ImproveSettings, origin: Origin, state: str) -> Path:
     return path
 
 
-def summary(settings: ImproveSettings, origin: Origin) -> list[dict[str, Any]]:
+def summary(settings: Loop, origin: Origin) -> list[dict[str, Any]]:
     """The results of each round whose model has been tested.
 
     Returns:
@@ -113,7 +113,7 @@ def life_ratio(reference: tuple[int, float], other: tuple[int, float]) -> Estima
     return Estimate(ratio(n / (n + m)), math.nan, ratio(ends.low), ratio(ends.high))
 
 
-def _learned(now: Round, settings: ImproveSettings) -> dict[str, Any]:
+def _learned(now: Round, settings: Loop) -> dict[str, Any]:
     store = label_store(settings)
     labels = [store[id_of(atoms)] for atoms in read_structures(now.chosen, "chosen")]
     explored: list[Record] = read_records(now.folder / "explore")
@@ -133,7 +133,7 @@ def _learned(now: Round, settings: ImproveSettings) -> dict[str, Any]:
     }
 
 
-def _text(rounds: list[dict[str, Any]], settings: ImproveSettings, state: str) -> str:
+def _text(rounds: list[dict[str, Any]], settings: Loop, state: str) -> str:
     rows = []
     for row in rounds:
         test, first = row["errors"]["test"], rounds[0]["errors"]["test"]

@@ -9,7 +9,8 @@ from ase import Atoms
 from nequip_legato.deploy import info
 from nequip_legato.errors import LegatoError
 from nequip_legato.improve.labels import GOOD, LabelStore, labeled
-from nequip_legato.improve.settings import ImproveSettings, campaign_of
+from nequip_legato.improve.resolve import campaign_of
+from nequip_legato.improve.settings import Loop
 from nequip_legato.improve.structures import id_of, read_structures
 from nequip_legato.stability.run.settings import Bonds, Settings
 from nequip_legato.stability.run.status import Status
@@ -42,7 +43,7 @@ class Round:
     """
 
     number: int
-    settings: ImproveSettings
+    settings: Loop
 
     @property
     def folder(self) -> Path:
@@ -109,12 +110,12 @@ class Round:
         return campaign_of(self.settings, part, model=stand_in, start=stand_in, number=self.number)
 
 
-def label_store(settings: ImproveSettings) -> LabelStore:
+def label_store(settings: Loop) -> LabelStore:
     """All labels of a loop."""
     return LabelStore(Path(settings.output) / "labels.jsonl")
 
 
-def largest_force(settings: ImproveSettings) -> float:
+def largest_force(settings: Loop) -> float:
     """Limit of the forces of labels, eV/Angstrom.
 
     Raises:

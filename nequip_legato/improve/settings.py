@@ -1,25 +1,15 @@
 """The settings of a loop: the keys of its YAML file, and their allowed values."""
 
 from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
-from pathlib import Path
 from typing import Any
 
 from nequip_legato.deployed.reader import SUFFIXES
-from nequip_legato.errors import LegatoError
 from nequip_legato.fence.settings import FenceSettings
-from nequip_legato.stability.run.resolve import settings_of
-from nequip_legato.stability.run.schema import (
-    AUTO,
-    OFF,
-    existing_file,
-    number_or_word,
-    read_settings,
-    require,
-)
-from nequip_legato.stability.run.settings import Settings
+from nequip_legato.improve.campaigns import PARTS, Campaigns, campaign_settings
+from nequip_legato.stability.run.checks import at_least_one
+from nequip_legato.stability.run.schema import AUTO, OFF, number_or_word, require
 
 __all__ = [
     "FILES",
@@ -28,22 +18,14 @@ __all__ = [
     "Choose",
     "Fencing",
     "ImproveSettings",
+    "Loop",
     "Observe",
     "Training",
-    "campaign_of",
     "check",
-    "load_improve_settings",
-    "merged",
-    "resolved",
 ]
 
 FILES = "files"
 FILE_NAMES = tuple(f"model{suffix}" for suffix in SUFFIXES)
-_DOCS = "docs/improve.md"
-_OURS = ("models", "output")  # settings of a campaign that the loop sets itself
-_SEEDS_PER_ROUND = 10_000
-# Exploring continues where a test would have failed, to find more near-failures.
-_EXPLORING = {"closest_ratio": 0.6, "bonds": []}
 
 
 @dataclass(frozen=True)
@@ -167,7 +149,6 @@ class ImproveSettings:
         test_frames: file of the old test set; default: that of the checkpoint's training.
         file: name of the deployed files, ``model.nequip.pth`` or ``model.nequip.pt2``.
         output: folder of the results, relative to the YAML file; default: its name without suffix.
-        path: path of the YAML file; set when it is read.
     """
 
     checkpoint: str
@@ -186,76 +167,17 @@ class ImproveSettings:
     test_frames: str = ""
     file: str = FILE_NAMES[0]
     output: str = ""
-    path: str = field(default="", metadata={"hidden": True})
 
 
-def load_improve_settings(path: Path) -> ImproveSettings:
-    """Read, check and resolve the YAML file of a loop.
+@dataclass(frozen=True, kw_only=True)
+class Loop(ImproveSettings):
+    """A loop whose settings are complete: all paths are absolute.
 
-    Raises:
-        LegatoError: if the file is missing, is not YAML, has unknown keys or impossible values.
+    Attributes:
+        campaigns: what comes of ``campaign``, ``explore`` and ``life``.
     """
-    if not path.is_file():
-        raise LegatoError(f"{path} does not exist; give the YAML file of a loop ({_DOCS})")
-    content = read_settings(path, ImproveSettings, docs=_DOCS)
-    try:
-        check(content)
-        settings = resolved(content, path)
-    except LegatoError as problem:
-        raise LegatoError(f"{path}: {problem}") from None
-    for part in ("explore", "life"):  # also checks that files exist
-        campaign_of(settings, part, model=settings.checkpoint, start=settings.checkpoint, number=1)
-    return settings
 
-
-def campaign_of(
-    settings: ImproveSettings, part: str, *, model: str, start: str, number: int, output: str = ""
-) -> Settings:
-    """The campaign in which a round explores, or in which its time to failure is measured.
-
-    Args:
-        settings: the loop's.
-        part: ``explore`` or ``life``.
-        model: deployed file.
-        start: deployed file for the equilibration, the same in all rounds unless the settings name
-            another one, so that all rounds start from the same positions.
-        number: number of the round. Exploring uses new velocity seeds in each round; the time to
-            failure is always measured with the same seeds, which exploring never uses.
-        output: folder of the campaign.
-
-    Raises:
-        LegatoError: if there are unknown keys or impossible values.
-    """
-    campaign = merged(deepcopy(settings.campaign), {})
-    if part == "explore":
-        seeds = {"first_velocity_seed": _SEEDS_PER_ROUND * number + 1}
-        campaign = merged(campaign, seeds | {"criteria": dict(_EXPLORING), "restart_every": OFF})
-    campaign = merged(campaign, getattr(settings, part))
-    wrong = sorted(set(campaign) & set(_OURS))
-    require(not wrong, f"{part}, campaign: {' '.join(wrong)} is set by the loop; remove it")
-    campaign["models"] = [{"name": "model", "file": model, "group": f"round {number}"}]
-    campaign["output"] = output or "unused"
-    equilibration = dict(campaign.get("equilibration") or {})
-    campaign["equilibration"] = {"model": start} | equilibration
-    try:
-        return settings_of(campaign, Path(settings.path))
-    except LegatoError as problem:
-        raise LegatoError(f"{problem} (in campaign or {part})") from None
-
-
-def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The old mapping updated with the new one; nested mappings are merged, too.
-
-    One whose ``_target_`` is another takes the place of the old one, whose keywords it does not
-    have.
-    """
-    result = dict(old)
-    for key, value in new.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        target = result[key].get("_target_") if both else None
-        same = both and value.get("_target_", target) == target
-        result[key] = merged(result[key], value) if same else value
-    return result
+    campaigns: Campaigns
 
 
 def check(s: ImproveSettings) -> None:
@@ -264,58 +186,52 @@ def check(s: ImproveSettings) -> None:
     Raises:
         LegatoError: if there is one.
     """
-    require(not s.path, "path is not a setting; remove it")
-    if isinstance(s.labels, Mapping):
+    _check_labels(s.labels)
+    require(s.rounds >= 1 and s.jobs >= 1, "rounds and jobs must be at least 1")
+    require(0 <= s.target < inf, "target must be finite and not negative")
+    _check_structures(s.observe, s.choose)
+    _check_tolerances(s.checks)
+    _check_training(s.training)
+    _check_fence(s.fence)
+    require(s.file in FILE_NAMES, f"file is {' or '.join(FILE_NAMES)}, not '{s.file}'")
+    for part in PARTS:
+        campaign_settings(s.campaign, getattr(s, part), part)
+
+
+def _check_labels(labels: Any) -> None:
+    if isinstance(labels, Mapping):
         require(
-            isinstance(s.labels.get("_target_"), str),
+            isinstance(labels.get("_target_"), str),
             "labels: needs _target_, the import path of an ASE calculator, e.g. tblite.ase.TBLite",
         )
     else:
-        require(s.labels == FILES, f"labels: '{s.labels}' is neither 'files' nor a calculator")
-    require(s.rounds >= 1 and s.jobs >= 1, "rounds and jobs must be at least 1")
-    require(0 <= s.target < inf, "target must be finite and not negative")
-    o, c, k, t = s.observe, s.choose, s.checks, s.training
-    for key in ("every", "states_every", "per_run"):
-        require(getattr(o, key) >= 1, f"observe: {key} must be at least 1")
+        require(labels == FILES, f"labels: '{labels}' is neither 'files' nor a calculator")
+
+
+def _check_structures(o: Observe, c: Choose) -> None:
+    at_least_one(o, "every", "states_every", "per_run", within="observe: ")
     require(0 <= o.lowest_ratio < 1, "observe: lowest_ratio must be at least 0 and below 1")
     require(c.number >= 1 and c.whole >= 0, "choose: number must be at least 1, whole not negative")
     require(c.radius is None or 0 < c.radius < inf, "choose: radius must be positive")
     require(0 < c.vacuum < inf, "choose: vacuum must be positive")
+
+
+def _check_tolerances(k: Checks) -> None:
     require(
         k.largest_force is None or k.largest_force > 0, "checks: largest_force must be positive"
     )
     for key in ("per_atom_energy_tolerance", "force_tolerance"):
         require(getattr(k, key) > 0, f"checks: {key} must be positive")
-    for key in ("epochs", "copies", "threads"):
-        require(getattr(t, key) >= 1, f"training: {key} must be at least 1")
+
+
+def _check_training(t: Training) -> None:
+    at_least_one(t, "epochs", "copies", "threads", within="training: ")
     require(0 < t.learning_rate < inf, "training: learning_rate must be positive")
     require(t.robust is None or 0 <= t.robust < inf, "training: robust must not be negative")
-    f = s.fence
+
+
+def _check_fence(f: Fencing) -> None:
     require(f.kind in ("wall", "gaps", "none"), "fence: kind is wall, gaps or none")
     require(f.frames in ("original", "all"), "fence: frames is original or all")
     if f.kind != "none":
         FenceSettings(kind=f.kind, temperature=f.temperature, stiffness=f.stiffness)
-    require(s.file in FILE_NAMES, f"file is {' or '.join(FILE_NAMES)}, not '{s.file}'")
-
-
-def resolved(settings: ImproveSettings, path: Path) -> ImproveSettings:
-    """A copy with absolute paths, and with the path of the YAML file.
-
-    Args:
-        settings: the loop's.
-        path: its YAML file, to which paths are relative.
-
-    Raises:
-        LegatoError: if a file does not exist.
-    """
-    base = path.absolute().parent
-    test_frames, observe = settings.test_frames, settings.observe
-    committee = (existing_file(base / file, "observe: committee") for file in observe.committee)
-    return replace(
-        settings,
-        checkpoint=str(existing_file(base / settings.checkpoint, "checkpoint")),
-        output=str(base / (settings.output or path.stem)),
-        test_frames=test_frames and str(existing_file(base / test_frames, "test_frames")),
-        observe=replace(observe, committee=tuple(map(str, committee))),
-        path=str(path.absolute()),
-    )

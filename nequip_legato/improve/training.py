@@ -13,8 +13,9 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.files import write_atomically
+from nequip_legato.improve.campaigns import merged
 from nequip_legato.improve.knowledge import Origin
-from nequip_legato.improve.settings import Training, merged
+from nequip_legato.improve.settings import Training
 from nequip_legato.stability.run.processes import KilledError, Processes
 
 __all__ = ["BEST", "fine_tune", "robust_loss", "steps_of", "training_config", "with_training_keys"]
@@ -68,26 +69,48 @@ def training_config(
         LegatoError: if the original training is of a kind that cannot be continued.
     """
     old = deepcopy(origin.record)
-    data = old["data"]
     module = old["training_module"]
-    model = {
+    module |= {
+        "model": _from_checkpoint(module["model"], checkpoint),
+        "loss": robust_loss(module["loss"], delta=delta, partial_stress=partial_stress),
+        "train_metrics": None,
+        **_optimization(module["optimizer"], settings),
+    }
+    options = old.get("global_options") or {}
+    config = {
+        "run": ["train"],
+        "hydra": {"run": {"dir": str(folder)}},
+        "data": _with_added(origin, old["data"], str(added), settings.copies),
+        "trainer": _trainer(old["trainer"], folder, settings.epochs),
+        "training_module": module,
+        "global_options": {k: v for k, v in options.items() if k in ("allow_tf32",)},
+    }
+    config = merged(config, settings.overrides)
+    schedule = (config["training_module"]["lr_scheduler"] or {}).get("scheduler") or {}
+    if "T_max" in schedule and schedule["T_max"] is None:
+        schedule["T_max"] = max(1, steps_of(config, frames=n_old + settings.copies * n_added))
+    return config
+
+
+def _from_checkpoint(model: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
+    kept = {key: model[key] for key in ("compile_mode",) if key in model}
+    return {
         "_target_": "nequip.model.ModelFromCheckpoint",
         "checkpoint_path": str(checkpoint.absolute()),
+        **kept,
     }
-    if "compile_mode" in module["model"]:
-        model["compile_mode"] = module["model"]["compile_mode"]
-    optimizer = module["optimizer"]
+
+
+def _optimization(optimizer: Mapping[str, Any], settings: Training) -> dict[str, Any]:
+    """The optimizer with a smaller learning rate, which falls along a cosine."""
     if "lr" not in optimizer:
         raise LegatoError(
             "the optimizer of the training has no 'lr'; set training: overrides: "
             "{training_module: {optimizer: ...}} in the YAML"
         )
     rate = optimizer["lr"] * settings.learning_rate
-    module |= {
-        "model": model,
-        "loss": robust_loss(module["loss"], delta=delta, partial_stress=partial_stress),
-        "train_metrics": None,
-        "optimizer": optimizer | {"lr": rate},
+    return {
+        "optimizer": {**optimizer, "lr": rate},
         "lr_scheduler": {
             "scheduler": {
                 "_target_": "torch.optim.lr_scheduler.CosineAnnealingLR",
@@ -98,22 +121,6 @@ def training_config(
             "frequency": 1,
         },
     }
-    config = {
-        "run": ["train"],
-        "hydra": {"run": {"dir": str(folder)}},
-        "data": _with_added(origin, data, str(added), settings.copies),
-        "trainer": _trainer(old["trainer"], folder, settings.epochs),
-        "training_module": module,
-        "global_options": old.get("global_options") or {},
-    }
-    config["global_options"] = {
-        k: v for k, v in config["global_options"].items() if k in ("allow_tf32",)
-    }
-    config = merged(config, settings.overrides)
-    schedule = (config["training_module"]["lr_scheduler"] or {}).get("scheduler") or {}
-    if "T_max" in schedule and schedule["T_max"] is None:
-        schedule["T_max"] = max(1, steps_of(config, frames=n_old + settings.copies * n_added))
-    return config
 
 
 def steps_of(config: Mapping[str, Any], *, frames: int) -> int:
@@ -175,6 +182,17 @@ def robust_loss(
                 "training: {robust: off} to keep it, or set another loss by training: overrides"
             )
         return {**loss, "ignore_nan": ignored} if simple and ignored else dict(loss)
+    terms = _terms(loss, ignored, delta=delta, stress=name == "EnergyForceStressLoss")
+    return {
+        "_target_": "nequip.train.MetricsManager",
+        "metrics": terms + list(loss.get("extra_metrics") or []),
+    }
+
+
+def _terms(
+    loss: Mapping[str, Any], ignored: Mapping[str, bool], *, delta: float, stress: bool
+) -> list[dict[str, Any]]:
+    """Squares of errors of the energy and, perhaps, of the stress, and Huber's term of forces."""
     coeffs = loss.get("coeffs") or {"total_energy": 1.0, "forces": 1.0, _STRESS: 1.0}
     energy: Any = "total_energy"
     if loss.get("per_atom_energy", True):
@@ -189,7 +207,7 @@ def robust_loss(
     }
     if loss.get("per_type_forces_coeffs"):
         forces |= {"per_type": True, "per_type_coeffs": loss["per_type_forces_coeffs"]}
-    metrics = [
+    terms = [
         {
             "name": "energy_mse",
             "field": energy,
@@ -199,8 +217,8 @@ def robust_loss(
         },
         forces,
     ]
-    if name == "EnergyForceStressLoss":
-        metrics.append(
+    if stress:
+        terms.append(
             {
                 "name": "stress_mse",
                 "field": _STRESS,
@@ -209,10 +227,7 @@ def robust_loss(
                 "ignore_nan": ignored.get(_STRESS, False),
             }
         )
-    return {
-        "_target_": "nequip.train.MetricsManager",
-        "metrics": metrics + list(loss.get("extra_metrics") or []),
-    }
+    return terms
 
 
 def with_training_keys(frames: Sequence[Atoms], keys: Mapping[str, Any]) -> list[Atoms]:

@@ -39,11 +39,7 @@ def model_section(
     two_body = _dimensions(old, "two_body_latent", needed=True)
     latent = _dimensions(old, "latent", needed=True)
     readout = _dimensions(old, "edge_eng", needed=False)
-    if two_body[-1] != latent[-1]:
-        old.assumed.append(
-            f"num_scalar_features: {latent[-1]} (the last of latent_mlp_latent_dimensions; today "
-            f"the two-body part has the same width, it was {two_body[-1]})"
-        )
+    _note_widths(old, two_body, latent)
     model: dict[str, Any] = {
         "_target_": "allegro.model.AllegroModel",
         "seed": old.integer("seed", default=0, why="the file has no seed"),
@@ -60,22 +56,7 @@ def model_section(
             default=32,
             why="default of Allegro 0.2",
         ),
-        "radial_chemical_embed": {
-            "_target_": "allegro.nn.TwoBodyBesselScalarEmbed",
-            "num_bessels": old.integer(
-                "num_basis",
-                "BesselBasis_num_basis",
-                least=1,
-                default=8,
-                why="default of nequip 0.5",
-            ),
-            "bessel_trainable": old.switch(
-                "BesselBasis_trainable", default=True, why="default of nequip 0.5"
-            ),
-            "polynomial_cutoff_p": old.integer(
-                "PolynomialCutoff_p", least=2, default=6, why="default of nequip 0.5"
-            ),
-        },
+        "radial_chemical_embed": _radial_embedding(old),
         "radial_chemical_embed_dim": two_body[0] + two_body[0] % 2,
         **_mlp(old, "scalar_embed_mlp", "two_body_latent", two_body[:-1], default="silu"),
         **_mlp(old, "allegro_mlp", "latent", latent[:-1], default="silu"),
@@ -95,6 +76,26 @@ def model_section(
             )
         model["do_derivatives"] = False
     return model, comments
+
+
+def _note_widths(old: OldConfig, two_body: list[int], latent: list[int]) -> None:
+    if two_body[-1] != latent[-1]:
+        old.assumed.append(
+            f"num_scalar_features: {latent[-1]} (the last of latent_mlp_latent_dimensions; today "
+            f"the two-body part has the same width, it was {two_body[-1]})"
+        )
+
+
+def _radial_embedding(old: OldConfig) -> dict[str, Any]:
+    why = "default of nequip 0.5"
+    return {
+        "_target_": "allegro.nn.TwoBodyBesselScalarEmbed",
+        "num_bessels": old.integer(
+            "num_basis", "BesselBasis_num_basis", least=1, default=8, why=why
+        ),
+        "bessel_trainable": old.switch("BesselBasis_trainable", default=True, why=why),
+        "polynomial_cutoff_p": old.integer("PolynomialCutoff_p", least=2, default=6, why=why),
+    }
 
 
 def _builders(old: OldConfig) -> list[str]:

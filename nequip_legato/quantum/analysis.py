@@ -1,6 +1,6 @@
 """Averages over the runs of a campaign."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ase.io.lammpsdata import read_lammps_data
 from nequip_legato.errors import LegatoError
 from nequip_legato.quantum import inputs
 from nequip_legato.quantum.blocks import Mean, block_means, mean_of
-from nequip_legato.quantum.estimators import measure
+from nequip_legato.quantum.estimators import Series, measure
 from nequip_legato.quantum.frames import Frames
 from nequip_legato.quantum.geometry import Distribution, Geometry, bonded_sites
 from nequip_legato.quantum.records import QuantumRecord
@@ -165,22 +165,8 @@ def _measure(cell: Cell, records: Sequence[QuantumRecord], folder: Path, options
         for n, name in enumerate(record.species):
             cell.masses[name] = record.masses[n]
             cell.counts[name] = int(series.counts[n])
-            kinds = {
-                "virial": series.virial[:, n] / series.counts[n],
-                "primitive": series.primitive[:, n] / series.counts[n],
-                "gyration": series.gyration[:, n],
-            }
-            if record.method == PIGLET:
-                del kinds["primitive"]
-            for kind, values in kinds.items():
-                blocks.setdefault((kind, name), []).append(block_means(values))
-        kinetic = series.virial.sum(axis=1)
-        for kind, values in (
-            ("kinetic", kinetic),
-            ("potential", series.potential),
-            ("total", kinetic + series.potential),
-        ):
-            blocks.setdefault((kind, ""), []).append(block_means(values))
+        for key, values in _values(record, series):
+            blocks.setdefault(key, []).append(block_means(values))
         for name, spectrum in run_spectra(place, record, types).items():
             spectra.setdefault(name, []).append(spectrum)
     found = {key: _mean(np.concatenate(parts)) for key, parts in blocks.items()}
@@ -199,6 +185,19 @@ def _measure(cell: Cell, records: Sequence[QuantumRecord], folder: Path, options
         same = [p for p in parts if len(p.wavenumbers) == len(parts[0].wavenumbers)]
         density = np.concatenate([p.density for p in same])
         cell.spectra[name] = Spectrum(parts[0].wavenumbers, density, parts[0].resolution)
+
+
+def _values(record: QuantumRecord, series: Series) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
+    """Kind and species (empty for the whole system) -> one value for each frame."""
+    for n, name in enumerate(record.species):
+        yield ("virial", name), series.virial[:, n] / series.counts[n]
+        if record.method != PIGLET:
+            yield ("primitive", name), series.primitive[:, n] / series.counts[n]
+        yield ("gyration", name), series.gyration[:, n]
+    kinetic = series.virial.sum(axis=1)
+    yield ("kinetic", ""), kinetic
+    yield ("potential", ""), series.potential
+    yield ("total", ""), kinetic + series.potential
 
 
 def _mean(blocks: np.ndarray) -> Mean:

@@ -5,6 +5,8 @@ normal modes, so that the velocities of bead 1 are the centroid's, times the squ
 model's own forces are kept by ``fix store/force``, which is defined before it.
 """
 
+from collections.abc import Iterator
+
 from nequip_legato.quantum.plan import QuantumRun
 from nequip_legato.quantum.settings import CLASSICAL, TRPMD, Settings
 from nequip_legato.stability.run import criteria
@@ -49,40 +51,62 @@ def run_input(
         seed: seed of velocities and random forces.
         resume: step of the restart files to continue from; None to start.
     """
-    s, beads = settings, run.beads
+    s = settings
+    lines = [*_start(s, run, model, seed, resume), *_watched(s, run)]
+    if s.restart_every:
+        lines.append(f"restart {s.restart_every} {RESTART}.*.${{bead}}")
+    begun = resume or 0
+    if begun < s.equilibration_steps:
+        lines += [*_dynamics(s, run, seed, measured=False), f"run {s.equilibration_steps} upto"]
+        lines += [f"unfix {name}" for name in _fixes(run)]
+    later = seed + run.beads * s.ranks_of(run.method, run.beads) + 1
+    lines += [*_dynamics(s, run, later, measured=True), *_frames(s, run)]
+    lines += [f"run {s.equilibration_steps + s.steps} upto", f'print "{DONE}"']
+    return "\n".join(lines) + "\n"
+
+
+def _start(
+    s: Settings, run: QuantumRun, model: str, seed: int, resume: int | None
+) -> Iterator[str]:
+    """Atoms, potential, and the velocities that a run starts with."""
+    beads = run.beads
     numbers = " ".join(str(bead) for bead in range(1, beads + 1))
     extra = ["3" if s.fix_center_of_mass and bead == 0 else "0" for bead in range(beads)]
     kind = "world" if beads > 1 else "index"
-    lines = [
-        "units metal",
-        "atom_style atomic",
-        "atom_modify map yes",
-        f"variable bead {kind} {numbers}",
-        f"variable extra {kind} {' '.join(extra)}",
-    ]
+    yield "units metal"
+    yield "atom_style atomic"
+    yield "atom_modify map yes"
+    yield f"variable bead {kind} {numbers}"
+    yield f"variable extra {kind} {' '.join(extra)}"
     if resume is None:
-        lines.append(f"read_data {START}")
+        yield f"read_data {START}"
     else:
-        lines.append(f"read_restart {RESTART}.{resume}.${{bead}}")
-    lines += [_potential(s, run, model), "fix legato_force all store/force"]
+        yield f"read_restart {RESTART}.{resume}.${{bead}}"
+    yield _potential(s, run, model)
+    yield "fix legato_force all store/force"
     if resume is None:
         # beads hold the velocities of normal modes, of which the first is the centroid's
-        lines.append("variable velocity_seed equal " + f"{seed}+v_bead")
+        yield f"variable velocity_seed equal {seed}+v_bead"
         # all 3N degrees of freedom are thermal: for internal modes no center of mass is fixed
-        lines += ["compute start all temp", "compute_modify start extra/dof 0"]
-        lines.append(
+        yield "compute start all temp"
+        yield "compute_modify start extra/dof 0"
+        yield (
             f"velocity all create {run.temperature * beads!r} ${{velocity_seed}} mom no rot no "
             "dist gaussian loop all temp start"
         )
         if s.fix_center_of_mass:
-            lines.append("if '${bead} == 1' then 'velocity all zero linear'")
-    lines += [
+            yield "if '${bead} == 1' then 'velocity all zero linear'"
+
+
+def _watched(s: Settings, run: QuantumRun) -> list[str]:
+    """Criteria, and what is written on the way."""
+    return [
         f"timestep {s.timestep / 1000!r}",
         "compute_modify thermo_temp extra/dof ${extra}",
         criteria.commands(
             run.as_stability(s),
             largest_force=run.largest_force,
-            beads=beads,
+            beads=run.beads,
             hard=True,
             force=_FORCE,
             pair=not run.model.commands,
@@ -93,16 +117,6 @@ def run_input(
         trace_commands(s.sample_every, f"bead${{bead}}/{TRACE_PART}"),
         _snapshots(s),
     ]
-    if s.restart_every:
-        lines.append(f"restart {s.restart_every} {RESTART}.*.${{bead}}")
-    begun = resume or 0
-    if begun < s.equilibration_steps:
-        lines += [*_dynamics(s, run, seed, measured=False), f"run {s.equilibration_steps} upto"]
-        lines += [f"unfix {name}" for name in _fixes(run)]
-    lines += [*_dynamics(s, run, seed + beads * s.ranks_of(run.method, beads) + 1, measured=True)]
-    lines += _frames(s, run)
-    lines += [f"run {s.equilibration_steps + s.steps} upto", f'print "{DONE}"']
-    return "\n".join(lines) + "\n"
 
 
 def _potential(s: Settings, run: QuantumRun, model: str) -> str:

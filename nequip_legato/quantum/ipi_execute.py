@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from ase.io.lammpsdata import read_lammps_data
@@ -105,6 +106,23 @@ def _finish(run: QuantumRun, record: QuantumRecord) -> QuantumRecord:
     return record
 
 
+@dataclass(frozen=True)
+class _Ended:
+    """How i-PI and LAMMPS have ended.
+
+    Attributes:
+        begun: step of the stage at which they began.
+        host: name of their socket.
+        fatal: criterion that LAMMPS' error message stands for.
+        problem: any other error of LAMMPS.
+    """
+
+    begun: int
+    host: str
+    fatal: criteria.Firing | None = None
+    problem: LegatoError | None = None
+
+
 def _stage(
     plan: QuantumPlan,
     run: QuantumRun,
@@ -115,13 +133,38 @@ def _stage(
 ) -> tuple[criteria.Firing, int | None, int] | None:
     """Run a stage to its end; after a failure: the criterion, the bead if known, and the step."""
     settings, folder = plan.settings, run.folder
+    ended = _together(plan, run, processes, client, stage)
+    text = read_output(folder / LOG)
+    limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
+    firing = criteria.first_firing(text, limits) or ended.fatal
+    begun = ended.begun
+    reached = ipi_inputs.last_step_written(folder / f"{stage}.out")
+    if firing is not None:
+        if firing.step is None:
+            return firing, None, max(reached, begun)
+        return firing, 1 + (firing.step - 1) % run.beads, begun + (firing.step - 1) // run.beads
+    if (folder / _END).is_file() and _LEAVES.search(text):
+        found = ipi_inputs.read_checkpoint(folder / _END, ended.host)
+        if found is not None and found[0] >= steps:
+            (folder / _END).replace(folder / f"{stage}.end")
+            return None
+    if ended.problem is not None:
+        _explain(ended.problem, text, folder)
+    note_early_end(folder, begun if reached < 0 else reached)
+    raise KilledError
+
+
+def _together(
+    plan: QuantumPlan, run: QuantumRun, processes: Processes, client: list[str], stage: str
+) -> _Ended:
+    """Run i-PI and LAMMPS until either of them ends."""
+    settings, folder = plan.settings, run.folder
     with private_socket(folder) as (path, host):
         begun, text = _begin(run, plan, stage, host)
         write_atomically(folder / ipi_inputs.INPUT, text)
         (folder / "EXIT").unlink(missing_ok=True)
         model = linked_model(run.model.file, folder) if run.model.file else ""
         lammps = ipi_inputs.client_input(settings, run, model=model, data=inputs.START, host=host)
-        fatal, problem = None, None
         try:
             fatal = run_lammps(
                 [*server_command(path), *client],
@@ -131,34 +174,23 @@ def _stage(
                 threads=settings.threads,
                 fatal=True,
             )
-        except LegatoError as raised:
-            problem = raised
+        except LegatoError as problem:
+            return _Ended(begun, host, problem=problem)
         except KilledError:
             if processes.stopped:
                 raise
-    text = read_output(folder / LOG)
-    limits = criteria.thresholds(run.as_stability(settings), largest_force=run.largest_force)
-    firing = criteria.first_firing(text, limits) or fatal
-    out = folder / f"{stage}.out"
-    reached = ipi_inputs.last_step_written(out)
-    if firing is not None:
-        if firing.step is None:
-            return firing, None, max(reached, begun)
-        return firing, 1 + (firing.step - 1) % run.beads, begun + (firing.step - 1) // run.beads
-    if (folder / _END).is_file() and _LEAVES.search(text):
-        found = ipi_inputs.read_checkpoint(folder / _END, host)
-        if found is not None and found[0] >= steps:
-            (folder / _END).replace(folder / f"{stage}.end")
-            return None
-    if problem is not None:
-        lost = _LEAVES.search(text) or _BROKEN.search(text)  # LAMMPS has lost its i-PI
-        words = ipi_output.error_of(folder / SERVER_LOG) if lost or not text else ""
-        if words:
-            raise LegatoError(words) from problem
-        if not lost:
-            raise with_remedy(problem) from None
-    note_early_end(folder, begun if reached < 0 else reached)
-    raise KilledError
+            return _Ended(begun, host)
+    return _Ended(begun, host, fatal=fatal)
+
+
+def _explain(problem: LegatoError, text: str, folder: Path) -> None:
+    """Raise what i-PI or LAMMPS says; nothing if LAMMPS has lost an i-PI that says nothing."""
+    lost = _LEAVES.search(text) or _BROKEN.search(text)
+    words = ipi_output.error_of(folder / SERVER_LOG) if lost or not text else ""
+    if words:
+        raise LegatoError(words) from problem
+    if not lost:
+        raise with_remedy(problem) from None
 
 
 def _begin(run: QuantumRun, plan: QuantumPlan, stage: str, host: str) -> tuple[int, str]:

@@ -61,8 +61,6 @@ def server_input(
     """
     s = settings
     measured = stage == MEASURED
-    # fix ipi centers the box at the origin
-    positions = atoms.positions - 0.5 * np.diag(atoms.cell.array)
     free = run.method == TRPMD and measured
     content: dict[str, object] = {
         "stage": stage,
@@ -76,32 +74,46 @@ def server_input(
         "latency": _LATENCY,
         "beads": run.beads,
         "begin": begin,
-        # in i-PI's own unit, because not all versions convert units here
-        "positions": _numbers(np.tile(positions * _BOHRS, (run.beads, 1, 1))),
-        "cell": _numbers(atoms.cell.array.T),
-        "masses": _numbers(np.array([run.species[t - 1].mass for t in run.atoms.arrays["type"]])),
-        "labels": ", ".join(run.species[t - 1].symbol for t in run.atoms.arrays["type"]),
+        **_system(run, atoms),
         "temperature": repr(run.temperature),
         "fixcom": s.fix_center_of_mass,
         "splitting": s.integrator,
         "timestep": repr(s.timestep),
         "tau": repr(_FREE if free else s.damping_fs),
         "scale": repr(s.trpmd_scale if free else s.pile_scale),
-        "drift": "",
+        **_colored_noise(s, run),
     }
-    if run.method == PIGLET:
-        piglet = read_piglet(s.piglet).at(run.temperature, s.damping_fs)
-        content |= {
-            "shape": str(piglet.drift.shape).replace(" ", ""),
-            "drift": _numbers(piglet.drift * ATOMIC_TIME),
-            "covariance": _numbers(piglet.covariance),
-        }
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("nequip_legato.quantum", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
     return environment.get_template("ipi.xml").render(content) + "\n"
+
+
+def _system(run: QuantumRun, atoms: Atoms) -> dict[str, str]:
+    # fix ipi centers the box at the origin
+    positions = atoms.positions - 0.5 * np.diag(atoms.cell.array)
+    species = [run.species[t - 1] for t in run.atoms.arrays["type"]]
+    return {
+        # in i-PI's own unit, because not all versions convert units here
+        "positions": _numbers(np.tile(positions * _BOHRS, (run.beads, 1, 1))),
+        "cell": _numbers(atoms.cell.array.T),
+        "masses": _numbers(np.array([one.mass for one in species])),
+        "labels": ", ".join(one.symbol for one in species),
+    }
+
+
+def _colored_noise(s: Settings, run: QuantumRun) -> dict[str, str]:
+    """The matrices of PIGLET's thermostat; an empty drift for other methods."""
+    if run.method != PIGLET:
+        return {"drift": ""}
+    piglet = read_piglet(s.piglet).at(run.temperature, s.damping_fs)
+    return {
+        "shape": str(piglet.drift.shape).replace(" ", ""),
+        "drift": _numbers(piglet.drift * ATOMIC_TIME),
+        "covariance": _numbers(piglet.covariance),
+    }
 
 
 def _numbers(values: np.ndarray) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -108,17 +109,38 @@ def make_quantum_plan(settings: Settings) -> QuantumPlan:
             "choose engine: lammps and methods without piglet"
         )
     structures = {system.name: _structure(system, s.symbols) for system in s.systems}
-    forces, digests = {}, {}
-    for model in s.models:
-        what = f"models: {model.name}"
-        forces[model.name] = (
-            check_model(model.file, s, what)
-            if model.file
-            else resolved_largest_force(s.criteria, None)
+    potentials = {model.name: _potential(model, s) for model in s.models}
+    protocol = _protocol(s)
+    runs: list[QuantumRun] = []
+    for model, system, entry in product(s.models, s.systems, s.isotopes):
+        force, digest = potentials[model.name]
+        atoms, species = _with_isotopes(structures[system.name], s, entry)
+        common = {"model": model, "system": system, "isotopes": entry, "largest_force": force}
+        content = fingerprint_of(
+            protocol=protocol,
+            model=digest,
+            positions=atoms.positions.tolist(),
+            cell=atoms.cell.tolist(),
+            atom_types=atoms.arrays["type"].tolist(),
+            species=[asdict(one) for one in species],
         )
-        force_field = Path(model.file).read_bytes() if model.file else model.commands.encode()
-        digests[model.name] = hashlib.sha256(force_field).hexdigest()
-    protocol = {
+        runs += _runs(s, content, atoms=atoms, species=species, **common)
+    runs.sort(key=lambda r: (r.velocity_seed, r.size))
+    return QuantumPlan(settings=s, runs=runs)
+
+
+def _potential(model: Potential, s: Settings) -> tuple[float, str]:
+    """Threshold of the largest force in eV/Angstrom, and digest of a potential."""
+    if not model.file:
+        digest = hashlib.sha256(model.commands.encode()).hexdigest()
+        return resolved_largest_force(s.criteria, None), digest
+    force = check_model(model.file, s, f"models: {model.name}")
+    return force, hashlib.sha256(Path(model.file).read_bytes()).hexdigest()
+
+
+def _protocol(s: Settings) -> dict[str, Any]:
+    """The settings that determine all runs."""
+    return {
         "types": s.types,
         "timestep": s.timestep,
         "damping": s.damping_fs,
@@ -129,39 +151,31 @@ def make_quantum_plan(settings: Settings) -> QuantumPlan:
         "steps": [s.equilibration_steps, s.steps, s.sample_every, s.velocity_every],
         "criteria": asdict(s.criteria),
     }
-    runs = []
-    for model, system, entry in product(s.models, s.systems, s.isotopes):
-        atoms, species = _with_isotopes(structures[system.name], s, entry)
-        content = fingerprint_of(
-            protocol=protocol,
-            model=digests[model.name],
-            positions=atoms.positions.tolist(),
-            cell=atoms.cell.tolist(),
-            atom_types=atoms.arrays["type"].tolist(),
-            species=[asdict(one) for one in species],
+
+
+def _runs(s: Settings, content: str, **common: Any) -> Iterator[QuantumRun]:
+    """The runs of one potential and structure: temperatures, methods, beads, velocity seeds.
+
+    Args:
+        s: the campaign's settings.
+        content: fingerprint of what these runs have in common.
+        common: their fields.
+    """
+    place = f"{common['system'].name}-{common['isotopes'].name}"
+    for temperature, (method, beads), number in product(
+        s.temperatures, _kinds(s), range(s.velocity_seeds)
+    ):
+        seed = s.first_velocity_seed + number
+        kind = f"{temperature:g}K-{method}-{beads}-{seed}"
+        yield QuantumRun(
+            **common,
+            temperature=temperature,
+            method=method,
+            beads=beads,
+            velocity_seed=seed,
+            folder=Path(s.output) / "runs" / common["model"].name / place / kind,
+            fingerprint=fingerprint_of(content=content, kind=kind, engine=s.engine_of(method)),
         )
-        for temperature, (method, beads), number in product(
-            s.temperatures, _kinds(s), range(s.velocity_seeds)
-        ):
-            seed = s.first_velocity_seed + number
-            kind = f"{temperature:g}K-{method}-{beads}-{seed}"
-            run = QuantumRun(
-                model=model,
-                system=system,
-                isotopes=entry,
-                atoms=atoms,
-                species=species,
-                temperature=temperature,
-                method=method,
-                beads=beads,
-                velocity_seed=seed,
-                largest_force=forces[model.name],
-                folder=Path(s.output) / "runs" / model.name / f"{system.name}-{entry.name}" / kind,
-                fingerprint=fingerprint_of(content=content, kind=kind, engine=s.engine_of(method)),
-            )
-            runs.append(run)
-    runs.sort(key=lambda r: (r.velocity_seed, r.size))
-    return QuantumPlan(settings=s, runs=runs)
 
 
 def _kinds(s: Settings) -> Iterator[tuple[str, int]]:

@@ -1,12 +1,22 @@
 """The settings of a quantum campaign: the keys of its YAML file, and their allowed values."""
 
-import shlex
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
-from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.isotopes import read_isotopes, standard_mass
+from nequip_legato.stability.run.checks import (
+    LARGEST_INTEGER,
+    LARGEST_SEED,
+    at_least_one,
+    can_be_folder,
+    check_command,
+    check_different,
+    check_replicate,
+    check_symbols,
+    positive,
+    positive_if_given,
+)
 from nequip_legato.stability.run.schema import AUTO, OFF, number_or_word, require
 from nequip_legato.stability.run.settings import Criteria, check_criteria
 
@@ -28,8 +38,6 @@ __all__ = [
 CLASSICAL, PIMD, TRPMD, PIGLET = "classical", "pimd", "trpmd", "piglet"
 METHODS = (CLASSICAL, PIMD, TRPMD, PIGLET)
 LAMMPS, IPI = "lammps", "i-pi"
-_LARGEST_INTEGER = 2**31 - 1
-_LARGEST_SEED = 900_000_000
 
 
 @dataclass(frozen=True)
@@ -227,7 +235,7 @@ def _check_entries(s: Settings) -> None:
         require(len(set(names)) == len(names), f"{key}: two of them have the same name")
         for name in names:
             require(
-                bool(name) and not set(name) & set("/\\ \t\n$\"'&#") and name not in (".", ".."),
+                can_be_folder(name),
                 f"{key}: '{name}' cannot be part of a folder's name; use letters, digits, '-', '_'",
             )
     for model in s.models:
@@ -236,10 +244,8 @@ def _check_entries(s: Settings) -> None:
             f"models: {model.name} needs either file or commands",
         )
     for key in ("types", "temperatures", "methods", "beads"):
-        entries = getattr(s, key)
-        require(bool(entries), f"{key} is empty; give at least one")
-        require(len(set(entries)) == len(entries), f"{key}: two of them are the same")
-    require(len(s.symbols) in (0, len(s.types)), "symbols needs as many entries as types")
+        check_different(key, getattr(s, key))
+    check_symbols(s.symbols, s.types)
     for symbol in s.symbols or s.types:
         standard_mass(symbol)
 
@@ -273,31 +279,24 @@ def _check_methods(s: Settings) -> None:
 
 def _check_numbers(s: Settings) -> None:
     require(all(0 < t < inf for t in s.temperatures), "temperatures must be positive and finite")
-    for key in ("timestep", "damping_fs", "trpmd_scale", "pile_scale", "stretch_above"):
-        require(0 < getattr(s, key) < inf, f"{key} must be positive and finite")
+    positive(s, "timestep", "damping_fs", "trpmd_scale", "pile_scale", "stretch_above")
     for key in ("steps", "sample_every", "velocity_every", "velocity_seeds"):
-        require(0 < getattr(s, key) <= _LARGEST_INTEGER, f"{key} must be at least 1")
+        require(0 < getattr(s, key) <= LARGEST_INTEGER, f"{key} must be at least 1")
     require(s.equilibration_steps >= 0, "equilibration_steps must not be negative")
-    for key in ("restart_every", "ranks", "workers"):
-        require(
-            getattr(s, key) is None or getattr(s, key) > 0, f"{key} must not be negative or zero"
-        )
+    positive_if_given(s, "restart_every", "ranks", "workers")
     total = s.equilibration_steps + s.steps
     most = total * max(s.beads) if IPI in _engines(s) else total
-    require(most <= _LARGEST_INTEGER, f"LAMMPS counts steps up to {_LARGEST_INTEGER}")
-    require(s.threads >= 1, "threads must be at least 1")
+    require(most <= LARGEST_INTEGER, f"LAMMPS counts steps up to {LARGEST_INTEGER}")
+    at_least_one(s, "threads")
     require(
-        1 <= s.first_velocity_seed <= _LARGEST_SEED - s.velocity_seeds,
-        f"first_velocity_seed must lie between 1 and {_LARGEST_SEED}",
+        1 <= s.first_velocity_seed <= LARGEST_SEED - s.velocity_seeds,
+        f"first_velocity_seed must lie between 1 and {LARGEST_SEED}",
     )
 
 
 def _check_structures(s: Settings) -> None:
     for system in s.systems:
-        good = len(system.replicate) == 3 and all(n >= 1 for n in system.replicate)
-        require(
-            good, f"systems: replicate needs three positive numbers, not {list(system.replicate)}"
-        )
+        check_replicate("systems", system.replicate)
         require(0 < system.vacuum < inf, "systems: vacuum must be positive")
     for entry in s.isotopes:
         for name, isotopes in entry.masses.items():
@@ -312,10 +311,7 @@ def _check_structures(s: Settings) -> None:
 
 
 def _check_launcher(s: Settings) -> None:
-    try:
-        shlex.split(s.launcher.format(ranks=1))
-    except (ValueError, KeyError, IndexError) as problem:
-        raise LegatoError(f"launcher: {problem} in: {s.launcher}") from problem
+    check_command(s.launcher, ranks=1)
     require(
         not s.launcher
         or "{ranks}" in s.launcher

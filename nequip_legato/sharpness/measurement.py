@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from nequip_legato.sharpness.model import EMA, open_trained
 from nequip_legato.sharpness.result import Result
 from nequip_legato.sharpness.settings import Settings
 from nequip_legato.sharpness.store import Store, key_of
-from nequip_legato.sharpness.units import paired, summarize, units
+from nequip_legato.sharpness.units import Unit, paired, summarize, units
 
 __all__ = ["Result", "Settings", "measure"]
 
@@ -77,15 +77,9 @@ def measure(
             f"{name}: {count} weights ({trained.weights}), {len(loaded)} frames, "
             f"{sum(unit in store.done for unit, _ in work)} of {len(work)} units done"
         )
-        for k, (unit, compute) in enumerate(work):
-            if unit not in store.done:
-                store.add(unit, compute(loss))
-            if not math.isfinite(store.done["loss"][TOTAL]):
-                raise LegatoError(
-                    f"the loss of {path} ({trained.weights} weights) on {file} is not finite: "
-                    "check weights and labels for values that are not finite"
-                )
-            watch(number * len(work) + k + 1, total)
+        where = f"{path} ({trained.weights} weights) on {file}"
+        for done in _completed(work, loss, store, where):
+            watch(number * len(work) + done, total)
         if not loss.twice_differentiable:
             report(
                 f"{name}: its gradient cannot be differentiated; eigenvalue and trace are computed "
@@ -97,11 +91,33 @@ def measure(
         results.append(
             Result(name, str(path), trained.weights, count, len(loaded), values, against)
         )
+    _write(results, settings, out)
+    return results
+
+
+def _completed(
+    work: Sequence[Unit],
+    loss: TrainingLoss,
+    store: Store,
+    where: str,
+) -> Iterator[int]:
+    """Do the units of work that are left, and say after each how many are done."""
+    for number, (unit, compute) in enumerate(work, 1):
+        if unit not in store.done:
+            store.add(unit, compute(loss))
+        if not math.isfinite(store.done["loss"][TOTAL]):
+            raise LegatoError(
+                f"the loss of {where} is not finite: check weights and labels for values that are "
+                "not finite"
+            )
+        yield number
+
+
+def _write(results: Sequence[Result], settings: Settings, out: Path) -> None:
     content = {"settings": asdict(settings), "models": [asdict(r) for r in results]}
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     write_atomically(out / "sharpness.json", text)
     plots.save_all(results, out)
-    return results
 
 
 def _names(models: Sequence[Path]) -> list[str]:

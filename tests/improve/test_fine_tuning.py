@@ -15,8 +15,9 @@ from nequip.data import from_ase
 from torch.utils.data import DataLoader
 
 from nequip_legato.errors import LegatoError
+from nequip_legato.improve.campaigns import merged
 from nequip_legato.improve.knowledge import errors_of, open_origin, write_original_frames
-from nequip_legato.improve.settings import Training, merged
+from nequip_legato.improve.settings import Training
 from nequip_legato.improve.structures import read_structures
 from nequip_legato.improve.training import (
     robust_loss,

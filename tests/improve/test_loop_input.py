@@ -12,7 +12,7 @@ from processes import run_process
 from nequip_legato.cli import main
 from nequip_legato.errors import LegatoError
 from nequip_legato.improve.loop import check_before
-from nequip_legato.improve.settings import campaign_of, load_improve_settings
+from nequip_legato.improve.resolve import campaign_of, load_improve_settings
 
 
 @pytest.fixture
@@ -71,6 +71,19 @@ def loop(tmp_path):
         ({"explore__timestep": 0.0}, "positive and finite (in campaign or explore)"),
         ({"life__types": []}, "types is empty"),
         ({"campaign__equilibration": {"model": "gone.pth"}}, "equilibration: model"),
+        ({"campaign__equilibration": 3}, "campaign: Merge error: int is not a"),
+        ({"explore__criteria": [1]}, "explore: Merge error: list is not a subclass of Criteria"),
+        ({"campaign__stepz": 3}, "campaign: Key 'stepz' not in"),
+        ({"campaign__stepz": 3}, "(key 'stepz'); did you mean 'steps'? Known are: structure"),
+        ({"life__criteria": {"evry": 3}}, "(key 'criteria.evry'); did you mean 'every'?"),
+        ({"explore__restart_every": 0}, "explore: restart_every: write off instead of 0"),
+        ({"campaign__model": "a"}, "known are: structure types"),
+        ({"campaign__types": [{"H": 1}]}, "types[0]: {'H': 1} is not a single value"),
+        # no matter that both parts replace it
+        ({"campaign__timestep": "fast", "explore__timestep": 1.0, "life__timestep": 1.0},
+         "campaign: Value 'fast' of type"),
+        ({"path": "x"}, "path"),
+        ({"rounds": 10**9}, "rounds: LAMMPS takes seeds up to"),
     ],
 )  # fmt: skip
 def test_bad_settings_are_one_line(loop, tmp_path, capsys, changes, line):
@@ -100,6 +113,22 @@ def test_wrong_checkpoints_and_calculators_are_found_before_anything_runs(loop, 
         check_before(load_improve_settings(loop(labels__target="x", labels={"_target_":
                      "tblite.ase.Nothing"})))  # fmt: skip
     assert not (tmp_path / "loop").exists()
+
+
+def test_both_campaigns_are_checked_against_the_checkpoint(tmp_path, checkpoint):
+    """Before anything is deployed or run."""
+    longer = {"bonds": [{"center": "N", "neighbor": "H", "count": 3, "max": 99.0}]}
+    for number, (changes, line) in enumerate(
+        [
+            ({"explore": {"types": ["H", "C"], "symbols": ["H", "N"]}}, "the model knows no C"),
+            ({"explore": {"criteria": longer}}, "max 99 is not below the cutoff"),
+            ({"life": {"criteria": longer}}, "max 99 is not below the cutoff"),
+            ({"life": {"equilibration": {"steps": 5, "model": "start.extxyz"}}}, "start.extxyz"),
+        ]
+    ):
+        path = write_loop(tmp_path / str(number), checkpoint(), **changes)
+        with pytest.raises(LegatoError, match=line):
+            check_before(load_improve_settings(path))
 
 
 def test_velocities_of_exploring_and_testing_are_never_the_same(loop):

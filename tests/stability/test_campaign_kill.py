@@ -151,6 +151,21 @@ def test_lammps_that_crashes_by_itself(fault, tmp_path, model):
     assert run_campaign(campaign).interrupted  # counted anew
 
 
+def test_early_ends_of_other_settings_do_not_count(tmp_path, model):
+    """Two crashes with other settings, then two with these before the third is an error."""
+    log = tmp_path / "starts.txt"
+    launcher = counting_launcher(tmp_path, log, before="kill -SEGV $$")
+    campaign = write_campaign(tmp_path, {"a": model}, launcher=str(launcher), steps=20)
+    name = "a/64-1x1x1/nvt-1"
+    for steps in (20, 30):  # another step limit is another run in the same folder
+        change_settings(campaign, steps=steps)
+        for _ in range(2):
+            assert run_campaign(campaign).interrupted == [name]
+    with pytest.raises(LegatoError, match=r"has ended 3 times without an error message.*nvt-1"):
+        run_campaign(campaign)
+    assert len(lammps_starts(log)) == 5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_random_points(seed, tmp_path, model, uninterrupted):

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from nequip_legato.errors import LegatoError
+from nequip_legato.improve import resolve as improve_resolve
 from nequip_legato.improve import settings as improve
+from nequip_legato.improve.campaigns import PARTS, merged
 from nequip_legato.quantum import resolve as quantum_resolve
 from nequip_legato.quantum import settings as quantum
 from nequip_legato.stability.run import resolve
@@ -27,7 +29,11 @@ QUANTUM = {
     "systems": [{"name": "one", "structure": "start.xyz"}],
     "types": ["H", "N"],
 }
-LOOP = {"checkpoint": "best.ckpt", "campaign": {}, "labels": "files"}
+LOOP = {
+    "checkpoint": "best.ckpt",
+    "campaign": {"structure": "start.xyz", "types": ["H", "N"]},
+    "labels": "files",
+}
 KINDS = {
     "stability": (stability.Settings, CAMPAIGN),
     "quantum": (quantum.Settings, QUANTUM),
@@ -125,6 +131,22 @@ def test_other_words_are_one_line(read, key, text):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(("name", "key"), [("stability", "ensembles"), ("quantum", "methods")])
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[{nvt: 1}, nve]", "[0]: {'nvt': 1} is not a single value"),
+        ("[nvt, [nve]]", "[1]: ['nve'] is not a single value"),
+        ("${timestep}", " is not a list"),
+    ],
+)
+def test_lists_hold_single_values(read, name, key, text, line):
+    with pytest.raises(LegatoError) as refusal:
+        read(name, key, text)
+    assert f"campaign.yaml: {key}" in str(refusal.value)
+    assert str(refusal.value).endswith(line)
+
+
 def test_numbers_stay_numbers(read):
     assert read("stability", "criteria.largest_force", "'30'").criteria.largest_force == 30.0
     assert read("stability", "restart_every", "50").restart_every == 50
@@ -171,7 +193,7 @@ def test_the_check_changes_nothing_and_what_is_resolved_is_frozen(tmp_path, read
     before = deepcopy(given)
     module.check(given)
     assert given == before
-    resolver = {"stability": resolve, "quantum": quantum_resolve}.get(name, module)
+    resolver = {"stability": resolve, "quantum": quantum_resolve, "improve": improve_resolve}[name]
     done = resolver.resolved(given, tmp_path / "c.yaml")
     assert given == before
     assert done.output == str(tmp_path / "c")
@@ -184,7 +206,8 @@ def test_the_check_changes_nothing_and_what_is_resolved_is_frozen(tmp_path, read
 def test_nothing_is_left_to_be_filled_in(tmp_path):
     for file in ("a.nequip.pth", "start.xyz"):
         (tmp_path / file).touch()
-    done = resolve.settings_of(CAMPAIGN, tmp_path / "c.yaml")
+    path = tmp_path / "c.yaml"
+    done = resolve.resolved(parse_settings(CAMPAIGN, stability.Settings, path), path)
     assert done.structure == f"{tmp_path / 'start.xyz'}@1"
     (model,) = done.models
     assert model == stability.Model("a", str(tmp_path / "a.nequip.pth"), "a", "a")
@@ -197,8 +220,8 @@ def test_the_example_of_a_loop():
     path = ROOT / "examples" / "nh3" / "improve.yaml"
     loop = read_settings(path, improve.ImproveSettings, docs="")
     improve.check(loop)
-    for part in ("explore", "life"):
-        campaign = improve.merged(loop.campaign, getattr(loop, part))
+    for part in PARTS:
+        campaign = merged(loop.campaign, getattr(loop, part))
         stability.check(
             parse_settings(campaign | {"models": CAMPAIGN["models"]}, stability.Settings, path)
         )

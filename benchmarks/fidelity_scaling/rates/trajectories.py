@@ -102,20 +102,38 @@ def run(
                 "temperature_K": round(float(thermo[:, 1].mean()), 1),
                 "drift_meV_atom_ps": round(_drift(thermo, frames[0], settings["timestep"]), 4),
                 "labeled": len(chosen),
-                "force_rmse_meV_A": round(1000 * float(np.sqrt((error**2).mean())), 2),
-                "force_999_meV_A": round(1000 * float(np.quantile(abs(error), 0.999)), 1),
-                "force_largest_meV_A": round(1000 * float(abs(error).max()), 1),
+                **_accuracy(error),
             }
         )
         counts += [[name, pair, good, *h] for pair, h in histograms(whole).items()]
         print(rows[-1], flush=True)
-    reference = [
+    reference = _reference()
+    counts += [["GFN1-xTB", p, len(reference), *h] for p, h in histograms(reference).items()]
+    _write(results, rows, errors, counts)
+
+
+def _accuracy(error: np.ndarray) -> dict[str, float]:
+    """Of the errors of force components, eV/Angstrom, in meV/Angstrom."""
+    return {
+        "force_rmse_meV_A": round(1000 * float(np.sqrt((error**2).mean())), 2),
+        "force_999_meV_A": round(1000 * float(np.quantile(abs(error), 0.999)), 1),
+        "force_largest_meV_A": round(1000 * float(abs(error).max()), 1),
+    }
+
+
+def _reference() -> list[Atoms]:
+    """Frames of the data at the temperature of the trajectories."""
+    return [
         frame
         for part in ("train", "val", "test")
         for frame in ase.io.read(DATA / f"{part}.extxyz", ":")
         if frame.info["temperature"] == 600
     ]
-    counts += [["GFN1-xTB", p, len(reference), *h] for p, h in histograms(reference).items()]
+
+
+def _write(
+    results: Path, rows: list[dict], errors: Mapping[str, np.ndarray], counts: list[list]
+) -> None:
     results.mkdir(parents=True, exist_ok=True)
     with (results / "trajectories.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")

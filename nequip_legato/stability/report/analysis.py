@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from statistics import median
 
 import numpy as np
@@ -127,17 +128,10 @@ def _analyze(
 ) -> Analysis:
     names = sorted({r.group for r in records}, key=lambda name: (name != reference, name))
     sizes = sorted({r.atoms for r in records})
-    generator = np.random.default_rng(seed)
-    groups: dict[str, dict[int, Group]] = {name: {} for name in names}
-    horizons = {}
-    cells = []
+    groups = _groups(records, names, sizes, draws, seed)
+    horizons, cells = {}, []
     for atoms in sizes:
-        here = {}
-        for name in names:
-            sample = sample_of(records, name, atoms)
-            if len(sample.times):
-                draw = resample(sample, draws=draws, generator=generator)
-                here[name] = groups[name][atoms] = Group(sample, curve(sample), draw)
+        here = {name: by_size[atoms] for name, by_size in groups.items() if atoms in by_size}
         horizons[atoms] = common_horizon([group.curve for group in here.values()])
         for name, group in here.items():
             own = [r for r in records if r.group == name and r.atoms == atoms]
@@ -171,6 +165,20 @@ def _analyze(
         rate_ratios=[rate_ratio(name, reference, records) for name in others],
         notes=remarks(records),
     )
+
+
+def _groups(
+    records: list[Record], names: list[str], sizes: list[int], draws: int, seed: int
+) -> dict[str, dict[int, Group]]:
+    """The runs of each group at each size, with their curves and bootstrap samples."""
+    generator = np.random.default_rng(seed)
+    groups: dict[str, dict[int, Group]] = {name: {} for name in names}
+    for atoms, name in product(sizes, names):
+        sample = sample_of(records, name, atoms)
+        if len(sample.times):
+            draw = resample(sample, draws=draws, generator=generator)
+            groups[name][atoms] = Group(sample, curve(sample), draw)
+    return groups
 
 
 def _cell(own: list[Record], group: Group, horizon: float) -> Cell:

@@ -8,8 +8,10 @@ import jinja2
 
 from nequip_legato import __version__
 from nequip_legato.stability.report import tables
-from nequip_legato.stability.report.analysis import Analysis
+from nequip_legato.stability.report.analysis import Analysis, Cell
 from nequip_legato.stability.statistics.comparison import Comparison
+from nequip_legato.stability.statistics.exponent import Exponent
+from nequip_legato.stability.statistics.rates import Rate, RateRatio
 
 __all__ = ["render", "template"]
 
@@ -61,61 +63,65 @@ def _shown(analysis: Analysis, images: dict[str, str]) -> dict[str, Any]:
         "runs": len(analysis.records),
         "failed": sum(r.failed for r in analysis.records),
         "notes": analysis.notes,
-        "exponents": [
-            {
-                "group": e.group,
-                "exponent": tables.exponent_text(e.exponent),
-                "sigma": f"{1 / e.shape:.2f}" if e.exponent else "-",
-                "shape": tables.number(e.shape),
-                "excess": tables.exponent_text(e.excess),
-                "aic": tables.number(e.aic_lognormal),
-                "basis": e.basis,
-                "words": tables.words(e),
-            }
-            for e in analysis.exponents
-        ],
+        "exponents": [_exponent(e) for e in analysis.exponents],
         "differences": [
             {"group": group, "estimate": tables.exponent_text(estimate)}
             for group, estimate in analysis.differences.items()
         ],
         "comparisons": [_comparison(c) for c in analysis.comparisons],
-        "rates": [
-            {
-                "group": r.group,
-                "failures": r.failures,
-                "atom_ps": f"{r.atom_ps:,.0f}",
-                "rate": tables.span(r.rate),
-                "kinds": tables.kinds_text(r.kinds),
-                "basis": r.basis,
-            }
-            for r in analysis.rates
-        ],
-        "rate_ratios": [
-            {
-                "group": r.group,
-                "ratio": tables.span(r.ratio),
-                "basis": r.basis,
-                "power": tables.power_text(r.power),
-            }
-            for r in analysis.rate_ratios
-        ],
-        "cells": [
-            {
-                "group": c.group,
-                "atoms": f"{c.atoms:,}",
-                "runs": c.runs,
-                "failures": c.failures,
-                "censored": c.runs - c.failures,
-                "seeds": c.seeds,
-                "median": tables.median_text(c),
-                "mean": tables.span(c.restricted_mean),
-                "horizon": tables.number(c.horizon),
-                "criteria": tables.kinds_text(c.criteria),
-                "steps_per_second": tables.number(c.steps_per_second),
-                "atom_steps": tables.number(c.atom_steps_per_second),
-            }
-            for c in analysis.cells
-        ],
+        "rates": [_rate(r) for r in analysis.rates],
+        "rate_ratios": [_rate_ratio(r) for r in analysis.rate_ratios],
+        "cells": [_cell(c) for c in analysis.cells],
+    }
+
+
+def _exponent(e: Exponent) -> dict[str, Any]:
+    return {
+        "group": e.group,
+        "exponent": tables.exponent_text(e.exponent),
+        "sigma": f"{1 / e.shape:.2f}" if e.exponent else "-",
+        "shape": tables.number(e.shape),
+        "excess": tables.exponent_text(e.excess),
+        "aic": tables.number(e.aic_lognormal),
+        "basis": e.basis,
+        "words": tables.words(e),
+    }
+
+
+def _rate(r: Rate) -> dict[str, Any]:
+    return {
+        "group": r.group,
+        "failures": r.failures,
+        "atom_ps": f"{r.atom_ps:,.0f}",
+        "rate": tables.span(r.rate),
+        "kinds": tables.kinds_text(r.kinds),
+        "basis": r.basis,
+    }
+
+
+def _rate_ratio(r: RateRatio) -> dict[str, Any]:
+    return {
+        "group": r.group,
+        "ratio": tables.span(r.ratio),
+        "basis": r.basis,
+        "power": tables.power_text(r.power),
+    }
+
+
+def _cell(c: Cell) -> dict[str, Any]:
+    return {
+        "group": c.group,
+        "atoms": f"{c.atoms:,}",
+        "runs": c.runs,
+        "failures": c.failures,
+        "censored": c.runs - c.failures,
+        "seeds": c.seeds,
+        "median": tables.median_text(c),
+        "mean": tables.span(c.restricted_mean),
+        "horizon": tables.number(c.horizon),
+        "criteria": tables.kinds_text(c.criteria),
+        "steps_per_second": tables.number(c.steps_per_second),
+        "atom_steps": tables.number(c.atom_steps_per_second),
     }
 
 

