@@ -11,7 +11,13 @@ from nequip_legato.improve.campaigns import (
     with_models,
 )
 from nequip_legato.improve.settings import ImproveSettings, Loop, check
-from nequip_legato.stability.run.schema import existing_file, load_checked, local_path, placed
+from nequip_legato.stability.run.schema import (
+    existing_file,
+    load_checked,
+    local_path,
+    placed,
+    require,
+)
 from nequip_legato.stability.run.settings import Settings
 from nequip_legato.stability.run.settings import check as check_campaign
 
@@ -94,7 +100,20 @@ def _resolved_part(settings: ImproveSettings, part: str, path: Path, *, stand_in
 
 
 def _check_seeds(loop: Loop) -> None:
-    """The last round has the largest seeds."""
+    """The last round has the largest seeds; no run that is explored may measure the life, too."""
     last = campaign_of(loop, "explore", model="", start="", number=loop.rounds)
     with placed("rounds"):
         check_campaign(last)
+    life = _seeds(campaign_of(loop, "life", model="", start="", number=0))
+    for number in range(1, loop.rounds + 1):
+        seeds = _seeds(campaign_of(loop, "explore", model="", start="", number=number))
+        require(
+            seeds[-1] < life[0] or life[-1] < seeds[0],
+            f"life: velocity seeds {life[0]} to {life[-1]} are among those that round {number} "
+            f"explores, {seeds[0]} to {seeds[-1]}; set first_velocity_seed in life",
+        )
+
+
+def _seeds(campaign: Settings) -> range:
+    count = max(size.velocity_seeds or campaign.velocity_seeds for size in campaign.sizes)
+    return range(campaign.first_velocity_seed, campaign.first_velocity_seed + count)

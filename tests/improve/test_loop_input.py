@@ -67,6 +67,8 @@ def loop(tmp_path):
         ({"test_frames": "gone.extxyz"}, "test_frames: the file"),
         ({"campaign__structure": "gone.extxyz"}, "structure: the file"),
         ({"campaign__models": []}, "models is set by the loop; remove it"),
+        ({"life__velocity_seeds": 10_001}, "set first_velocity_seed in life"),
+        ({"explore__first_velocity_seed": 2}, "are among those that round 1 explores, 2 to 3"),
         ({"explore__output": "here"}, "output is set by the loop; remove it"),
         ({"explore__timestep": 0.0}, "positive and finite (in campaign or explore)"),
         ({"life__types": []}, "types is empty"),
