@@ -17,10 +17,10 @@ _SHOWN = {
     "plain": "plain",
     "plain_gaps": "plain with walls and bumps",
     "plain_wall": "plain with walls alone",
-    "sam_0.01": "SAM, ρ = 0.01",
-    "sam_0.01_gaps": "SAM, ρ = 0.01, with walls and bumps",
+    "sam_0.01": "SAM, rho 0.01",
+    "sam_0.01_gaps": "SAM, rho 0.01, with walls and bumps",
     "zbl": "ZBL potential, trained around",
-    "sam_0.001": "SAM, ρ = 0.001",
+    "sam_0.001": "SAM, rho 0.001",
     "plain_2x": "plain, trained twice as long",
 }
 
