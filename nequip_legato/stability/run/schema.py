@@ -22,7 +22,6 @@ __all__ = [
     "OFF",
     "as_settings",
     "check_changes",
-    "checked",
     "existing_file",
     "load_checked",
     "local_path",
@@ -136,11 +135,7 @@ def load_checked(
     """
     if not path.is_file():
         raise LegatoError(f"{path} does not exist; give {what}")
-    return checked(read_settings(path, kind, docs=docs), check, path)
-
-
-def checked(settings: Schema, check: Callable[[Schema], None], path: Path) -> Schema:
-    """The same settings; what a check finds wrong names the file that they come from."""
+    settings = read_settings(path, kind, docs=docs)
     with placed(str(path)):
         check(settings)
     return settings
@@ -163,10 +158,8 @@ def parse_settings(content: Any, kind: type[Schema], path: Path) -> Schema:
 
 def as_settings(content: Any, kind: type[Schema]) -> Schema:
     """The same for a mapping that comes from no file of its own."""
-    try:
+    with _one_line():
         found = OmegaConf.to_object(_merged(content, kind))
-    except OmegaConfBaseException as problem:
-        raise LegatoError(f"{_message(problem)}{_where(problem)}") from problem
     return _frozen(found, kind, "")
 
 
@@ -181,11 +174,8 @@ def check_changes(content: Any, kind: type[Schema], place: str) -> None:
     Raises:
         LegatoError: if there is one.
     """
-    with placed(place):
-        try:
-            _merged(content, kind)
-        except OmegaConfBaseException as problem:
-            raise LegatoError(f"{_message(problem)}{_where(problem)}") from problem
+    with placed(place), _one_line():
+        _merged(content, kind)
 
 
 @cache
@@ -210,6 +200,15 @@ def _merged(content: Any, kind: Any) -> Any:
     """The defaults of a schema, changed by a mapping."""
     plain = OmegaConf.to_container(OmegaConf.create(content))
     return OmegaConf.merge(OmegaConf.structured(_mutable(kind)), _without_words(plain, kind, ""))
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """What OmegaConf refuses is a `LegatoError`."""
+    try:
+        yield
+    except OmegaConfBaseException as problem:
+        raise LegatoError(f"{_message(problem)}{_where(problem)}") from problem
 
 
 def _message(problem: Exception) -> str:
