@@ -8,8 +8,10 @@ import csv
 import math
 import multiprocessing
 import os
+import random
 import socket
 import sys
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ import yaml
 from lightning.pytorch import Callback
 from models import METRICS, tiny_config
 
-__all__ = ["RecordWeights", "Run", "largest_difference", "nequip_train", "settings"]
+__all__ = ["RecordWeights", "Run", "free_port", "largest_difference", "nequip_train", "settings"]
 
 _TYPES = ["Al", "Cu"]
 
@@ -125,7 +127,7 @@ def nequip_train(
     context.set_forkserver_preload(["sam_harness", "nequip.scripts.train", "allegro.model"])
     parallel = {}
     if ranks > 1:
-        parallel = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        parallel = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     processes = []
     for rank in range(ranks):
         environment = {"OMP_NUM_THREADS": "1", **parallel}
@@ -157,10 +159,17 @@ class RecordWeights(Callback):
         torch.save(self.steps, "weights.pt")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_port() -> int:
+    """A port for processes that find one another there.
+
+    It lies below those that the system gives away by itself: one of these may be another program's
+    before the first process listens.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _main(folder: str, overrides: tuple[str, ...], environment: dict[str, str], rank: int) -> None:

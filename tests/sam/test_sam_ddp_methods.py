@@ -2,12 +2,11 @@
 
 import multiprocessing
 import os
-import socket
 
 import ase.io
 import pytest
 import torch
-from sam_harness import largest_difference
+from sam_harness import free_port, largest_difference
 from sam_reference import HandAdam, add, gradient
 from sam_toy import Toy, dataset, fit, network, weights
 from torch.utils.data import TensorDataset
@@ -83,9 +82,7 @@ def test_each_process_climbs_along_its_own_gradient(train, data, tmp_path, strat
 def test_many_steps_of_climbs_per_process_against_steps_by_hand(tmp_path):
     """Adam, and two batches per step: each process sums up the gradients of its own batches."""
     context = multiprocessing.get_context("spawn")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     processes = [
         context.Process(target=_process, args=(rank, port, str(tmp_path / "w.pt")))
         for rank in range(2)
