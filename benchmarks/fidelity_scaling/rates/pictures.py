@@ -20,6 +20,7 @@ _SHOWN = {
     "sam_0.01": "SAM, rho 0.01",
     "sam_0.01_gaps": "SAM, rho 0.01, with walls and bumps",
     "zbl": "ZBL potential, trained around",
+    "plain_2x_gaps": "plain, trained twice as long, with walls and bumps",
     "sam_0.001": "SAM, rho 0.001",
     "plain_2x": "plain, trained twice as long",
 }
