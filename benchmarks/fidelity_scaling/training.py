@@ -82,7 +82,7 @@ class Training:
         if self.callback:
             config.trainer.callbacks.append({"_target_": "nequip_legato.SAM", **self.callback})
         for key, value in self.overrides.items():
-            OmegaConf.update(config, key, value)
+            OmegaConf.update(config, key, value, merge=False)
         return config
 
 

@@ -3,12 +3,13 @@
     python run.py                    everything, continuing where an earlier call stopped
     python run.py --only campaign --arms plain plain_gaps
                                      one stage, some arms; stages: train, choose, develop,
-                                     campaign, large, trajectories, collect
+                                     improve, campaign, large, interpolate, trajectories, collect
 
 Models and runs go to work/ (or --work), results to results/.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -25,17 +26,22 @@ from omegaconf import OmegaConf
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import collect as first_study
+import frames
 import tables
 import trajectories
+from loops import Loop, improve_all
 from training import DATA, TRAINING_FRAMES, Training, train_all
 
 from nequip_legato.stability.records import read_records
 from nequip_legato.stability.run.campaign import run_campaign
 from nequip_legato.stability.run.progress import show_progress
 
-STAGES = ("train", "choose", "develop", "campaign", "large", "trajectories", "collect")
+STAGES = (
+    *("train", "choose", "develop", "improve", "campaign", "large", "interpolate"),
+    *("trajectories", "collect"),
+)
 HERE = Path(__file__).resolve().parent
-PARTS = ("choice", "development", "report")
+PARTS = ("choice", "development", "report", "interpolating")
 PROGRAMS = Path(sys.executable).parent
 
 
@@ -65,17 +71,19 @@ class Arm:
 
     Attributes:
         name: name of the arm.
-        training: the weights.
+        training: the weights: a training, or a loop that goes on from one.
         fence: ``wall``, ``gaps`` or empty.
     """
 
     name: str
-    training: Training
+    training: Training | Loop
     fence: str
 
     @property
     def deployed(self) -> Path:
-        """The model for LAMMPS."""
+        """The model for LAMMPS; a loop has deployed its own, with its fence."""
+        if isinstance(self.training, Loop):
+            return self.training.deployed
         return self.training.folder / f"{self.fence or 'bare'}.nequip.pt2"
 
     def deploy(self) -> None:
@@ -118,11 +126,24 @@ class Study:
     def arm(self, name: str, seed: int) -> Arm:
         """One model."""
         arm = self.settings["arms"][name]
-        return Arm(name, self.training(arm["training"], seed), arm.get("fence", ""))
+        found = self.loop if "loop" in arm else self.training
+        return Arm(name, found(arm.get("loop") or arm["training"], seed), arm.get("fence", ""))
+
+    def loop(self, name: str, seed: int) -> Loop:
+        """One loop that improves a training."""
+        settings = dict(self.settings["loops"][name])
+        origin = self.training(settings.pop("origin"), seed)
+        return Loop(name, origin, self.work / "models" / f"{name}-{seed}", settings)
 
     def training(self, name: str, seed: int) -> Training:
         """One training."""
         settings = self.settings["trainings"][name]
+        file = TRAINING_FRAMES
+        if settings.get("contacts"):
+            file = self.work / "contacts.extxyz"
+            frames.with_contacts(file, self.settings["contacts"], workers=self.workers)
+        elif "frames" in settings:
+            file = frames.few_frames(self.work / f"{name}.extxyz", settings["frames"])
         return Training(
             variant=name,
             seed=seed,
@@ -130,15 +151,37 @@ class Study:
             callback=settings.get("callback", {}),
             folder=self.work / "models" / f"{name}-{seed}",
             overrides=settings.get("overrides", {}),
+            frames=file,
         )
 
     def train(self) -> None:
         """Train all models."""
         wanted = [arm.training for part in PARTS for arm in self.arms(part)]
-        found = {training.name: training for training in wanted}
-        train_all(list(found.values()), workers=self.workers)
+        trainings = [one.origin if isinstance(one, Loop) else one for one in wanted]
+        train_all(list({t.name: t for t in trainings}.values()), workers=self.workers)
+        self._keep_errors()
+
+    def improve(self) -> None:
+        """Let models learn from their failures."""
+        found = [arm.training for arm in self.arms("report") if isinstance(arm.training, Loop)]
+        improve_all(found, workers=self.workers)
+        self._keep_errors()
+
+    def _keep_errors(self) -> None:
+        """Write the errors of all models that are there; what is known of others stays."""
+        wanted = [arm.training for part in PARTS for arm in self.arms(part)]
+        found = list({one.name: one for one in wanted if one.done}.values())
+        trainings = [one for one in found if isinstance(one, Training)]
+        rows = first_study.errors(trainings)
+        for row, training in zip(rows, trainings, strict=True):
+            if "frames" in self.settings["trainings"][training.variant]:
+                row["training_force_rmse_meV_A"] = frames.training_error(training)
+        rows += [one.errors() for one in found if isinstance(one, Loop)]
         path = self.results / "models.json"
-        first_study.write_json(path, first_study.errors([t for t in found.values() if t.done]))
+        names = {row["model"] for row in rows}
+        known = json.loads(path.read_text()) if path.is_file() else []
+        kept = [row for row in known if row["model"] not in names]
+        first_study.write_json(path, kept + rows)
 
     def choose(self) -> None:
         """Rates of the fences from which one is chosen."""
@@ -156,6 +199,10 @@ class Study:
     def large(self) -> None:
         """The check at 4,096 atoms."""
         self._campaigns("large")
+
+    def interpolate(self) -> None:
+        """Rates of models that fit their few training frames."""
+        self._campaigns("interpolating")
 
     def _campaigns(self, part: str) -> None:
         """One campaign for each start frame; models that are not trained yet are left for later."""

@@ -31,32 +31,52 @@ __all__ = ["collect", "keep", "with_traces"]
 def keep(folders: Sequence[Path], results: Path, part: str) -> None:
     """Keep campaigns in compact form: ``PART.jsonl`` with their records, and two more files.
 
+    Runs that are kept already and are not in these campaigns stay, so that arms can be run on
+    different machines.
+
     ``PART_bonds.csv``: what happened to the nitrogen whose bonds failed, see `bond_kind`.
     ``PART_traces.csv.gz``: closest pairs and largest forces. Only those rows of the traces are kept
     at which the ratio of the closest pair or the relative largest force is more extreme than in all
     rows before, which tells when any threshold was first passed.
     """
-    lines, rows, kinds = [], ["run,step,closest_ratio,force_ratio"], ["run,kind"]
-    for folder in folders:
-        for record in read_records(folder):
-            lines.append(json.dumps({"format": 1, **asdict(record)}))
-            place = folder / "runs" / record.run
-            if record.criterion == "bonds":
-                kinds.append(f"{record.run},{bond_kind(place / FAILURE)}")
-            known = info(next(place.glob("model.nequip.*")).resolve()).largest_force
-            closest, force = math.inf, 0.0
-            with (place / TRACE).open() as stream:
-                for row in csv.DictReader(stream):
-                    ratio, strength = float(row["closest_ratio"]), float(row["largest_force"])
-                    if ratio < closest or strength > force or ratio != ratio:
-                        closest, force = min(closest, ratio), max(force, strength)
-                        shown = f"{record.run},{row['step']},{closest:.3f},{force / known:.3f}"
-                        rows.append(shown)
+    found = [(folder, record) for folder in folders for record in read_records(folder)]
+    lines, kinds, rows = _kept_otherwise(results, part, {record.run for _, record in found})
+    for folder, record in found:
+        lines.append(json.dumps({"format": 1, **asdict(record)}))
+        place = folder / "runs" / record.run
+        if record.criterion == "bonds":
+            kinds.append(f"{record.run},{bond_kind(place / FAILURE)}")
+        known = info(next(place.glob("model.nequip.*")).resolve()).largest_force
+        closest, force = math.inf, 0.0
+        with (place / TRACE).open() as stream:
+            for row in csv.DictReader(stream):
+                ratio, strength = float(row["closest_ratio"]), float(row["largest_force"])
+                if ratio < closest or strength > force or ratio != ratio:
+                    closest, force = min(closest, ratio), max(force, strength)
+                    shown = f"{record.run},{row['step']},{closest:.3f},{force / known:.3f}"
+                    rows.append(shown)
     results.mkdir(parents=True, exist_ok=True)
     write_atomically(results / f"{part}.jsonl", "\n".join(lines) + "\n")
     write_atomically(results / f"{part}_bonds.csv", "\n".join(kinds) + "\n")
     packed = gzip.compress(("\n".join(rows) + "\n").encode(), mtime=0)
     (results / f"{part}_traces.csv.gz").write_bytes(packed)
+
+
+def _kept_otherwise(
+    results: Path, part: str, runs: set[str]
+) -> tuple[list[str], list[str], list[str]]:
+    """What the three files of `keep` hold of other runs: records, and both tables with headers."""
+    if not (results / f"{part}.jsonl").is_file():
+        return [], ["run,kind"], ["run,step,closest_ratio,force_ratio"]
+    lines = (results / f"{part}.jsonl").read_text().splitlines()
+    bonds = (results / f"{part}_bonds.csv").read_text().splitlines()
+    packed = (results / f"{part}_traces.csv.gz").read_bytes()
+    traces = gzip.decompress(packed).decode().splitlines()
+    return (
+        [line for line in lines if json.loads(line)["run"] not in runs],
+        [line for line in bonds if line.partition(",")[0] not in runs],
+        [line for line in traces if line.partition(",")[0] not in runs],
+    )
 
 
 def bond_kind(path: Path) -> str:
@@ -136,6 +156,7 @@ def collect(
         ("development", "Rates on the seeds on which walls were softened"),
         ("report", "Rates on the reported seeds"),
         ("large", "The check at 4,096 atoms"),
+        ("interpolating", "Models that fit their few training frames"),
     ):
         if not (results / f"{part}.jsonl").is_file():
             continue
@@ -150,7 +171,7 @@ def collect(
             ("Close pairs and large forces, too", strict),
         ):
             text += [f"### {kind}", _rates(records), _ratios(records, summary, part, kind)]
-        if part in ("development", "report"):
+        if part in ("development", "report", "interpolating"):
             text += ["### By size", _sizes(stopped), "### Seed by seed", _seeds(stopped)]
         if part == "report":
             pictures.survival(stopped, results / "survival.png")
@@ -188,20 +209,21 @@ def _rates(records: Sequence[Record]) -> str:
 
 
 def _ratios(records: Sequence[Record], summary: dict[str, Any], part: str, kind: str) -> str:
-    """Rate of plain over that of each arm, on the seeds that both have."""
-    lines = ["| arm | rate of plain / rate of the arm [95 %] | basis | power for a factor of 3 |"]
+    """Rate of the first arm, which is plain, over that of others, on the seeds that both have."""
+    plain, *others = _groups(records)
+    lines = [
+        f"| arm | rate of {plain} / rate of the arm [95 %] | basis | power for a factor of 3 |"
+    ]
     lines.append("| --- | ---: | --- | ---: |")
-    for group in _groups(records):
-        if group == "plain":
-            continue
-        ratio = paired(records, group, "plain")
+    for group in others:
+        ratio = paired(records, group, plain)
         e = ratio.ratio
         shown = "-" if e is None else _with_interval(e)
         power = "-" if ratio.power is None else f"{ratio.power.probability:.2f}"
         lines.append(f"| {group} | {shown} | {ratio.basis} | {power} |")
         if e is not None:
             values = [e.value, e.low, e.high]
-            summary[f"{part}: {kind}: plain / {group}"] = [
+            summary[f"{part}: {kind}: {plain} / {group}"] = [
                 round(v, 3) if math.isfinite(v) else None for v in values
             ]
     return "\n".join(lines) + "\n"
@@ -247,17 +269,26 @@ def _seeds(records: Sequence[Record]) -> str:
 
 
 def _errors(models: Sequence[dict[str, Any]]) -> str:
-    lines = ["| training | models | gradient evaluations | force RMSE, meV/Å, by seed |"]
-    lines.append("| --- | ---: | ---: | --- |")
+    lines = [
+        "| training | models | gradient evaluations | force RMSE, meV/Å, by seed | on the training "
+        "frames |",
+        "| --- | ---: | ---: | --- | ---: |",
+    ]
     for variant in dict.fromkeys(row["variant"] for row in models):
         own = [row for row in models if row["variant"] == variant]
         rmse = ", ".join(f"{row['force_rmse_meV_A']:.0f}" for row in own)
         average = mean(row["force_rmse_meV_A"] for row in own)
         lines.append(
             f"| {variant} | {len(own)} | {own[0]['gradient_evaluations']:,} | "
-            f"{average:.1f}: {rmse} |"
+            f"{average:.1f}: {rmse} | {_on_training(own)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _on_training(rows: Sequence[dict[str, Any]]) -> str:
+    """Mean error on the training frames, where it was computed."""
+    key = "training_force_rmse_meV_A"
+    return f"{mean(row[key] for row in rows):.1f}" if all(key in row for row in rows) else "-"
 
 
 def _trajectories(results: Path) -> str:
