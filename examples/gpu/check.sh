@@ -100,8 +100,10 @@ export NEQUIP_LEGATO_CACHE=${NEQUIP_LEGATO_CACHE:-$out/cache} NH3_DATA=$reposito
 cd "$repository"
 kokkos='g 1' half=$((${minutes:-120} * 30)) jobs=$(($(env -u OMP_NUM_THREADS nproc) / 2 + 1))
 if [[ $device == cpu ]]; then kokkos='t 1'; fi
-wanted='not bitwise and not bad_input'
-if [[ $quick == yes ]]; then wanted='test_style_by_its_full_name or test_isolated_atom'; fi
+wanted='not bitwise and not bad_input' marked='not kokkos'
+if [[ $quick == yes ]]; then
+  wanted='test_style_by_its_full_name or test_isolated_atom' marked='not kokkos and not slow'
+fi
 
 # shellcheck source=models.sh
 source "$here/models.sh"
@@ -158,7 +160,7 @@ fi
 # in the background, until half of the time is over, because speed is measured on a quiet machine
 until_half() { echo $((half > SECONDS + 1 ? half - SECONDS : 1)); }
 tests() {
-  attempt tests_device timeout "$(until_half)" "$python" -m pytest -q -rs -m 'not kokkos' \
+  attempt tests_device timeout "$(until_half)" "$python" -m pytest -q -rs -m "$marked" \
     tests/pair_style/test_devices.py tests/pair_style/test_out_of_memory.py
   NEQUIP_LEGATO_KOKKOS_BUILD=$lmp_folder \
     NEQUIP_LEGATO_KOKKOS_SWITCHES="$([[ $device == cuda ]] && echo 'g 1 -pk kokkos newton on neigh half' || echo 't 1')" \
