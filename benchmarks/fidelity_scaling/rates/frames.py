@@ -21,7 +21,7 @@ from nequip_legato.improve.knowledge import errors_of, open_origin
 sys.path.insert(0, str(HERE.parents[1] / "examples" / "nh3"))
 from nh3_labels import has_good_label, label_all, measure
 
-__all__ = ["few_frames", "training_error", "with_contacts"]
+__all__ = ["contact", "few_frames", "training_error", "with_contacts"]
 
 _FARTHEST = 1.0  # that a molecule is moved
 _TRIES = 2000
@@ -74,7 +74,7 @@ def with_contacts(path: Path, settings: Mapping[str, Any], *, workers: int) -> P
     distances = [measure(a) for a in usable]
     shortest = {pair: min(found[pair] for found in distances) for pair in settings["pairs"]}
     made = [
-        _contact(usable, pair, rng.uniform(*chosen["distances"]), shortest, rng)
+        contact(usable, pair, rng.uniform(*chosen["distances"]), shortest, rng)
         for pair, chosen in settings["pairs"].items()
         for _ in range(chosen["frames"])
     ]
@@ -87,7 +87,7 @@ def with_contacts(path: Path, settings: Mapping[str, Any], *, workers: int) -> P
     return path
 
 
-def _contact(
+def contact(
     frames: list[Atoms],
     pair: str,
     distance: float,
