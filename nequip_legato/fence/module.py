@@ -30,29 +30,37 @@ class FencedEnergy(torch.nn.Module):
         self.irreps_out = func.irreps_out
         self.num_types: int = num_types
         self.n_gaps: int = (table.shape[1] - 2) // 3
-        self.reach_squared: float = _reach_squared(table.tolist())
         self.table: torch.Tensor
         self.register_buffer("table", table.to(torch.float64))
+        begins, ends = _ranges(table.tolist())
+        self.acts_from: torch.Tensor
+        self.acts_to: torch.Tensor
+        self.register_buffer("acts_from", torch.tensor(begins, dtype=torch.float64))
+        self.register_buffer("acts_to", torch.tensor(ends, dtype=torch.float64))
 
     def forward(self, data: AtomicDataDict.Type) -> AtomicDataDict.Type:
         """The model's outputs, with atomic and total energies that include the fence."""
         data = self.func(data)
         vectors = data[AtomicDataDict.EDGE_VECTORS_KEY]
         center = data[AtomicDataDict.EDGE_INDEX_KEY][0]
-        neighbor = data[AtomicDataDict.EDGE_INDEX_KEY][1]
-        if torch.jit.is_scripting():  # type: ignore[attr-defined]
-            # Most edges are too long for any fence. Not for AOTInductor, which fuses all of this
-            # into one loop and needs shapes that do not depend on values.
-            short = vectors.detach().square().sum(1) < self.reach_squared
-            near = torch.nonzero(short).view(-1)
-            vectors = torch.index_select(vectors, 0, near)
-            center = torch.index_select(center, 0, near)
-            neighbor = torch.index_select(neighbor, 0, near)
-        vectors = vectors.to(torch.float64)
         types = data[AtomicDataDict.ATOM_TYPE_KEY].view(-1)
         pair = torch.index_select(types, 0, center) * self.num_types + torch.index_select(
-            types, 0, neighbor
+            types, 0, data[AtomicDataDict.EDGE_INDEX_KEY][1]
         )
+        if torch.jit.is_scripting():  # type: ignore[attr-defined]
+            # On most edges no fence acts, mostly on none. Not for AOTInductor, which fuses all of
+            # this into one loop and needs shapes that do not depend on values.
+            squared = vectors.detach().square().sum(1, keepdim=True)
+            acts = (squared > torch.index_select(self.acts_from, 0, pair)) & (
+                squared < torch.index_select(self.acts_to, 0, pair)
+            )
+            near = torch.nonzero(acts.any(1)).view(-1)
+            if near.numel() == 0:
+                return data
+            vectors = torch.index_select(vectors, 0, near)
+            center = torch.index_select(center, 0, near)
+            pair = torch.index_select(pair, 0, near)
+        vectors = vectors.to(torch.float64)
         rows = torch.index_select(self.table, 0, pair)
         squared = vectors.square().sum(1)
         ratio = squared * rows[:, 0]
@@ -71,14 +79,19 @@ class FencedEnergy(torch.nn.Module):
         return data
 
 
-def _reach_squared(table: list[list[float]]) -> float:
-    """Squared distance in Angstrom^2 beyond which no fence acts, with room for rounding."""
-    found = [0.0]
+def _ranges(table: list[list[float]]) -> tuple[list[list[float]], list[list[float]]]:
+    """Where walls and bumps act: squared distances, Angstrom^2, with room for rounding.
+
+    Returns:
+        Lower and upper ends, T * T rows of one wall and m bumps.
+    """
+    below, above = 1.0 - 1e-5, 1.0 + 1e-5
+    begins, ends = [], []
     for row in table:
-        if row[1] > 0.0:
-            found.append(1.0 / row[0])
-        found += [row[k] + 1.0 / row[k + 1] for k in range(2, len(row), 3) if row[k + 2] > 0.0]
-    return max(found) * (1.0 + 1e-5)
+        bumps = range(2, len(row), 3)
+        begins.append([-1.0] + [(row[k] - 1.0 / row[k + 1]) * below for k in bumps])
+        ends.append([above / row[0]] + [(row[k] + 1.0 / row[k + 1]) * above for k in bumps])
+    return begins, ends
 
 
 def add_fence(model: torch.nn.Module, table: list[list[float]], num_types: int) -> None:
