@@ -11,6 +11,7 @@ from synthetic import simulate, write_runs
 
 from nequip_legato.cli import main
 from nequip_legato.errors import LegatoError
+from nequip_legato.stability.report.plots import colors_of
 from nequip_legato.stability.report.report import report
 
 SECTIONS = (
@@ -233,3 +234,8 @@ def test_command(tmp_path, capsys):
     assert f"wrote {tmp_path / 'report' / 'report.html'}" in printed
     assert main(["stability", "report", str(tmp_path / "nowhere")]) == 1
     assert "does not exist" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [1, 10, 11, 20])
+def test_groups_have_colors_of_their_own(count):
+    assert len(set(colors_of([f"group {k}" for k in range(count)]).values())) == count

@@ -23,6 +23,8 @@ _SHOWN = {
     "plain_2x_gaps": "plain, trained twice as long, with walls and bumps",
     "sam_0.001": "SAM, rho 0.001",
     "plain_2x": "plain, trained twice as long",
+    "contacts": "plain, contacts among the frames",
+    "loop_gaps": "plain, two rounds of the loop, with walls and bumps",
 }
 
 

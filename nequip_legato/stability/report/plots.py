@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
@@ -14,8 +16,10 @@ __all__ = ["colors_of", "plain_text", "residual_figure", "survival_figure", "tim
 
 
 def colors_of(groups: Sequence[str]) -> dict[str, str]:
-    """Matplotlib color of each group."""
-    return {group: f"C{k % 10}" for k, group in enumerate(groups)}
+    """Color of each group; twenty can be told apart."""
+    name, number = ("tab10", 10) if len(groups) <= 10 else ("tab20", 20)
+    palette = colormaps[name].resampled(number)
+    return {group: to_hex(palette(k % number)) for k, group in enumerate(groups)}
 
 
 def plain_text(text: str) -> str:
