@@ -234,9 +234,7 @@ def train(round_: Round, origin: Origin, show: Show) -> Path | None:
     rounds = [Round(n, settings) for n in range(1, round_.number + 1)]
     frames = [atoms for r in rounds for atoms in new_frames(r)]
     write_structures(round_.added, with_training_keys(frames, origin.keys))
-    delta = settings.training.robust
-    if delta is None:
-        delta = _ROBUST_FACTOR * measure_errors(round_.before, origin).force_rmse
+    delta, energy_delta = _limits_of_squares(round_, origin)
     n_old = info(Round(0, settings).model).domain_frames
     folder = round_.folder / "training"
     config = training_config(
@@ -248,6 +246,7 @@ def train(round_: Round, origin: Origin, show: Show) -> Path | None:
         n_added=len(frames),
         settings=settings.training,
         delta=delta,
+        energy_delta=energy_delta,
         partial_stress=any(_lacks_stress(atoms) for atoms in frames),
     )
     steps = steps_of(config, frames=n_old + settings.training.copies * len(frames))
@@ -263,11 +262,25 @@ def train(round_: Round, origin: Origin, show: Show) -> Path | None:
         "epochs": config["trainer"]["max_epochs"],
         "steps": steps,
         "huber": delta,
+        "huber_energy": energy_delta,
         "seconds": round(time.monotonic() - started, 1),
     }
     write_atomically(round_.trained, json.dumps(content, indent=1) + "\n")
     os.replace(best, round_.checkpoint)
     return round_.checkpoint
+
+
+def _limits_of_squares(round_: Round, origin: Origin) -> tuple[float, float]:
+    """Errors of forces (eV/Angstrom) and energies (eV per atom) above which the loss is linear.
+
+    Both are the same multiple of the initial model's errors on the test frames.
+    """
+    robust = round_.settings.training.robust
+    if robust == 0:
+        return 0.0, 0.0
+    test = measure_errors(Round(0, round_.settings), origin)
+    factor = _ROBUST_FACTOR if robust is None else robust / test.force_rmse
+    return factor * test.force_rmse, factor * (test.energy_rmse or 0.0)
 
 
 def _lacks_stress(atoms: Atoms) -> bool:

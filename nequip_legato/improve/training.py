@@ -42,6 +42,7 @@ def training_config(
     n_added: int,
     settings: Training,
     delta: float,
+    energy_delta: float = 0.0,
     partial_stress: bool = False,
 ) -> dict[str, Any]:
     """The configuration of nequip-train for one round.
@@ -60,6 +61,7 @@ def training_config(
         n_added: number of added frames.
         settings: epochs, learning rate and so on.
         delta: of the Huber loss of forces, eV/Angstrom; 0 for the original loss.
+        energy_delta: of that of per-atom energies, eV; 0 for their squares.
         partial_stress: whether some added frames lack a stress.
 
     Returns:
@@ -72,7 +74,9 @@ def training_config(
     module = old["training_module"]
     module |= {
         "model": _from_checkpoint(module["model"], checkpoint),
-        "loss": robust_loss(module["loss"], delta=delta, partial_stress=partial_stress),
+        "loss": robust_loss(
+            module["loss"], delta=delta, energy_delta=energy_delta, partial_stress=partial_stress
+        ),
         "train_metrics": None,
         **_optimization(module["optimizer"], settings),
     }
@@ -153,18 +157,25 @@ def steps_of(config: Mapping[str, Any], *, frames: int) -> int:
 
 
 def robust_loss(
-    loss: Mapping[str, Any], *, delta: float, partial_stress: bool = False
+    loss: Mapping[str, Any],
+    *,
+    delta: float,
+    energy_delta: float = 0.0,
+    partial_stress: bool = False,
 ) -> dict[str, Any]:
-    """Nequip's loss with a Huber term for forces; other terms and all coefficients stay.
+    """Nequip's loss with Huber terms for forces and energies; the stress and coefficients stay.
 
     Huber's loss (doi:10.1214/aoms/1177703732) is half the square for errors below ``delta`` and
     linear beyond; its coefficient is doubled, so that small errors count as before. The gradient of
     an added frame with an error of many eV/Angstrom is then bounded, and does not outweigh ordinary
-    frames.
+    frames. Energies of broken states are far off as well, and their squares would shift all
+    energies.
 
     Args:
         loss: configuration of ``EnergyForceLoss`` or ``EnergyForceStressLoss``.
-        delta: eV/Angstrom; 0 leaves the squares.
+        delta: of forces, eV/Angstrom; 0 leaves the loss as it is.
+        energy_delta: of energies, eV per atom; 0 leaves their squares, as it does where the loss
+            is of total energies.
         partial_stress: whether some frames lack a stress.
 
     Raises:
@@ -182,7 +193,13 @@ def robust_loss(
                 "training: {robust: off} to keep it, or set another loss by training: overrides"
             )
         return {**loss, "ignore_nan": ignored} if simple and ignored else dict(loss)
-    terms = _terms(loss, ignored, delta=delta, stress=name == "EnergyForceStressLoss")
+    terms = _terms(
+        loss,
+        ignored,
+        delta=delta,
+        energy_delta=energy_delta,
+        stress=name == "EnergyForceStressLoss",
+    )
     return {
         "_target_": "nequip.train.MetricsManager",
         "metrics": terms + list(loss.get("extra_metrics") or []),
@@ -190,14 +207,31 @@ def robust_loss(
 
 
 def _terms(
-    loss: Mapping[str, Any], ignored: Mapping[str, bool], *, delta: float, stress: bool
+    loss: Mapping[str, Any],
+    ignored: Mapping[str, bool],
+    *,
+    delta: float,
+    energy_delta: float,
+    stress: bool,
 ) -> list[dict[str, Any]]:
-    """Squares of errors of the energy and, perhaps, of the stress, and Huber's term of forces."""
+    """Huber's terms of forces and, perhaps, energies; squares of the others."""
     coeffs = loss.get("coeffs") or {"total_energy": 1.0, "forces": 1.0, _STRESS: 1.0}
-    energy: Any = "total_energy"
-    if loss.get("per_atom_energy", True):
-        energy = {"_target_": "nequip.data.PerAtomModifier", "field": "total_energy"}
     square = {"_target_": "nequip.train.MeanSquaredError"}
+    energy: dict[str, Any] = {
+        "name": "energy_mse",
+        "field": "total_energy",
+        "coeff": coeffs["total_energy"],
+        "metric": square,
+        "ignore_nan": ignored.get("total_energy", False),
+    }
+    if loss.get("per_atom_energy", True):
+        energy["field"] = {"_target_": "nequip.data.PerAtomModifier", "field": "total_energy"}
+        if energy_delta > 0:
+            energy |= {
+                "name": "energy_huber",
+                "coeff": 2.0 * coeffs["total_energy"],
+                "metric": {"_target_": "nequip.train.HuberLoss", "delta": energy_delta},
+            }
     forces: dict[str, Any] = {
         "name": "forces_huber",
         "field": "forces",
@@ -207,16 +241,7 @@ def _terms(
     }
     if loss.get("per_type_forces_coeffs"):
         forces |= {"per_type": True, "per_type_coeffs": loss["per_type_forces_coeffs"]}
-    terms = [
-        {
-            "name": "energy_mse",
-            "field": energy,
-            "coeff": coeffs["total_energy"],
-            "metric": square,
-            "ignore_nan": ignored.get("total_energy", False),
-        },
-        forces,
-    ]
+    terms = [energy, forces]
     if stress:
         terms.append(
             {

@@ -27,6 +27,7 @@ from nequip_legato.improve.training import (
 )
 
 DELTA = 0.3
+BOTH = {"delta": DELTA, "energy_delta": DELTA}
 PLAIN = {
     "_target_": "nequip.train.EnergyForceStressLoss",
     "per_atom_energy": True,
@@ -56,17 +57,20 @@ def test_small_errors_count_as_in_the_old_loss(per_type):
     config = PLAIN | ({"per_type_forces_coeffs": per_type} if per_type else {})
     losses = [
         instantiate(c, type_names=["H", "N"], _convert_="all")
-        for c in (config, robust_loss(config, delta=DELTA))
+        for c in (config, robust_loss(config, delta=DELTA), robust_loss(config, **BOTH))
     ]
     generator = torch.Generator().manual_seed(3)
     values = []
     for scale in (0.1, 0.3):  # |errors| below delta
         found, labels = batch(generator, scale)
         values.append([float(loss(found, labels)["weighted_sum"]) for loss in losses])
-    # the same but for one factor, since weights are normalized
-    ratios = [new / old for old, new in values]
-    weights = [6.0, 7.0]  # sums of the weights, forces doubled
-    np.testing.assert_allclose(ratios, weights[0] / weights[1], rtol=1e-10)
+    # the same but for one factor, since weights are normalized: sums of the weights, those of
+    # Huber's terms doubled
+    for weight, ratios in (
+        (7.0, [v[1] / v[0] for v in values]),
+        (9.0, [v[2] / v[0] for v in values]),
+    ):
+        np.testing.assert_allclose(ratios, 6.0 / weight, rtol=1e-10)
 
 
 def test_an_outlier_pulls_with_a_bounded_force():
@@ -81,6 +85,26 @@ def test_an_outlier_pulls_with_a_bounded_force():
         slopes.append(float(forces.grad[0, 0]))
     np.testing.assert_allclose(slopes, slopes[0], rtol=1e-9)
     assert slopes[0] == pytest.approx(2 / 7 * DELTA / 18, rel=1e-9)
+
+
+def test_an_outlier_of_the_energy_pulls_with_a_bounded_force():
+    config = robust_loss(PLAIN, delta=DELTA, energy_delta=0.1)
+    loss = instantiate(config, type_names=["H", "N"], _convert_="all")
+    found, labels = batch(torch.Generator().manual_seed(3), 0.1)
+    slopes = []
+    for off in (3.0, 30.0, 300.0):
+        energy = labels["total_energy"].clone()
+        energy[0] += off
+        energy.requires_grad_(True)
+        loss(found | {"total_energy": energy}, labels)["weighted_sum"].backward()
+        slopes.append(float(energy.grad[0]))
+    # weight, slope of Huber's loss, three atoms, two structures
+    np.testing.assert_allclose(slopes, 4 / 9 * 0.1 / 3 / 2, rtol=1e-6)
+
+
+def test_total_energies_keep_their_squares():
+    config = robust_loss(PLAIN | {"per_atom_energy": False}, delta=DELTA, energy_delta=0.1)
+    assert next(term["name"] for term in config["metrics"]) == "energy_mse"
 
 
 def test_losses_that_are_kept_or_refused():
