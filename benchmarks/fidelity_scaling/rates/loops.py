@@ -100,6 +100,7 @@ class Loop:
             "labels": trained[-1]["added"],
             "force_rmse_meV_A": round(1000 * test["force_rmse"], 4),
             "force_mae_meV_A": round(1000 * test["force_mae"], 4),
+            "energy_rmse_meV_atom": round(1000 * test["energy_rmse"], 4),
         }
 
 
