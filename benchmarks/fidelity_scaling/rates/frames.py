@@ -1,7 +1,7 @@
 """Other training frames than those of examples/nh3: a few of them, or contacts beside them.
 
 Contacts are what molecular dynamics of failing models visits. One molecule of a training frame is
-moved, rigidly, towards another one, until two of their atoms have a given distance; GFN1-xTB labels
+moved, rigidly, toward another one, until two of their atoms have a given distance; GFN1-xTB labels
 the result. Units: eV, Angstrom.
 """
 
