@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import nequip_legato
 
-__all__ = ["TRAINING_FRAMES", "Training", "metrics", "train_all"]
+__all__ = ["TRAINING_FRAMES", "Training", "metrics", "run_logged", "train_all"]
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parents[1] / "examples" / "nh3" / "data"
@@ -111,13 +111,13 @@ def _train(training: Training) -> tuple[str, float]:
     command = [str(Path(sys.executable).parent / "nequip-train"), "-cp", str(training.folder)]
     command += ["-cn", "config", f"hydra.run.dir={training.folder}"]
     started = os.times().elapsed
-    with (training.folder / "output.txt").open("w") as output:
-        ended = subprocess.run(
-            command,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-    if ended.returncode != 0 or not training.done:
+    if run_logged(command, training.folder / "output.txt") != 0 or not training.done:
         raise SystemExit(f"training {training.name} failed; see {training.folder / 'output.txt'}")
     return training.name, os.times().elapsed - started
+
+
+def run_logged(command: list[str], log: Path) -> int:
+    """Run a program with one thread, its output at the end of ``log``; returns its status."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with log.open("a") as output:
+        return subprocess.call(command, stdout=output, stderr=subprocess.STDOUT, env=environment)

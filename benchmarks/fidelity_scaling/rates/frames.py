@@ -16,6 +16,7 @@ from ase import Atoms
 from ase.geometry import get_distances
 from training import HERE, TRAINING_FRAMES, Training
 
+from nequip_legato.files import replacing
 from nequip_legato.improve.knowledge import errors_of, open_origin
 
 sys.path.insert(0, str(HERE.parents[1] / "examples" / "nh3"))
@@ -35,13 +36,11 @@ def few_frames(path: Path, count: int) -> Path:
     Returns:
         The same path.
     """
-    frames = ase.io.read(TRAINING_FRAMES, ":")
-    if path.is_file():
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    places = (np.arange(count) + 0.5) * len(frames) / count
-    chosen = [frames[int(k)] for k in places]
-    ase.io.write(path, chosen * (len(frames) // count), format="extxyz")
+    if not path.is_file():
+        frames = ase.io.read(TRAINING_FRAMES, ":")
+        places = (np.arange(count) + 0.5) * len(frames) / count
+        chosen = [frames[int(k)] for k in places]
+        _write(path, chosen * (len(frames) // count))
     return path
 
 
@@ -67,7 +66,6 @@ def with_contacts(path: Path, settings: Mapping[str, Any], *, workers: int) -> P
     """
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     old = ase.io.read(TRAINING_FRAMES, ":")
     rng = np.random.default_rng(settings["seed"])
     usable = [a for a in old if a.info["temperature"] == settings["temperature"]]
@@ -81,10 +79,14 @@ def with_contacts(path: Path, settings: Mapping[str, Any], *, workers: int) -> P
     labeled = label_all(path.with_suffix(""), made, workers, "contacts")
     good = [frame for frame in labeled if has_good_label(frame)]
     print(f"{len(good)} of {len(labeled)} contacts have good labels", flush=True)
-    scratch = path.with_suffix(".tmp")
-    ase.io.write(scratch, [*old, *good], format="extxyz")
-    scratch.rename(path)
+    _write(path, [*old, *good])
     return path
+
+
+def _write(path: Path, frames: list[Atoms]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as hidden:
+        ase.io.write(hidden, frames, format="extxyz")
 
 
 def contact(

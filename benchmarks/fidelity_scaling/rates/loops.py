@@ -1,8 +1,6 @@
 """Models that have learned from their failures: rounds of `nequip-legato improve`."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from training import DATA, Training, metrics
+from training import DATA, Training, metrics, run_logged
 
 __all__ = ["Loop", "improve_all"]
 
@@ -76,14 +74,7 @@ class Loop:
         path = self.folder / "loop.yaml"
         path.write_text(yaml.safe_dump(settings))
         command = [str(Path(sys.executable).parent / "nequip-legato"), "improve", str(path)]
-        with (self.folder / "output.txt").open("a") as output:
-            code = subprocess.run(
-                command,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-            ).returncode
-        if code != 0 or not self.done:
+        if run_logged(command, self.folder / "output.txt") != 0 or not self.done:
             raise SystemExit(f"the loop {self.name} failed; see {self.folder / 'output.txt'}")
 
     def errors(self) -> dict[str, Any]:
