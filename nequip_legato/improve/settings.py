@@ -92,8 +92,8 @@ class Training:
         learning_rate: first learning rate, as a fraction of the original training's; it falls along
             a cosine to a twentieth of that.
         robust: larger errors of force components count linearly in the loss (Huber), eV/Angstrom;
-            ``auto`` for four times the model's error on the test frames, ``off`` for the original
-            loss.
+            ``auto`` for four times the initial model's error on the test frames, ``off`` for the
+            original loss. The same multiple of their error holds for per-atom energies.
         copies: how often an added frame is seen in an epoch.
         threads: of ``nequip-train``.
         overrides: changes of the configuration, as a mapping of mappings.
