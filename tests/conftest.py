@@ -1,7 +1,9 @@
 """Fixtures that several test folders share."""
 
 import os
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import compile_cache
@@ -13,6 +15,7 @@ from filelock import FileLock
 
 pytest.register_assert_rewrite("lammps_run", "library_session", "precision")
 
+from kept import COMPILED_BY, TRAINED_BY, kept_folder, weights_of  # noqa: E402
 from lammps_run import with_velocities, write_data  # noqa: E402
 from models import ammonia_frames, train_tiny  # noqa: E402
 
@@ -62,7 +65,12 @@ def checkpoint(shared_folder: Path) -> Callable[..., Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / "lock"):
             trained = folder / "model.ckpt"
-            return trained if trained.is_file() else train_tiny(folder, **options)
+            if not trained.is_file():
+                make = partial(train_tiny, **options)
+                made = kept_folder(f"trained-{safe}", [label, *TRAINED_BY], make)
+                for file in (made / "train.extxyz", made / "val.extxyz", made / "model.ckpt"):
+                    shutil.copy2(file, folder)
+        return trained
 
     return get
 
@@ -79,7 +87,7 @@ def deployed(checkpoint: Callable[..., Path]) -> Callable[..., Path]:
             if not path.is_file():
                 threads = torch.get_num_threads()
                 torch.set_num_threads(2)  # as on a user's machine; the file must not depend on it
-                build(source, path)
+                _make(path, source, partial(build, source))
                 torch.set_num_threads(threads)
         return path
 
@@ -98,10 +106,18 @@ def fenced(checkpoint: Callable[..., Path]) -> Callable[..., Path]:
         with FileLock(source.with_name(f"{kind}{suffix}.lock")):
             if not path.is_file():
                 energy_model = suffix == ".nequip.pt2" and not options
-                build(source, path, fence=FenceSettings(kind=kind), energy_model=energy_model)
+                fence = FenceSettings(kind=kind)
+                _make(path, source, partial(build, source, fence=fence, energy_model=energy_model))
         return path
 
     return get
+
+
+def _make(path: Path, source: Path, build: Callable[[Path], object]) -> None:
+    """Deploy a checkpoint; what it took a minute to compile is kept for other runs of the tests."""
+    parts = [weights_of(source), source.with_name("train.extxyz"), *COMPILED_BY]
+    name = f"{source.parent.name}-{path.name}"
+    shutil.copy2(kept_folder(name, parts, lambda f: build(f / path.name)) / path.name, path)
 
 
 @pytest.fixture(scope="session")

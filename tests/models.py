@@ -166,6 +166,7 @@ def training_config(
     data_path: str | None = None,
     zbl: bool = False,
     third_type: bool = False,
+    layers: int = 2,
 ) -> dict[str, Any]:
     """The nequip-train configuration of :func:`train_tiny`, which see."""
     type_names = [*TYPE_NAMES, *THIRD_TYPE] if third_type else TYPE_NAMES
@@ -182,7 +183,7 @@ def training_config(
         "seed": seed,
         "model_dtype": dtype,
         "per_edge_type_cutoff": per_edge_type_cutoff,
-        "num_layers": 2,
+        "num_layers": layers,
         "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",
         "per_type_energy_shifts": "${training_data_stats:per_atom_energy_mean}",
         "per_type_energy_scales": "${training_data_stats:forces_rms}",
@@ -230,6 +231,7 @@ def train_tiny(folder: Path, *, third_type: bool = False, **options) -> Path:
             per_edge_type_cutoff: nequip's option, e.g. ``{"H": {"H": 3.0, "N": 3.5}, "N": 4.0}``.
             sam: options of ``nequip_legato.SAM``; none for plain training.
             zbl: add nequip's ZBL pair potential.
+            layers: of the model; with one it is compiled sooner.
             data_path: what the configuration names, ``{}`` standing for ``train`` and ``val``;
                 default the absolute path of the files in ``folder``. Training runs in ``folder``.
 

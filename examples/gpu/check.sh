@@ -144,7 +144,7 @@ if [[ ! -e $out/small.nequip.pth ]]; then
 fi
 deploy small.nequip.pt2 "$checkpoint" --device "$device" &
 deploy medium.nequip.pth "$medium" &
-deploy medium.nequip.pt2 "$medium" --device "$device" &
+if [[ $quick == no ]]; then deploy medium.nequip.pt2 "$medium" --device "$device" & fi
 if [[ $device == cuda ]]; then
   deploy small_off.nequip.pt2 "$checkpoint" --device cuda --kernels off &
   deploy medium_off.nequip.pt2 "$medium" --device cuda --kernels off &

@@ -42,6 +42,10 @@ SMALL = {
     "temperatures": [220],
     "velocity_seeds": 1,
 }
+QUICK_TRAINING = (
+    *("run=[train]", "trainer.max_epochs=1", "+trainer.limit_train_batches=0.3"),
+    "+trainer.limit_val_batches=2",
+)
 
 
 def run(*command: str | Path, **environment: str) -> None:
@@ -52,13 +56,14 @@ def run(*command: str | Path, **environment: str) -> None:
         sys.exit(f"quantum.py: {Path(words[0]).name} ended with status {done.returncode}")
 
 
-def trained(out: Path, epochs: int) -> Path:
+def trained(out: Path, epochs: int, small: bool) -> Path:
     """A model of the example's training data, deployed with a fence."""
     model = out / "plain.nequip.pth"
     if not model.is_file():
         run(
             *(PROGRAMS / "nequip-train", "-cp", DATA, "-cn", "train"),
             *(f"hydra.run.dir={out / 'training'}", f"trainer.max_epochs={epochs}"),
+            *(QUICK_TRAINING if small else []),
             NH3_DATA=str(DATA / "data"),
         )
         checkpoint = out / "training" / "best.ckpt"
@@ -77,6 +82,8 @@ def campaign(name: str, out: Path, models: dict[str, Path], small: bool) -> Repo
         system["structure"] = str(HERE / system["structure"])
     if small:
         content |= SMALL
+        if name != "molecule":
+            content["isotopes"] = content["isotopes"][:1]
     path = out / f"{name}.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     run(PROGRAMS / "nequip-legato", "quantum", "run", path)
@@ -137,7 +144,7 @@ def main() -> None:
     named = (text.partition("=") for text in arguments.model)
     models = {name: Path(file).absolute() for name, _, file in named}
     if not models:
-        models = {"plain": trained(out, 1 if arguments.small else arguments.epochs)}
+        models = {"plain": trained(out, arguments.epochs, arguments.small)}
     parts = []
     try:
         for name in CAMPAIGNS:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kept import COMPILED_BY, kept_folder, weights_of
 from models import CUTOFF
 from processes import PROGRAMS, run_process
 
@@ -18,17 +19,19 @@ from nequip_legato.deployed.reader import info
 CUTOFFS = torch.full((2, 2), CUTOFF, dtype=torch.float64)
 
 
-@pytest.fixture(scope="module")
-def compiled_by_nequip(checkpoint, tmp_path_factory):
+@pytest.fixture
+def compiled_by_nequip(checkpoint):
     """Function: compile target -> file of nequip-compile."""
-    folder = tmp_path_factory.mktemp("nequip-compile")
 
     def get(target: str) -> Path:
-        path = folder / f"{target}.nequip.pt2"
-        if not path.is_file():
+        name = f"{target}.nequip.pt2"
+
+        def make(folder: Path) -> None:
             options = ["--device", "cpu", "--mode", "aotinductor", "--target", target]
-            run_process(PROGRAMS / "nequip-compile", checkpoint(), path, *options)
-        return path
+            run_process(PROGRAMS / "nequip-compile", checkpoint(), folder / name, *options)
+
+        parts = [weights_of(checkpoint()), *COMPILED_BY]
+        return kept_folder(f"nequip-compile-{target}", parts, make) / name
 
     return get
 
@@ -129,7 +132,8 @@ def test_two_models_of_one_architecture_at_once(checkpoint, tmp_path):
     climbs = (0.01, 0.02)
     builds = []
     for rho in climbs:
-        command = [PROGRAMS / "nequip-deploy", "build", checkpoint(sam={"rho": rho})]
+        source = checkpoint(layers=1, sam={"rho": rho})
+        command = [PROGRAMS / "nequip-deploy", "build", source]
         command += [tmp_path / f"{rho}.nequip.pt2"]
         builds.append(subprocess.Popen([*map(str, command)]))
     assert [process.wait(timeout=900) for process in builds] == [0, 0]

@@ -1,8 +1,11 @@
 """Energies without forces: the same numbers, for less."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from kept import COMPILED_BY, kept_folder, weights_of
 from models import CUTOFF, ammonia_frames
 
 from nequip_legato import LegatoCalculator
@@ -45,9 +48,13 @@ def test_torchscript(deployed):
 
 
 @pytest.mark.slow
-def test_aotinductor_with_a_second_model(checkpoint, tmp_path):
-    path = tmp_path / "model.nequip.pt2"
-    assert deploy_main(["build", str(checkpoint()), str(path), "--energy-model"]) == 0
+def test_aotinductor_with_a_second_model(checkpoint):
+    def make(folder: Path) -> None:
+        arguments = ["build", str(checkpoint()), str(folder / "model.nequip.pt2"), "--energy-model"]
+        assert deploy_main(arguments) == 0
+
+    parts = [weights_of(checkpoint()), *COMPILED_BY]
+    path = kept_folder("with-energy-model", parts, make) / "model.nequip.pt2"
     assert info(path).entries["legato_energy_model"] == "1"
     check(path)
     # by torch's own loader too, which checks the file where the engine cannot be built

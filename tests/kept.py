@@ -1,0 +1,84 @@
+"""What tests take long to make is kept in the user's cache until what it is made from changes.
+
+Only for what a test needs, or whose sources are all named: what is made is then what is tested.
+"""
+
+import hashlib
+import platform
+import shutil
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+__all__ = ["COMPILED_BY", "TRAINED_BY", "kept_folder", "weights_of"]
+
+_ROOT = Path(__file__).parents[1]
+_PACKAGES = ("torch", "nequip", "nequip-allegro", "e3nn", "lightning", "ase")
+_ROOMS = ("deploy", "deployed", "fence", "native", "trained")
+_VERSIONS = tuple(f"{name} {metadata.version(name)}" for name in _PACKAGES)
+# all that a tiny model depends on, but for its options
+TRAINED_BY = (
+    *sorted((_ROOT / "nequip_legato" / "sam").glob("*.py")),
+    *(_ROOT / "examples" / "nh3" / "data").glob("train.extxyz"),
+    _ROOT / "tests" / "models.py",
+    *_VERSIONS,
+)
+# all that a compiled model depends on, but for the model
+COMPILED_BY = (
+    *sorted(p for room in _ROOMS for p in (_ROOT / "nequip_legato" / room).rglob("*.py")),
+    *sorted((_ROOT / "lammps_plugin" / "core").iterdir()),
+    *_VERSIONS,
+)
+
+
+def _digest(parts: Iterable[Path | str | bytes]) -> str:
+    """Of words, and of the contents of files, whose folders do not count."""
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.read_bytes() if isinstance(part, Path) else part
+        name = part.name if isinstance(part, Path) else ""
+        data = content.encode() if isinstance(content, str) else content
+        digest.update(f"{name} {len(data)} ".encode() + data)
+    return digest.hexdigest()[:16]
+
+
+def kept_folder(
+    name: str, parts: Iterable[Path | str | bytes], make: Callable[[Path], object]
+) -> Path:
+    """A folder that ``make`` has filled, now or in an earlier run with the same ``parts``.
+
+    Args:
+        name: of what is made; a folder of this name that is made from something else is removed.
+        parts: what it is made from, besides the processor.
+        make: fills an empty folder, whose path does not change afterwards.
+    """
+    top = user_cache_path("nequip-legato-tests", ensure_exists=True)
+    folder = top / f"{name}@{_digest([*parts, _processor()])}"
+    complete = folder / ".complete"
+    with FileLock(top / f"{name}.lock"):
+        if not complete.is_file():
+            for other in top.glob(f"{name}@*"):
+                shutil.rmtree(other)
+            folder.mkdir()
+            make(folder)
+            complete.touch()
+    return folder
+
+
+def weights_of(checkpoint: Path) -> str:
+    """All tensors of a checkpoint's model in words: the file itself differs by the names in it."""
+    state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
+    tensors = {name: value for name, value in state.items() if torch.is_tensor(value)}
+    return str({name: (str(value.dtype), value.tolist()) for name, value in tensors.items()})
+
+
+def _processor() -> str:
+    """AOTInductor compiles for the processor at hand."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.is_file() else []
+    flags = [line for line in lines if line.startswith(("flags", "Features"))]
+    return " ".join([platform.machine(), *flags[:1]])
