@@ -33,6 +33,7 @@ from nequip_legato.trained.frames import frame_from_data
 __all__ = ["Errors", "Origin", "errors_of", "open_origin", "write_original_frames"]
 
 _FORCES, _ENERGY = AtomicDataDict.FORCE_KEY, AtomicDataDict.TOTAL_ENERGY_KEY
+_STRESS = AtomicDataDict.STRESS_KEY
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Errors:
         force_mae: mean absolute error of force components, eV/Angstrom.
         force_largest: largest error of a force component, eV/Angstrom.
         energy_rmse: root mean square error, eV per atom; None if no frame has an energy.
+        stress_rmse: root mean square error of components, eV/Angstrom^3; None if no frame has a
+            stress.
     """
 
     frames: int
@@ -52,6 +55,7 @@ class Errors:
     force_mae: float
     force_largest: float
     energy_rmse: float | None
+    stress_rmse: float | None = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ def errors_of(
         LegatoError: if no frame has forces.
     """
     model = open_source(checkpoint, model_key=_SOLE_MODEL_KEY).model
-    forces, energies = [], []
+    forces, energies, stresses = [], [], []
     for atoms in frames:
         with torch_default_dtype(torch.float64):
             data = from_ase(atoms, **(origin.keys if keys is None else keys))
@@ -173,6 +177,9 @@ def errors_of(
         if _ENERGY in data:
             difference = float(sums.energies.sum()) - float(data[_ENERGY].reshape(-1)[0])
             energies.append(difference / len(atoms))
+        if _STRESS in data and not data[_STRESS].isnan().any():
+            stress = -sums.virial / atoms.get_volume()
+            stresses.append((stress - data[_STRESS].double().view(3, 3)).numpy())
     if not forces:
         raise LegatoError("the frames have no forces, so a model cannot be compared with them")
     errors = np.concatenate(forces)
@@ -182,5 +189,10 @@ def errors_of(
         float(np.sqrt(np.mean(errors**2))),
         float(np.mean(np.abs(errors))),
         float(np.abs(errors).max()),
-        float(np.sqrt(np.mean(np.square(energies)))) if energies else None,
+        _rms(energies),
+        _rms(stresses),
     )
+
+
+def _rms(errors: Sequence[Any]) -> float | None:
+    return float(np.sqrt(np.mean(np.square(errors)))) if errors else None

@@ -145,10 +145,12 @@ def _text(rounds: list[dict[str, Any]], settings: Loop, state: str) -> str:
             cells[-1] = span(row["ratio"])
         cells += [f"{1000 * test['force_rmse']:.1f}", "" if row["round"] == 0 else f"{change:+.1%}"]
         cells += ["-" if energy is None else f"{1000 * energy:.2f}"]
+        stress = test.get("stress_rmse")  # absent in results of older versions
+        cells += ["-" if stress is None else f"{1000 * stress:.2f}"]
         rows.append(cells)
     heads = ["round", "failed runs", "atom ps", "failures per 1,000 atom ps"]
     heads += ["time to failure, relative to round 0", "force RMSE, test (meV/Å)", "change"]
-    heads += ["energy RMSE, test (meV per atom)"]
+    heads += ["energy RMSE, test (meV per atom)", "stress RMSE, test (meV/Å³)"]
     parts = [
         "# Results of the loop",
         f"State: {state}. Intervals are 95 % (Poisson) and describe these models; several "

@@ -209,10 +209,11 @@ def test_errors_are_those_of_the_eager_model(origin, deployed):
     frames = origin.test
     found = errors_of(origin.source.path, frames, origin)
     calculator = LegatoCalculator(deployed())
-    off, energies = [], []
+    off, energies, stresses = [], [], []
     for frame in frames:
         copy = frame.copy()
         copy.calc = calculator
+        stresses.append(copy.get_stress(voigt=False) - frame.get_stress(voigt=False))
         off.append(copy.get_forces() - frame.get_forces())
         energies.append((copy.get_potential_energy() - frame.get_potential_energy()) / len(frame))
     assert found.frames == len(frames)
@@ -220,6 +221,7 @@ def test_errors_are_those_of_the_eager_model(origin, deployed):
     assert found.force_mae == pytest.approx(np.mean(np.abs(off)), rel=1e-6)
     assert found.force_largest == pytest.approx(np.abs(off).max(), rel=1e-6)
     assert found.energy_rmse == pytest.approx(np.sqrt(np.mean(np.square(energies))), rel=1e-4)
+    assert found.stress_rmse == pytest.approx(np.sqrt(np.mean(np.square(stresses))), rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def runs(folder: Path, group: str, steps: list[int], limit: int) -> None:
 def errors(force: float) -> dict[str, float]:
     return {
         "frames": 5, "force_rmse": force, "force_mae": force / 2, "force_largest": 3 * force,
-        "energy_rmse": 0.002,
+        "energy_rmse": 0.002, "stress_rmse": 0.0013,
     }  # fmt: skip
 
 
@@ -103,11 +103,11 @@ def test_numbers_are_those_of_the_records(loop):
     assert second["labels"] == {"good": 2, "set_aside": {"a | reason": 1}, "seconds": 6.0}
     assert second["cost"] == pytest.approx(0.092)
     assert second["explored"]["failures"] == 1
-    assert "| 51.0 | +2.0% |" in text
+    assert "| 51.0 | +2.0% | 2.00 | 1.30 |" in text
     assert "1.50 → 0.40" in text
     assert "1 (1 a / reason)" in text  # no cell is torn apart
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {row.count(" | ") for row in rows[:4]} == {7}
+    assert {row.count(" | ") for row in rows[:4]} == {8}
     assert (Path(loop.output) / "improve.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -92,6 +92,7 @@ class Loop:
             "force_rmse_meV_A": round(1000 * test["force_rmse"], 4),
             "force_mae_meV_A": round(1000 * test["force_mae"], 4),
             "energy_rmse_meV_atom": round(1000 * test["energy_rmse"], 4),
+            "stress_rmse_meV_A3": round(1000 * test["stress_rmse"], 4),
         }
 
 
