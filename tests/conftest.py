@@ -68,8 +68,7 @@ def checkpoint(shared_folder: Path) -> Callable[..., Path]:
             if not trained.is_file():
                 make = partial(train_tiny, **options)
                 made = kept_folder(f"trained-{safe}", [label, *TRAINED_BY], make)
-                for file in (made / "train.extxyz", made / "val.extxyz", made / "model.ckpt"):
-                    shutil.copy2(file, folder)
+                shutil.copytree(made, folder, dirs_exist_ok=True)
         return trained
 
     return get
