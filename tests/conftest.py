@@ -15,7 +15,7 @@ from filelock import FileLock
 
 pytest.register_assert_rewrite("lammps_run", "library_session", "precision")
 
-from kept import COMPILED_BY, TRAINED_BY, kept_folder, weights_of  # noqa: E402
+from kept import TRAINED_BY, compiled_from, kept_folder  # noqa: E402
 from lammps_run import with_velocities, write_data  # noqa: E402
 from models import ammonia_frames, train_tiny  # noqa: E402
 
@@ -114,9 +114,9 @@ def fenced(checkpoint: Callable[..., Path]) -> Callable[..., Path]:
 
 def _make(path: Path, source: Path, build: Callable[[Path], object]) -> None:
     """Deploy a checkpoint; what it took a minute to compile is kept for other runs of the tests."""
-    parts = [weights_of(source), source.with_name("train.extxyz"), *COMPILED_BY]
     name = f"{source.parent.name}-{path.name}"
-    shutil.copy2(kept_folder(name, parts, lambda f: build(f / path.name)) / path.name, path)
+    made = kept_folder(name, compiled_from(source), lambda folder: build(folder / path.name))
+    shutil.copy2(made / path.name, path)
 
 
 @pytest.fixture(scope="session")

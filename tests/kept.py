@@ -14,41 +14,44 @@ import torch
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-__all__ = ["COMPILED_BY", "TRAINED_BY", "kept_folder", "weights_of"]
+__all__ = ["TRAINED_BY", "compiled_from", "kept_folder"]
 
 _ROOT = Path(__file__).parents[1]
 _PACKAGES = ("torch", "nequip", "nequip-allegro", "e3nn", "lightning", "ase")
-_ROOMS = ("deploy", "deployed", "fence", "native", "trained")
+_PACKAGE = _ROOT / "nequip_legato"
+_ROOMS = ("cli", "deploy", "deployed", "fence", "kernels", "native", "trained")
 _VERSIONS = tuple(f"{name} {metadata.version(name)}" for name in _PACKAGES)
+_SHARED = tuple(sorted(_PACKAGE.glob("*.py")))  # what every part of the package may import
 # all that a tiny model depends on, but for its options
 TRAINED_BY = (
-    *sorted((_ROOT / "nequip_legato" / "sam").glob("*.py")),
+    *sorted((_PACKAGE / "sam").glob("*.py")),
     *(_ROOT / "examples" / "nh3" / "data").glob("train.extxyz"),
     _ROOT / "tests" / "models.py",
+    *_SHARED,
     *_VERSIONS,
 )
-# all that a compiled model depends on, but for the model
-COMPILED_BY = (
-    *sorted(p for room in _ROOMS for p in (_ROOT / "nequip_legato" / room).rglob("*.py")),
-    *sorted((_ROOT / "lammps_plugin" / "core").iterdir()),
+# all that a compiled model depends on, but for the checkpoint: the engine checks it
+_COMPILED_BY = (
+    *sorted(path for room in _ROOMS for path in (_PACKAGE / room).rglob("*.py")),
+    *sorted(
+        path for part in ("core", "python") for path in (_ROOT / "lammps_plugin" / part).iterdir()
+    ),
+    *_SHARED,
     *_VERSIONS,
 )
 
 
-def _digest(parts: Iterable[Path | str | bytes]) -> str:
+def _digest(parts: Iterable[Path | str]) -> str:
     """Of words, and of the contents of files, whose folders do not count."""
     digest = hashlib.sha256()
     for part in parts:
-        content = part.read_bytes() if isinstance(part, Path) else part
         name = part.name if isinstance(part, Path) else ""
-        data = content.encode() if isinstance(content, str) else content
+        data = part.read_bytes() if isinstance(part, Path) else part.encode()
         digest.update(f"{name} {len(data)} ".encode() + data)
     return digest.hexdigest()[:16]
 
 
-def kept_folder(
-    name: str, parts: Iterable[Path | str | bytes], make: Callable[[Path], object]
-) -> Path:
+def kept_folder(name: str, parts: Iterable[Path | str], make: Callable[[Path], object]) -> Path:
     """A folder that ``make`` has filled, now or in an earlier run with the same ``parts``.
 
     Args:
@@ -69,11 +72,15 @@ def kept_folder(
     return folder
 
 
-def weights_of(checkpoint: Path) -> str:
-    """All tensors of a checkpoint's model in words: the file itself differs by the names in it."""
+def compiled_from(checkpoint: Path) -> list[Path | str]:
+    """All that a compiled file of a checkpoint of ``train_tiny`` depends on.
+
+    The model's tensors stand for the checkpoint, which differs by the names of folders in it.
+    """
     state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
     tensors = {name: value for name, value in state.items() if torch.is_tensor(value)}
-    return str({name: (str(value.dtype), value.tolist()) for name, value in tensors.items()})
+    words = str({name: (str(value.dtype), value.tolist()) for name, value in tensors.items()})
+    return [words, checkpoint.with_name("train.extxyz"), *_COMPILED_BY]
 
 
 def _processor() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from kept import COMPILED_BY, kept_folder, weights_of
+from kept import compiled_from, kept_folder
 from models import CUTOFF
 from processes import PROGRAMS, run_process
 
@@ -30,8 +30,7 @@ def compiled_by_nequip(checkpoint):
             options = ["--device", "cpu", "--mode", "aotinductor", "--target", target]
             run_process(PROGRAMS / "nequip-compile", checkpoint(), folder / name, *options)
 
-        parts = [weights_of(checkpoint()), *COMPILED_BY]
-        return kept_folder(f"nequip-compile-{target}", parts, make) / name
+        return kept_folder(f"nequip-compile-{target}", compiled_from(checkpoint()), make) / name
 
     return get
 

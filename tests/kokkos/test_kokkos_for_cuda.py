@@ -14,13 +14,11 @@ from processes import PROGRAMS, run_process
 
 from nequip_legato.native.linkage import Library
 
-GPU = Path(__file__).parents[2] / "examples" / "gpu"
+_ROOT = Path(__file__).parents[2]
+GPU = _ROOT / "examples" / "gpu"
 
 
-_ROOT = GPU.parents[1]
-
-
-def compiled_from() -> list[Path | str]:
+def sources_for_cuda() -> list[Path | str]:
     """All that the plugin for CUDA is made from and checked with."""
     folders = [_ROOT / "lammps_plugin", _ROOT / "nequip_legato" / "native"]
     found = (path for folder in folders for path in sorted(folder.rglob("*")))
@@ -57,7 +55,7 @@ def compile_for_cuda(folder: Path) -> None:
 @pytest.mark.skipif(bool(archives()[2]), reason=archives()[2])
 def test_plugin_for_cuda():
     """It takes three minutes, so it is not repeated before something that goes into it changes."""
-    folder = kept_folder("plugin-for-cuda", compiled_from(), compile_for_cuda)
+    folder = kept_folder("plugin-for-cuda", sources_for_cuda(), compile_for_cuda)
     said = (folder / "said").read_text()
     assert b"allegro_legato/kk" in (folder / "legatoplugin.so").read_bytes()
     styles = folder / "legato_styles.so"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kept import COMPILED_BY, kept_folder, weights_of
+from kept import compiled_from, kept_folder
 from models import CUTOFF, ammonia_frames
 
 from nequip_legato import LegatoCalculator
@@ -53,8 +53,7 @@ def test_aotinductor_with_a_second_model(checkpoint):
         arguments = ["build", str(checkpoint()), str(folder / "model.nequip.pt2"), "--energy-model"]
         assert deploy_main(arguments) == 0
 
-    parts = [weights_of(checkpoint()), *COMPILED_BY]
-    path = kept_folder("with-energy-model", parts, make) / "model.nequip.pt2"
+    path = kept_folder("with-energy-model", compiled_from(checkpoint()), make) / "model.nequip.pt2"
     assert info(path).entries["legato_energy_model"] == "1"
     check(path)
     # by torch's own loader too, which checks the file where the engine cannot be built
