@@ -41,7 +41,7 @@ STAGES = (
     *("trajectories", "collect"),
 )
 HERE = Path(__file__).resolve().parent
-PARTS = ("choice", "development", "report", "interpolating")
+PARTS = ("choice", "development", "report", "interpolating", "interpolating_large")
 PROGRAMS = Path(sys.executable).parent
 
 
@@ -203,6 +203,7 @@ class Study:
     def interpolate(self) -> None:
         """Rates of models that fit their few training frames."""
         self._campaigns("interpolating")
+        self._campaigns("interpolating_large")
 
     def _campaigns(self, part: str) -> None:
         """One campaign for each start frame; models that are not trained yet are left for later."""

@@ -157,6 +157,7 @@ def collect(
         ("report", "Rates on the reported seeds"),
         ("large", "The check at 4,096 atoms"),
         ("interpolating", "Models that fit their few training frames"),
+        ("interpolating_large", "The same by models of the original's size"),
     ):
         if not (results / f"{part}.jsonl").is_file():
             continue
@@ -171,7 +172,7 @@ def collect(
             ("Close pairs and large forces, too", strict),
         ):
             text += [f"### {kind}", _rates(records), _ratios(records, summary, part, kind)]
-        if part in ("development", "report", "interpolating"):
+        if part in ("development", "report") or part.startswith("interpolating"):
             text += ["### By size", _sizes(stopped), "### Seed by seed", _seeds(stopped)]
         if part == "report":
             pictures.survival(stopped, results / "survival.png")
