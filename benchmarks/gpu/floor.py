@@ -25,7 +25,7 @@ from nequip_legato.deploy.target import INPUTS
 from nequip_legato.files import write_atomically
 
 sys.path.append(str(Path(__file__).absolute().parents[2] / "examples" / "gpu"))
-from measure import ammonia_block
+from alone import ammonia_block
 
 __all__ = ["Traffic", "count", "model_of"]
 

@@ -77,8 +77,23 @@ if [[ -n $kokkos ]]; then kokkos_tree=$(source_tree kokkos "$kokkos"); else kokk
 wrapper=$kokkos_tree/bin/nvcc_wrapper
 [[ -x $wrapper ]] || fail "there is no Kokkos in $kokkos_tree; name one with --kokkos"
 
+# Nine in ten of LAMMPS' sources have nothing to do with Kokkos. nvcc takes several times as long for
+# them as the host's compiler, to which Kokkos' wrapper hands them with --host-only.
+mkdir -p "$out/compiler"
+cat > "$out/compiler/nvcc_wrapper" << END
+#!/usr/bin/env bash
+host_only=()
+for word in "\$@"; do
+  if [[ \$word == "$lammps_tree"/src/*.cpp && \$word != */KOKKOS/* ]] &&
+    ! grep -q -E 'kokkos|KOKKOS|style_[a-z]+\.h' "\$word"; then
+    host_only=(--host-only)
+  fi
+done
+exec "$wrapper" "\${host_only[@]}" "\$@"
+END
+chmod +x "$out/compiler/nvcc_wrapper"
 settings=(-DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_STANDARD=20 -DCMAKE_POSITION_INDEPENDENT_CODE=ON
-  -DCMAKE_CXX_COMPILER="$wrapper" -DBUILD_SHARED_LIBS=ON)
+  -DCMAKE_CXX_COMPILER="$out/compiler/nvcc_wrapper" -DBUILD_SHARED_LIBS=ON)
 cuda=(-DKokkos_ENABLE_CUDA=ON "-DKokkos_ARCH_$arch=ON" -DKokkos_ENABLE_SERIAL=ON
   -DKokkos_ENABLE_IMPL_VIEW_LEGACY=ON)
 toolkit=$(nvcc --dryrun -x cu - 2>&1 < /dev/null | sed -n 's/^#\$ TOP=//p')

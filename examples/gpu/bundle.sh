@@ -137,8 +137,20 @@ if [[ $wheels == yes ]]; then
   # what is installed here, except torch and what comes with it
   "$python" -m pip freeze --exclude-editable | grep -v -i -E '^(torch|triton|nvidia|nequip.legato)|@' \
     > "$scratch/requirements"
-  "$python" -m pip download --quiet --no-deps --only-binary=:all: -d "$out/wheels" \
+  "$python" -m pip download --quiet --no-deps --prefer-binary -d "$out/wheels" \
     ${version:+--python-version "$version"} -r "$scratch/requirements"
+  # Some packages are on PyPI as sources only. That machine may not be able to compile them.
+  for source in "$out"/wheels/*.tar.gz "$out"/wheels/*.zip; do
+    [[ -e $source ]] || continue
+    "$python" -m pip wheel --quiet --no-deps -w "$scratch/wheels" "$source"
+    rm "$source"
+  done
+  for wheel in "$scratch"/wheels/*.whl; do
+    [[ -e $wheel ]] || continue
+    [[ -z $version || $wheel == *-none-any.whl ]] ||
+      fail "PyPI has no wheel of $(basename "$wheel" | cut -d- -f1) for Python $version; use that Python here"
+    mv "$wheel" "$out/wheels/"
+  done
   "$python" -m pip wheel --quiet --no-deps -w "$out/wheels" "$repository"
 fi
 echo "bundle: $out ($(du -sh "$out" | cut -f1)), for torch $torch_version"

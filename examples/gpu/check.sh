@@ -13,7 +13,7 @@
 #      allegro_legato/kk; after step 4 also with small blocks, and with less memory for torch than
 #      the file takes
 #   4. measures speed: styles, files, sizes of blocks, 432 to 3,456,000 atoms; training steps with
-#      and without SAM; a CUDA graph of one block; and pair_allegro/kk of the LAMMPS that
+#      and without SAM; files alone, by kernels; and pair_allegro/kk of the LAMMPS that
 #      --pair-allegro names, with files of its own
 #
 # --checkpoint and --medium are models of H and N (default: the example's, trained for one epoch, and
@@ -147,6 +147,7 @@ deploy medium.nequip.pth "$medium" &
 if [[ $quick == no ]]; then deploy medium.nequip.pt2 "$medium" --device "$device" & fi
 if [[ $device == cuda ]]; then
   deploy small_off.nequip.pt2 "$checkpoint" --device cuda --kernels off &
+  deploy small_fence.nequip.pt2 "$checkpoint" --device cuda --fence gaps &
   deploy medium_off.nequip.pt2 "$medium" --device cuda --kernels off &
 fi
 if [[ -n $pair_allegro ]]; then
@@ -182,10 +183,11 @@ there() { # FILES... those that were made
   for file in "$@"; do if [[ -e $out/$file ]]; then echo "$out/$file"; fi; done
 }
 lmp=(--lmp "$lmp_folder/lmp" --plugin "$plugin" --work "$out/work" --device "$device" --kokkos "$kokkos")
+if mpiexec=$(command -v mpiexec) && ldd "$lmp_folder/lmp" | grep -q libmpi; then lmp+=(--mpiexec "$mpiexec"); fi
 agreement() { # agreement or hard
   local size
   for size in medium small; do
-    mapfile -t files < <(there $size.nequip.pth $size.nequip.pt2 ${size}_off.nequip.pt2)
+    mapfile -t files < <(there $size.nequip.pth $size.nequip.pt2 ${size}_off.nequip.pt2 ${size}_fence.nequip.pt2)
     attempt "$1_$size" "$python" "$here/measure.py" "$1" "${lmp[@]}" \
       --out "$out/$([[ $1 == hard ]] && echo agreement_)$1_$size.json" "${files[@]}"
   done
@@ -194,21 +196,21 @@ agreement agreement
 wait # for the tests
 
 mapfile -t files < <(there small.nequip.pt2 medium.nequip.pt2 small_off.nequip.pt2 \
-  medium_off.nequip.pt2 small.nequip.pth)
+  medium_off.nequip.pt2 small_fence.nequip.pt2 small.nequip.pth)
 mapfile -t rivals < <(there rival_small.nequip.pt2 rival_medium.nequip.pt2 \
   rival_small_triton.nequip.pt2 rival_medium_triton.nequip.pt2)
 more=()
 if [[ ${#rivals[@]} -gt 0 ]]; then more+=(--pair-allegro "$pair_allegro" --rivals "${rivals[@]}"); fi
 if [[ $quick == yes ]]; then more+=(--repeats 1 --rounds 1 --blocks 64); fi
-# half of what is left, and the rest for hard cases, training and graphs
+# half of what is left, and the rest for hard cases, training and files alone
 attempt speed "$python" "$here/measure.py" speed "${lmp[@]}" --out "$out/speed.json" "${more[@]}" \
   --seconds $(($(left) / 2)) -- "${files[@]}"
 speed_files=("${files[@]}")
 agreement hard
 attempt training "$python" "$here/training.py" --out "$out/training.json" --device "$device" \
   --rounds "$([[ $quick == yes ]] && echo 1 || echo 5)" $([[ $quick == yes ]] && echo small)
-attempt graph "$python" "$here/measure.py" graph --device "$device" --out "$out/graph.json" \
+attempt alone "$python" "$here/alone.py" --device "$device" --out "$out/alone.json" \
   $([[ $quick == yes ]] && echo '--repeats 1 --calls 1 --') "${speed_files[@]}"
 "$python" "$here/table.py" "$out" --out "$out/table.md"
-required=$(grep -v -E '^(speed|training|graph)\s|triton' "$out/steps.tsv" | grep -c -v -P '\tpassed\t' || true)
+required=$(grep -v -E '^(speed|training|alone)\s|triton' "$out/steps.tsv" | grep -c -v -P '\tpassed\t' || true)
 exit $((required > 0))

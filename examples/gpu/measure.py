@@ -3,10 +3,9 @@
     python measure.py agreement --lmp LMP --plugin FOLDER --work FOLDER --out FILE MODEL...
     python measure.py hard      --lmp LMP --plugin FOLDER --work FOLDER --out FILE MODEL...
     python measure.py speed     --lmp LMP --plugin FOLDER --work FOLDER --out FILE MODEL...
-    python measure.py graph     --out FILE MODEL...
 
-``hard`` is ``agreement`` with small blocks and too little memory. MODEL are deployed files; for
-these two the first one must be TorchScript, which runs on a CPU too.
+``hard`` is ``agreement`` with small blocks, two ranks, and too little memory. MODEL are deployed
+files; for these two the first one must be TorchScript, which runs on a CPU too.
 """
 
 import argparse
@@ -19,7 +18,7 @@ from statistics import median
 
 import numpy as np
 from memory import TRIALS, little_memory, measured
-from runs import START, lammps, pair_style
+from runs import lammps, pair_style
 
 from nequip_legato.files import write_atomically
 
@@ -35,17 +34,16 @@ def ways_of(chosen: argparse.Namespace) -> list[dict]:
 
 
 def hard_ways_of(chosen: argparse.Namespace) -> list[dict]:
-    """Ways that must give the same forces too: small blocks, and too little memory."""
+    """Ways that must give the same forces too: small blocks, two ranks, too little memory."""
     ways = ways_of(chosen)
-    small_blocks = [
-        way | {"name": f"{way['name']} small blocks", "pair": f"{way['pair']} block 100 threads 2"}
-        for way in ways[:1]
-    ]
+    first = ways[0]
+    small_blocks = {"pair": f"{first['pair']} block 100 threads 2"}
+    hard = [first | small_blocks | {"name": f"{first['name']} small blocks"}]
+    if chosen.mpiexec:
+        hard.append(first | {"name": f"{first['name']} two ranks", "ranks": 2})
     if chosen.device == "cpu":
-        return small_blocks
-    return small_blocks + [
-        way | {"name": f"{way['name']} little memory", "little": True} for way in ways
-    ]
+        return hard
+    return hard + [way | {"name": f"{way['name']} little memory", "little": True} for way in ways]
 
 
 def run_with_little_memory(run: Callable[[dict[str, str]], dict], model: Path, device: str) -> dict:
@@ -80,8 +78,8 @@ def compared(chosen: argparse.Namespace, model: Path, way: dict, reference: dict
 
     def run(environment: dict[str, str]) -> dict:
         pair = pair_style(model, way["pair"])
-        how = {"kokkos": way["kokkos"], "repeat": 2, "environment": environment}
-        return lammps(chosen, name, pair, **how)
+        how = {"kokkos": way["kokkos"], "repeat": 2, "ranks": way.get("ranks", 1)}
+        return lammps(chosen, name, pair, environment=environment, **how)
 
     try:
         little = way.get("little")
@@ -118,20 +116,30 @@ def speed(chosen: argparse.Namespace) -> int:
     Each round has all cases, the most important first; ``--seconds`` limits the time.
     """
     started = time.monotonic()
+    first_repeat = chosen.repeats[0]
+    first_way, *other_ways = ways_of(chosen)
     cases = []
+
+    def add(model: Path, way: dict, repeat: int) -> None:
+        cases.append(
+            (f"{model.name} {way['name']}", pair_style(model, way["pair"]), way["kokkos"], repeat)
+        )
+
     for repeat in chosen.repeats:
-        for way in ways_of(chosen):
-            for model in chosen.models:
-                name = f"{model.name} {way['name']}"
-                cases.append((name, pair_style(model, way["pair"]), way["kokkos"], repeat))
+        for model in chosen.models:
+            add(model, first_way, repeat)
         for model in chosen.rivals:
             pair = f"pair_style allegro\npair_coeff * * {model} H N\n"
             cases.append((f"{RIVAL} {model.name}", pair, bool(chosen.kokkos), repeat))
-        if repeat == chosen.repeats[0] and chosen.kokkos:
-            for block in chosen.blocks:
-                for model in chosen.models:
-                    pair = pair_style(model, f"block {block}")
-                    cases.append((f"{model.name} kk block {block}", pair, True, repeat))
+    # what is asked less often: other ways, and small blocks
+    blocks = [
+        first_way | {"name": f"{first_way['name']} block {block}", "pair": f"block {block}"}
+        for block in chosen.blocks
+        if chosen.kokkos
+    ]
+    for way in other_ways + blocks:
+        for model in chosen.models:
+            add(model, way, first_repeat)
     rows: list[dict] = []
     best: list[dict] = []
     for number in range(chosen.rounds):
@@ -184,82 +192,16 @@ def fastest(rows: list[dict]) -> list[dict]:
     return found
 
 
-def ammonia_block(repeat: int, cutoff: float, device: str):
-    """All atoms of the example's box as one block: the inputs of a deployed model in order."""
-    import torch
-    from ase.io import read
-    from matscipy.neighbours import neighbour_list
-
-    style = {"format": "lammps-data", "atom_style": "atomic", "Z_of_type": {1: 1, 2: 7}}
-    atoms = read(START, **style).repeat(repeat)
-    atoms.pbc = True
-    types = torch.as_tensor((atoms.numbers == 7).astype(np.int64))
-    center, neighbor, vectors = neighbour_list("ijD", atoms=atoms, cutoff=cutoff)
-    n = len(atoms)
-    neighbor = torch.as_tensor(neighbor.astype(np.int64))
-    edge_index = torch.stack([torch.as_tensor(center.astype(np.int64)), n + types[neighbor]])
-    nodes = torch.cat([types, torch.arange(2)])
-    inputs = [torch.zeros(n + 2, 3, dtype=torch.float64), edge_index, nodes]
-    return [tensor.to(device) for tensor in (*inputs, torch.as_tensor(vectors))]
-
-
-def graph(chosen: argparse.Namespace) -> int:
-    """Time of a block of fixed shape, also as a CUDA graph, which launches all kernels at once."""
-    import torch
-
-    from nequip_legato import deploy
-
-    def seconds(call) -> float:
-        for _ in range(3):
-            call()
-        if chosen.device == "cuda":
-            torch.cuda.synchronize()
-        started = time.perf_counter()
-        for _ in range(chosen.calls):
-            call()
-        if chosen.device == "cuda":
-            torch.cuda.synchronize()
-        return (time.perf_counter() - started) / chosen.calls
-
-    rows = []
-    for path in chosen.models:
-        cutoff = float(deploy.info(path).entries["r_max"])
-        if path.name.endswith(".pth"):
-            script = torch.jit.load(path, map_location=chosen.device)
-            names = ("pos", "edge_index", "atom_types", "edge_vectors")
-
-            def model(inputs, script=script, names=names):
-                return script(dict(zip(names, inputs, strict=True)))
-        else:
-            model = torch._inductor.aoti_load_package(str(path))
-        for repeat in chosen.repeats:
-            inputs = ammonia_block(repeat, cutoff, chosen.device)
-            row = {"model": path.name, "atoms": len(inputs[2]) - 2, "edges": len(inputs[3])}
-            row["seconds"] = seconds(lambda m=model, i=inputs: m(i))
-            if chosen.device == "cuda":
-                try:
-                    captured = torch.cuda.CUDAGraph()
-                    with torch.cuda.graph(captured):
-                        model(inputs)
-                    row["graph_seconds"] = seconds(captured.replay)
-                except RuntimeError as problem:
-                    row["graph_error"] = str(problem).splitlines()[0]
-            rows.append(row)
-            print(row, flush=True)
-    write_atomically(chosen.out, json.dumps(rows, indent=2))
-    return 0
-
-
 def main() -> int:
     """Parse and measure."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["agreement", "hard", "speed", "graph"])
+    parser.add_argument("what", choices=["agreement", "hard", "speed"])
     parser.add_argument("models", nargs="+", type=lambda word: Path(word).absolute())
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--lmp", type=lambda word: Path(word).absolute())
-    parser.add_argument("--plugin", type=Path)
+    parser.add_argument("--lmp", type=lambda word: Path(word).absolute(), required=True)
+    parser.add_argument("--plugin", type=Path, required=True)
     parser.add_argument("--work", type=lambda word: Path(word).absolute(), default=Path.cwd())
     parser.add_argument(
         "--pair-allegro",
@@ -282,23 +224,24 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="limit of `speed`")
     parser.add_argument(
+        "--mpiexec",
+        type=lambda word: Path(word).absolute(),
+        help="of the MPI of LMP, to run two ranks as well",
+    )
+    parser.add_argument(
         "--kokkos",
         metavar="WORDS",
         help="options after -k on; default for cuda: g 1, for cpu: no Kokkos",
     )
-    parser.add_argument("--calls", type=int, default=20)
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"], help="cpu: as a test")
     chosen = parser.parse_args()
-    if chosen.what != "graph" and (chosen.lmp is None or chosen.plugin is None):
-        parser.error(f"{chosen.what} needs --lmp and --plugin")
     if bool(chosen.rivals) != (chosen.pair_allegro is not None):
         parser.error("--pair-allegro and --rivals need each other")
     if chosen.repeats is None:
-        chosen.repeats = [1, 2] if chosen.what == "graph" else [6, 2, 12, 1, 4, 20]
+        chosen.repeats = [6, 2, 12, 1, 4, 20]
     if chosen.kokkos is None:
         chosen.kokkos = "g 1" if chosen.device == "cuda" else ""
-    measures = {"agreement": agreement, "hard": agreement, "speed": speed, "graph": graph}
-    return measures[chosen.what](chosen)
+    return speed(chosen) if chosen.what == "speed" else agreement(chosen)
 
 
 if __name__ == "__main__":

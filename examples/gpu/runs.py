@@ -31,26 +31,29 @@ def lammps(
     repeat: int = 1,
     steps: int = 0,
     lmp: Path | None = None,
+    ranks: int = 1,
     environment: dict[str, str] | None = None,
 ) -> dict:
     """Run benchmarks/md/in.bench, ammonia of 432 repeat^3 atoms.
 
     Args:
-        chosen: ``lmp``, ``plugin`` and ``work`` (paths), ``kokkos`` (what follows ``-k on``).
+        chosen: ``lmp``, ``plugin`` and ``work`` (paths), ``kokkos`` (what follows ``-k on``),
+            ``mpiexec`` (path, for several ranks).
         name: of a folder in ``work``.
         pair: lines of the pair style.
         kokkos: whether to switch Kokkos on.
         repeat: copies of the box along each axis.
         steps: number of steps; 0 for one evaluation with forces and pressure.
         lmp: another LAMMPS.
+        ranks: number of MPI processes; they share the GPU.
         environment: environment variables to set.
 
     Returns:
-        ``atoms``, ``energy`` (eV per atom), ``wall`` (seconds per step), ``warnings``; without
-        steps also ``forces`` (n, 3) in eV/A and the virial ``pressure`` in bar.
+        ``atoms``, ``ranks``, ``energy`` (eV per atom), ``wall`` (seconds per step), ``warnings``;
+        without steps also ``forces`` (n, 3) in eV/A and the virial ``pressure`` in bar.
 
     Raises:
-        RuntimeError: if LAMMPS fails.
+        RuntimeError: if LAMMPS fails, or runs with another number of ranks.
     """
     folder = chosen.work / name.replace(" ", "_")
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,6 +68,8 @@ def lammps(
     command += ["-var", "steps", str(steps)]
     for axis in ("nx", "ny", "nz"):
         command += ["-var", axis, str(repeat)]
+    if ranks > 1:
+        command = [str(chosen.mpiexec), "-n", str(ranks), *command]
     done = subprocess.run(
         command,
         cwd=folder,
@@ -78,20 +83,25 @@ def lammps(
     if done.returncode != 0:
         lines = [line for line in done.stdout.splitlines() if "ERROR" in line]
         raise RuntimeError(" ".join(lines) or f"LAMMPS failed, see {folder / 'out.txt'}")
-    return _read(done.stdout, folder, looked=steps == 0)
+    result = _read(done.stdout, folder, looked=steps == 0)
+    if result["ranks"] != ranks:
+        count = result["ranks"]
+        raise RuntimeError(f"LAMMPS ran with {count} ranks: {chosen.mpiexec} is not its MPI's")
+    return result
 
 
 def _read(output: str, folder: Path, *, looked: bool) -> dict:
     """What LAMMPS has printed, and, after a ``LOOK``, written; see `lammps`."""
     *_, loop = re.finditer(
-        r"Loop time of (\S+) on \d+ procs for (\d+) steps with (\d+) atoms", output
+        r"Loop time of (\S+) on (\d+) procs for (\d+) steps with (\d+) atoms", output
     )
-    atoms = int(loop[3])
+    atoms = int(loop[4])
     energy = re.findall(r"^ +0 +\S+ +(\S+)", output, re.MULTILINE)[0]
     result = {
         "atoms": atoms,
         "energy": float(energy) / atoms,
-        "wall": float(loop[1]) / max(1, int(loop[2])),
+        "wall": float(loop[1]) / max(1, int(loop[3])),
+        "ranks": int(loop[2]),
         "warnings": [line for line in output.splitlines() if "did not fit" in line],
     }
     if looked:

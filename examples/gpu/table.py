@@ -62,21 +62,24 @@ def _training(folder: Path) -> list[tuple[str, str, str]]:
     ]
 
 
-def _graph(folder: Path) -> list[tuple[str, str, str]]:
+def _alone(folder: Path) -> list[tuple[str, str, str]]:
     rows = []
-    for row in _read(folder / "graph.json") or []:
+    for row in _read(folder / "alone.json") or []:
         found = f"{1000 * row['seconds']:.2f} ms"
         if "graph_seconds" in row:
             found += f", as a CUDA graph {1000 * row['graph_seconds']:.2f} ms"
         what = f"one block of {row['atoms']:,} atoms, {row['model']}"
         rows.append((what, found, row.get("graph_error", "")))
+        for kernel in row["kernels"][:5]:
+            launched = f"{kernel['launches']:.0f} launches"
+            rows.append((f"of it {kernel['name'][:60]}", f"{kernel['ms']:.3f} ms", launched))
     return rows
 
 
 def table(folder: Path) -> str:
     """A Markdown table: what was measured, result, remark."""
     lines = ["| measured | result | |", "| --- | --- | --- |"]
-    for part in (_agreement, _speed, _training, _graph, _steps):
+    for part in (_agreement, _speed, _training, _alone, _steps):
         for row in part(folder):
             lines.append("| " + " | ".join(" ".join(word.split()) for word in row) + " |")
     return "\n".join(lines) + "\n"

@@ -131,11 +131,11 @@ def test_table_of_what_there_is(tmp_path):
     row = {"name": "m kk", "repeat": 2, "atoms": 3456, "wall": 0.002, "atom_steps_per_s": 1.728e6}
     content = {"rows": [row, row | {"repeat": 12, "wall": 1.0}], "fastest": []}
     (tmp_path / "speed.json").write_text(json.dumps(content))
-    (tmp_path / "steps.tsv").write_text("graph\tleft out for lack of time\t0\n")
+    (tmp_path / "steps.tsv").write_text("alone\tleft out for lack of time\t0\n")
     done = run(*table, "--out", tmp_path / "table.md")
     assert "| forces, m kk | CUDA driver error | FAILED |" in done.stdout
     assert "| speed, 3,456 atoms, m kk | 1,728 k atom-steps/s | 1 of 1 |" in done.stdout
-    assert "| step graph | 0 s | left out for lack of time |" in done.stdout
+    assert "| step alone | 0 s | left out for lack of time |" in done.stdout
     assert (tmp_path / "table.md").read_text() == done.stdout
 
 
@@ -161,9 +161,16 @@ def test_fastest_against_fastest(monkeypatch):
 
 
 @pytest.mark.slow
-def test_block_of_fixed_shape(tmp_path, deployed):
-    options = ["--repeats", 1, "--calls", 1, "--", deployed(dtype="float32")]
-    (row,) = measure("graph", tmp_path, *options)
+def test_file_alone(tmp_path, deployed):
+    out = tmp_path / "alone.json"
+    options = ["--out", out, "--device", "cpu", "--repeats", 1, "--calls", 1]
+    done = run(sys.executable, GPU / "alone.py", *options, "--", deployed(dtype="float32"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (row,) = json.loads(out.read_text())
     assert row["atoms"] == 432
     assert row["edges"] > 432
-    assert row["seconds"] > 0
+    # the profiler has seen the evaluation: all of it, and not much besides
+    total = sum(kernel["ms"] for kernel in row["kernels"]) / 1000
+    assert 0.3 * row["seconds"] < total < 3 * row["seconds"]
+    times = [kernel["ms"] for kernel in row["kernels"][:-1]]
+    assert times == sorted(times, reverse=True)

@@ -62,7 +62,7 @@ def test_bundle_without_a_gpu(tmp_path, kokkos_build, checkpoint):
     files = ("small.nequip.pth", "small.nequip.pt2", "medium.nequip.pth")
     assert {f"deploy_{name}" for name in files} <= steps
     for size in ("small", "medium"):
-        for file, ways in (("", {"kk", "plain"}), ("hard_", {"kk small blocks"})):
+        for file, ways in (("", {"kk", "plain"}), ("hard_", {"kk small blocks", "kk two ranks"})):
             rows = json.loads((results / f"agreement_{file}{size}.json").read_text())["rows"]
             assert {row["name"].partition(" ")[2] for row in rows} == ways
             assert all(row["passed"] for row in rows)
