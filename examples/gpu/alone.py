@@ -18,6 +18,7 @@ import numpy as np
 from runs import START
 
 from nequip_legato.files import write_atomically
+from nequip_legato.native.standard_library import share_standard_library
 
 __all__ = ["ammonia_block", "kernel_times", "main"]
 
@@ -50,6 +51,7 @@ def loaded(path: Path, device: str) -> Callable:
     """A deployed file as a function of the inputs in order."""
     import torch
 
+    share_standard_library()
     if not path.name.endswith(".pth"):
         return torch._inductor.aoti_load_package(str(path))
     script = torch.jit.load(path, map_location=device)

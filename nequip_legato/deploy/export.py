@@ -34,6 +34,7 @@ from nequip_legato.deploy.on_gpu import sum_sorted_edges
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
 from nequip_legato.errors import LegatoError, one_line
 from nequip_legato.files import scratch_folder
+from nequip_legato.native.standard_library import share_standard_library
 
 __all__ = [
     "check_compiler",
@@ -181,6 +182,9 @@ def _compiled(
                     # Else the number of threads here is built in, whatever OMP_NUM_THREADS says
                     # later. LAMMPS evaluates blocks side by side instead, each on one thread.
                     "cpp.threads": 1,
+                    # The third dimension of a grid of CUDA has at most 65,535 programs; where
+                    # edges were counted there, large blocks of large models could not run.
+                    "triton.max_tiles": 2,
                     # Our own engine makes the indices and checks them.
                     "assert_indirect_indexing": device == "cpu",
                     **without_executable_stack(model),
@@ -301,6 +305,7 @@ def _loaded(path: Path, *, model_name: str = "model") -> Callable[..., Any]:
     never does. So we unpack into our own folder and remove it at once; except on GPUs, whose
     kernels are read when they are first used.
     """
+    share_standard_library()
     with _without_deprecations(), ExitStack() as stack:
         if not torch.cuda.is_available():
             folder = scratch_folder("nequip-deploy-", Path(tempfile.gettempdir()))

@@ -10,6 +10,7 @@ from typing import Any
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.native import builder
+from nequip_legato.native.standard_library import share_standard_library
 
 __all__ = ["digest_of", "load_binding", "load_compiled", "open_engine"]
 
@@ -44,6 +45,7 @@ def load_compiled(path: Path) -> ModuleType:
             f"the compiled core {path} cannot be loaded ({problem}); remove it with "
             "'nequip-legato plugin clean' and try again"
         ) from problem
+    share_standard_library()
     # Copies and pickles of an engine name its file and settings: threads cannot be copied.
     copyreg.pickle(module.Engine, _by_file)
     sys.modules[_NAME] = module
