@@ -25,6 +25,8 @@ from nequip_legato.files import write_atomically
 # eV, eV/A and bar: float32 models, whose sums a GPU makes in another order
 TOLERANCES = {"energy": 1e-5, "forces": 2e-4, "pressure": 2.0}
 RIVAL = "pair_allegro"
+FEW_ATOMS = 300_000
+"""Steps times atoms of a run that measures speed: at least 10 steps, at most 200."""
 
 
 def ways_of(chosen: argparse.Namespace) -> list[dict]:
@@ -126,9 +128,10 @@ def speed(chosen: argparse.Namespace) -> int:
         )
 
     for repeat in chosen.repeats:
-        for model in chosen.models:
+        few = None if repeat == first_repeat else chosen.everywhere
+        for model in chosen.models[:few]:
             add(model, first_way, repeat)
-        for model in chosen.rivals:
+        for model in chosen.rivals[:few]:
             pair = f"pair_style allegro\npair_coeff * * {model} H N\n"
             cases.append((f"{RIVAL} {model.name}", pair, bool(chosen.kokkos), repeat))
     # what is asked less often: other ways, and small blocks
@@ -138,7 +141,7 @@ def speed(chosen: argparse.Namespace) -> int:
         if chosen.kokkos
     ]
     for way in other_ways + blocks:
-        for model in chosen.models:
+        for model in chosen.models[: chosen.everywhere]:
             add(model, way, first_repeat)
     rows: list[dict] = []
     best: list[dict] = []
@@ -150,7 +153,8 @@ def speed(chosen: argparse.Namespace) -> int:
             lmp = chosen.pair_allegro if name.startswith(RIVAL) else None
             row = {"name": name, "round": number, "repeat": repeat}
             try:
-                run = lammps(chosen, name, pair, kokkos=kokkos, repeat=repeat, steps=10, lmp=lmp)
+                steps = min(200, max(10, FEW_ATOMS // (432 * repeat**3)))
+                run = lammps(chosen, name, pair, kokkos=kokkos, repeat=repeat, steps=steps, lmp=lmp)
                 row |= {key: run[key] for key in ("atoms", "wall", "energy")}
                 row["atom_steps_per_s"] = row["atoms"] / row["wall"]
             except RuntimeError as problem:
@@ -219,6 +223,14 @@ def main() -> int:
     )
     parser.add_argument(
         "--repeats", type=int, nargs="+", help="n of 432 n^3 atoms, the most important first"
+    )
+    parser.add_argument(
+        "--everywhere",
+        type=int,
+        default=2,
+        metavar="N",
+        help="the first N models (and rivals) are run for all sizes, ways and blocks, all others "
+        "only for the first size",
     )
     parser.add_argument("--blocks", type=int, nargs="*", default=[1024, 4096, 16384])
     parser.add_argument("--rounds", type=int, default=3)
