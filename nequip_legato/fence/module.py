@@ -31,7 +31,8 @@ class FencedEnergy(torch.nn.Module):
         self.num_types: int = num_types
         self.n_gaps: int = (table.shape[1] - 2) // 3
         self.table: torch.Tensor
-        self.register_buffer("table", table.to(torch.float64))
+        weights = next(func.parameters(), torch.empty(0, dtype=torch.float64))
+        self.register_buffer("table", table.to(weights.dtype))
         begins, ends = _ranges(table.tolist())
         self.acts_from: torch.Tensor
         self.acts_to: torch.Tensor
@@ -60,7 +61,9 @@ class FencedEnergy(torch.nn.Module):
             vectors = torch.index_select(vectors, 0, near)
             center = torch.index_select(center, 0, near)
             pair = torch.index_select(pair, 0, near)
-        vectors = vectors.to(torch.float64)
+        # In the precision of the weights: many GPUs are slow in float64, and the margin between the
+        # fence and the training frames is far wider than what float32 rounds off.
+        vectors = vectors.to(self.table.dtype)
         rows = torch.index_select(self.table, 0, pair)
         squared = vectors.square().sum(1)
         ratio = squared * rows[:, 0]
@@ -70,9 +73,10 @@ class FencedEnergy(torch.nn.Module):
             z = (squared - rows[:, 2 + 3 * k]) * rows[:, 3 + 3 * k]
             depth = torch.clamp(1.0 - z * z, min=0.0)
             energy = energy + rows[:, 4 + 3 * k] * depth * depth * depth
+        # as nequip adds up edges, so that GPU kernels for such sums do it without atomic additions
         atomic = data[AtomicDataDict.PER_ATOM_ENERGY_KEY]
-        per_atom = torch.zeros_like(atomic, dtype=torch.float64).view(-1)
-        per_atom = torch.index_add(per_atom, 0, center, energy).view(-1, 1)
+        per_atom = torch.zeros(atomic.shape[0], dtype=energy.dtype, device=energy.device)
+        per_atom = torch.scatter_add(per_atom, 0, center, energy).view(-1, 1)
         data[AtomicDataDict.PER_ATOM_ENERGY_KEY] = atomic + per_atom.to(atomic.dtype)
         total = data[AtomicDataDict.TOTAL_ENERGY_KEY]
         data[AtomicDataDict.TOTAL_ENERGY_KEY] = total + energy.sum().to(total.dtype)

@@ -21,6 +21,7 @@ from nequip_legato.deploy.channels import repeat_weights
 from nequip_legato.deploy.contraction import contract_centers_first
 from nequip_legato.deploy.on_gpu import sum_sorted_edges, use_kernels
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
+from nequip_legato.fence.module import add_fence
 from nequip_legato.trained.checkpoint import open_source
 
 
@@ -94,17 +95,20 @@ def whole_model(checkpoint: str) -> dict:
     }
 
 
-def exported(checkpoint: str) -> dict:
+def exported(checkpoint: str, *fence: str) -> dict:
     """Operations of the exported graph: names and how many. Nothing runs."""
     model, block = _model_and_block(checkpoint)
+    if fence:  # a wall and a bump for each pair of types
+        add_fence(model, 4 * [[0.8, 5.0, 4.0, 2.0, 1.0]], 2)
     use_kernels(model)
     program = export._exported(model, OUTPUTS, device="cpu", data=block, kernels=True)
     names = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
+    additions = ("scatter_add", "index_put", "index_add")
     floats = [
         str(node.target)
         for node in program.graph.nodes
-        if "scatter_add" in str(node.target) or "index_put" in str(node.target)
-        if node.meta["val"].dtype == torch.float32
+        if any(name in str(node.target) for name in additions)
+        if node.meta["val"].is_floating_point()
     ]
     ours = {name: names.count(name) for name in set(names) if "nequip_legato" in name}
     return {"ours": ours, "atomic additions": floats}
