@@ -1,11 +1,15 @@
 """Tables and the picture of the measurements on a GPU.
 
-python gpu_tables.py        reads h200.json and h100.json; writes tables.md, kernels.md, speed.png
+    python gpu_tables.py
+
+reads h100_lammps.json (today's figures), h200.json (the first ones) and h100.json (kernels); writes
+h100.md, tables.md, kernels.md and speed.png.
 """
 
 import argparse
 import json
 from pathlib import Path
+from statistics import median
 
 import matplotlib
 import numpy as np
@@ -15,7 +19,7 @@ from nequip_legato.files import write_atomically
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-__all__ = ["fit", "kernel_tables", "series", "tables"]
+__all__ = ["fit", "kernel_tables", "lammps_tables", "series", "speeds", "tables"]
 
 HERE = Path(__file__).parent.absolute()
 MODELS = {"S": "small", "M": "medium"}
@@ -126,24 +130,67 @@ def kernel_tables(content: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def speeds(content: dict, name: str) -> dict[int, list[float]]:
+    """Atoms -> 1,000 atom-steps per second of each run of h100_lammps.json that ended."""
+    found: dict[int, list[float]] = {}
+    for row in content["speed"]:
+        if row["name"] == name and "wall" in row:
+            found.setdefault(row["atoms"], []).append(row["atoms"] / row["wall"] / 1000)
+    return dict(sorted(found.items()))
+
+
+def lammps_tables(content: dict) -> str:
+    """Markdown: speed in LAMMPS against pair_allegro/kk, other files, blocks, deviations."""
+    lines = ["# Speed in LAMMPS on an H100", "", _sentence(content["machine"]), ""]
+    lines += [f"{content['what']}. {_sentence(content['files'])}", ""]
+    lines += ["1,000 atom-steps per second, of each run.", ""]
+    lines += ["| model | atoms | allegro_legato/kk | pair_allegro/kk | ratio of the medians |"]
+    lines += ["| --- | ---: | ---: | ---: | ---: |"]
+    for model in MODELS.values():
+        ours = speeds(content, f"{model}.nequip.pt2 kk")
+        theirs = speeds(content, f"pair_allegro rival_{model}.nequip.pt2")
+        for atoms, found in ours.items():
+            peer = theirs.get(atoms, [])
+            ratio = f"{median(found) / median(peer):.2f}" if peer else ""
+            shown = [", ".join(f"{x:,.0f}" for x in runs) or "failed" for runs in (found, peer)]
+            lines.append(f"| {model} | {atoms:,} | {shown[0]} | {shown[1]} | {ratio} |")
+    lines += ["", "## Other files, styles and blocks", "", "| | atoms | |", "| --- | ---: | ---: |"]
+    shown_already = [f"{m}.nequip.pt2 kk" for m in MODELS.values()]
+    shown_already += [f"pair_allegro rival_{m}.nequip.pt2" for m in MODELS.values()]
+    for name in dict.fromkeys(row["name"] for row in content["speed"]):
+        if name in shown_already:
+            continue
+        for atoms in dict.fromkeys(r["atoms"] for r in content["speed"] if r["name"] == name):
+            runs = speeds(content, name).get(atoms, [])
+            errors = [r["error"] for r in content["speed"] if r["name"] == name and "error" in r]
+            cell = ", ".join(f"{x:,.0f}" for x in runs) or errors[0]
+            lines.append(f"| {name} | {atoms:,} | {cell} |")
+    lines += ["", "## Deviations from the CPU", "", "3,456 atoms, float32.", ""]
+    lines += ["| | force (eV/Å) | energy (eV per atom) | pressure (bar) |"]
+    lines += ["| --- | ---: | ---: | ---: |"]
+    for row in content["agreement"]:
+        numbers = " | ".join(f"{row[key]:.1e}" for key in ("forces", "energy", "pressure"))
+        lines.append(f"| {row['name']} | {numbers} |")
+    return "\n".join([*lines, "", f"{content['not_passed']}.", ""])
+
+
 def plot(content: dict, path: Path) -> None:
     """Speed against number of atoms."""
     figure, axes = plt.subplots(figsize=(6, 3.6), constrained_layout=True)
-    for key, model in MODELS.items():
-        for style, marker in (("ours", "o-"), ("peer", "s--")):
-            found = sorted(series(content, style, f"{key}.pt2").items())
-            rates = [atoms / wall / 1e6 for atoms, wall in found]
-            label = f"{STYLES[style]}, {model} model"
-            color = "C0" if key == "S" else "C1"
-            axes.plot([a for a, _ in found], rates, marker, color=color, label=label)
+    for color, model in zip(("C0", "C1"), MODELS.values(), strict=True):
+        names = (f"{model}.nequip.pt2 kk", f"pair_allegro rival_{model}.nequip.pt2")
+        for name, style, marker in zip(names, STYLES.values(), ("o-", "s--"), strict=True):
+            found = speeds(content, name)
+            rates = [median(runs) / 1000 for runs in found.values()]
+            axes.plot(list(found), rates, marker, color=color, label=f"{style}, {model} model")
     axes.set(
         xscale="log",
         yscale="log",
-        xlabel="atoms on one H200",
+        xlabel="atoms on one H100",
         ylabel="million atom-steps per second",
     )
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside upper center", ncols=2)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -152,6 +199,7 @@ def main() -> None:
     """Read and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=Path, default=HERE / "h200.json")
+    parser.add_argument("--lammps", type=Path, default=HERE / "h100_lammps.json")
     parser.add_argument("--kernels", type=Path, default=HERE / "h100.json")
     parser.add_argument("--out", type=Path, default=HERE)
     chosen = parser.parse_args()
@@ -160,8 +208,11 @@ def main() -> None:
     write_atomically(chosen.out / "tables.md", text)
     of_kernels = kernel_tables(json.loads(chosen.kernels.read_text()))
     write_atomically(chosen.out / "kernels.md", of_kernels)
-    plot(content, chosen.out / "speed.png")
-    print(text + of_kernels)
+    today = json.loads(chosen.lammps.read_text())
+    in_lammps = lammps_tables(today)
+    write_atomically(chosen.out / "h100.md", in_lammps)
+    plot(today, chosen.out / "speed.png")
+    print(in_lammps + text + of_kernels)
 
 
 if __name__ == "__main__":

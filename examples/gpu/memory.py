@@ -28,7 +28,10 @@ def measured(model: Path, device: str, *, block: int = FIRST_BLOCK) -> dict[str,
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError((done.stderr.strip().splitlines() or ["it crashed"])[-1])
-    return json.loads(done.stdout.splitlines()[-1])
+    took: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    if took["peak"] <= took["base"]:
+        raise RuntimeError(f"memory was not measured: {took}")
+    return took
 
 
 def little_memory(took: dict[str, int], trial: int) -> float:
@@ -60,6 +63,10 @@ def _main(model: str, device: str, block: int) -> None:
     style = {"format": "lammps-data", "atom_style": "atomic", "Z_of_type": {1: 1, 2: 7}}
     atoms = read(START, **style)
     atoms.pbc = True
+    if device == "cuda":
+        import torch
+
+        torch.cuda.init()  # until then torch's Python part counts nothing
     took = {}
     for name, size in (("base", 1), ("peak", block)):
         atoms = atoms if size == 1 else atoms.repeat((-(-size // len(atoms)), 1, 1))

@@ -58,14 +58,6 @@ void check_processor(const StringMap &entries, const std::string &path)
                   " instructions, which this one lacks" + remedy);
 }
 
-Error unreadable(const std::string &path, const std::string &reason)
-{
-  return Error("cannot load model file '" + path +
-               "', it is damaged, incomplete, or compiled for another machine or torch; deploy "
-               "it again with 'nequip-deploy build' (torch says: " +
-               first_line(reason) + ")");
-}
-
 // What `read` returns; any exception becomes an error that names the file.
 template <class Read> auto readable(const std::string &path, const Read &read)
 {
@@ -74,7 +66,8 @@ template <class Read> auto readable(const std::string &path, const Read &read)
   } catch (const Error &) {
     throw;
   } catch (const std::exception &problem) {
-    throw unreadable(path, problem.what());
+    throw_load_failure(
+        path, "it is damaged, incomplete, or compiled for another machine or torch", problem);
   }
 }
 

@@ -24,10 +24,7 @@ class TorchScriptModel : public Model {
     try {
       module_ = torch::jit::load(path, torch_device(device), extra);
     } catch (const std::exception &problem) {
-      throw Error("cannot read model file '" + path +
-                  "', it is damaged, incomplete or not TorchScript; deploy it again with "
-                  "'nequip-deploy build' (torch says: " +
-                  first_line(problem.what()) + ")");
+      throw_load_failure(path, "it is damaged, incomplete or not TorchScript", problem);
     }
     metadata_ = parse_metadata(StringMap(extra.begin(), extra.end()), path);
     module_.eval();

@@ -43,6 +43,16 @@ def test_table_holds_what_was_measured(monkeypatch):
     assert "| small | 3,456,000 | 2,482 | out of memory |  |" in text
 
 
+def test_table_of_today_holds_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(GPU))
+    from gpu_tables import lammps_tables
+
+    text = lammps_tables(json.loads((GPU / "h100_lammps.json").read_text()))
+    assert text == (GPU / "h100.md").read_text(), "run benchmarks/gpu/gpu_tables.py"
+    assert "| small | 93,312 | 3,172, 3,179 | 1,483, 1,473 | 2.15 |" in text
+    assert "| medium | 93,312 | 479, 480 | failed |  |" in text
+
+
 def test_table_of_kernels_holds_what_was_measured(monkeypatch):
     monkeypatch.syspath_prepend(str(GPU))
     from gpu_tables import kernel_tables

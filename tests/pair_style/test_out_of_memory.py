@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from lammps_run import dumped, forces, lammps_input, run_lammps, succeed
 from out_of_memory import limited
 
@@ -43,6 +44,36 @@ def test_the_run_goes_on(ranks, style, tmp_path, data_file, deployed, small_mode
 def test_no_warning_where_the_user_knows(tmp_path, data_file, small_model):
     run = succeed(tmp_path, lammps_input(small_model, steps=STEPS, style=f"block {FITS}"))
     assert "WARNING: Pair style" not in run.text
+
+
+class _Hungry(torch.nn.Module):
+    """Takes more memory than there is when it is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    @torch.jit.export
+    def __getstate__(self) -> bool:
+        return self.training
+
+    @torch.jit.export
+    def __setstate__(self, training: bool) -> None:
+        self.training = training
+        self.numbers = torch.zeros(1 << 50).numel()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_model_itself_does_not_fit(tmp_path, data_file):
+    """A lack of memory is not said to be a damaged file."""
+    path = tmp_path / "hungry.nequip.pth"
+    torch.jit.script(_Hungry()).save(path)
+    run = run_lammps(tmp_path, lammps_input(path))
+    assert run.returncode != 0
+    assert "there is too little memory for it" in run.error
+    assert "damaged" not in run.error
 
 
 def test_not_even_one_atom_fits(tmp_path, data_file, deployed):
