@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -103,18 +103,26 @@ def kernel_times(call: Callable, device: str) -> list[dict]:
     return rows
 
 
-def measured(path: Path, repeat: int, device: str, calls: int) -> dict:
-    """A row of the result; see the top of this file."""
+def measured(path: Path, repeat: int, device: str, calls: int) -> Iterator[dict]:
+    """A row of the result (see the top of this file), again and again as it grows."""
     import torch
 
     from nequip_legato import deploy
 
-    model = loaded(path, device)
+    row: dict = {"model": path.name, "kernels": []}
+    print(f"{path.name}: neighbors of {432 * repeat**3:,} atoms", flush=True)
     inputs = ammonia_block(repeat, float(deploy.info(path).entries["r_max"]), device)
-    row: dict = {"model": path.name, "atoms": len(inputs[2]) - 2, "edges": len(inputs[3])}
+    row |= {"atoms": len(inputs[2]) - 2, "edges": len(inputs[3])}
+    print(f"{path.name}: loading", flush=True)
+    model = loaded(path, device)
+    print(f"{path.name}: evaluating", flush=True)
     row["seconds"] = _seconds(lambda: model(inputs), calls, device)
+    yield row
+    print(f"{path.name}: profiling", flush=True)
     row["kernels"] = kernel_times(lambda: model(inputs), device)
+    yield row
     if device == "cuda":
+        print(f"{path.name}: as a CUDA graph", flush=True)
         try:
             captured = torch.cuda.CUDAGraph()
             with torch.cuda.graph(captured):
@@ -122,7 +130,7 @@ def measured(path: Path, repeat: int, device: str, calls: int) -> dict:
             row["graph_seconds"] = _seconds(captured.replay, calls, device)
         except RuntimeError as problem:
             row["graph_error"] = str(problem).splitlines()[0]
-    return row
+        yield row
 
 
 def main() -> int:
@@ -137,13 +145,14 @@ def main() -> int:
     rows: list[dict] = []
     for repeat in chosen.repeats:
         for path in chosen.models:
-            row = measured(path, repeat, chosen.device, chosen.calls)
+            row: dict = {}
+            for row in measured(path, repeat, chosen.device, chosen.calls):
+                write_atomically(chosen.out, json.dumps([*rows, row], indent=2))
             rows.append(row)
             print({key: row[key] for key in row if key != "kernels"}, flush=True)
             for kernel in row["kernels"][:8]:
                 times = f"{kernel['ms']:8.3f} ms, {kernel['launches']:5.0f} x"
                 print(f"  {times} {kernel['name'][:90]}", flush=True)
-            write_atomically(chosen.out, json.dumps(rows, indent=2))
     return 0
 
 

@@ -100,6 +100,10 @@ if [[ ! -d $out/sources ]]; then
   # the other machine; here, libcuda.so may be a stand-in.
   ldd "$lammps_build/lmp" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' |
     { grep -v -E '^/(usr/)?lib|/libcuda\.so' || true; } | xargs -r -I{} cp -L {} "$scratch/lammps/"
+  # by the name without a version, too, as Python's interface and tests ask for it
+  for library in "$scratch"/lammps/liblammps.so.*; do
+    if [[ -e $library ]]; then ln -s "$(basename "$library")" "$scratch/lammps/liblammps.so"; fi
+  done
   echo "$torch_version" > "$scratch/lammps/torch-version"
   mv "$scratch/lammps" "$out/lammps"
 fi

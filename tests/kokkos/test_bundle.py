@@ -43,6 +43,7 @@ def test_bundle_without_a_gpu(tmp_path, kokkos_build, checkpoint):
     assert done.returncode == 0, done.stdout[-3000:]
     assert f"for torch {find_torch().version}" in done.stdout
     assert not list(bundle.glob(".making*"))
+    assert (bundle / "lammps" / "liblammps.so").is_file()
 
     # there, from another place
     moved = tmp_path / "there" / "bundle"
