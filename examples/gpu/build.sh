@@ -102,7 +102,7 @@ if [[ -d $toolkit/include ]]; then cuda+=("-DCUDAToolkit_ROOT=$toolkit"); fi
 # driver's functions, as the toolkit's own stand-ins have: linkers drop a library that defines nothing
 # (--as-needed), and then nothing would name libcuda.so.1. It has another file name than that, so it
 # is never loaded instead of the driver.
-if ! ldconfig -p | grep -q 'libcuda\.so$' && [[ ! -e $toolkit/lib64/stubs/libcuda.so ]]; then
+if ! ldconfig -p | grep 'libcuda\.so$' > /dev/null && [[ ! -e $toolkit/lib64/stubs/libcuda.so ]]; then
   [[ -f $toolkit/include/cuda.h ]] || fail "there is no $toolkit/include/cuda.h; install the CUDA toolkit"
   mkdir -p "$out/stubs"
   grep -ohE '\bcu[A-Z][A-Za-z0-9_]*\b' "$toolkit/include/cuda.h" | sort -u |

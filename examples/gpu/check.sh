@@ -187,7 +187,8 @@ there() { # FILES... those that were made
   for file in "$@"; do if [[ -e $out/$file ]]; then echo "$out/$file"; fi; done
 }
 lmp=(--lmp "$lmp_folder/lmp" --plugin "$plugin" --work "$out/work" --device "$device" --kokkos "$kokkos")
-if mpiexec=$(command -v mpiexec) && ldd "$lmp_folder/lmp" | grep -q libmpi; then lmp+=(--mpiexec "$mpiexec"); fi
+libraries=$(ldd "$lmp_folder/lmp")
+if mpiexec=$(command -v mpiexec) && [[ $libraries == *libmpi.so* ]]; then lmp+=(--mpiexec "$mpiexec"); fi
 agreement() { # agreement or hard
   local size
   for size in medium small; do
