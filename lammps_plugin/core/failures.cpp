@@ -50,8 +50,8 @@ void throw_load_failure(const std::string &path, const std::string &fault,
                         const std::exception &problem)
 {
   const std::string what = tells_of_memory(problem)
-      ? "there is too little memory for it; see what else uses this device"
-      : fault + "; deploy it again with 'nequip-deploy build'";
+                               ? "there is too little memory for it; see what else uses this device"
+                               : fault + "; deploy it again with 'nequip-deploy build'";
   throw Error("cannot load model file '" + path + "', " + what +
               " (torch says: " + first_line(problem.what()) + ")");
 }

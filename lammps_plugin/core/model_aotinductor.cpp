@@ -66,8 +66,8 @@ template <class Read> auto readable(const std::string &path, const Read &read)
   } catch (const Error &) {
     throw;
   } catch (const std::exception &problem) {
-    throw_load_failure(
-        path, "it is damaged, incomplete, or compiled for another machine or torch", problem);
+    throw_load_failure(path, "it is damaged, incomplete, or compiled for another machine or torch",
+                       problem);
   }
 }
 
