@@ -9,6 +9,7 @@ import torch
 from ase import Atoms
 from models import CUTOFF, TYPE_NAMES, ammonia_frames
 from nequip.data import AtomicDataDict, from_ase
+from nequip.utils.global_state import set_global_state
 
 from nequip_legato.cli import deploy_main
 from nequip_legato.trained.frames import Frame, frame_from_data
@@ -25,6 +26,7 @@ def unseen() -> Atoms:
 @pytest.fixture(scope="session")
 def as_frame():
     """Function: atoms -> frame with the tiny models' types and cutoff."""
+    set_global_state()  # as every program of nequip does: float64 positions
 
     def convert(atoms: Atoms) -> Frame:
         data = from_ase(atoms)
