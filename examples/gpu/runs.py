@@ -84,8 +84,7 @@ def lammps(
         lines = [line for line in done.stdout.splitlines() if "ERROR" in line]
         raise RuntimeError(" ".join(lines) or f"LAMMPS failed, see {folder / 'out.txt'}")
     result = _read(done.stdout, folder, looked=steps == 0)
-    if result["ranks"] != ranks:
-        count = result["ranks"]
+    if (count := result["ranks"]) != ranks:
         raise RuntimeError(f"LAMMPS ran with {count} ranks: {chosen.mpiexec} is not its MPI's")
     return result
 

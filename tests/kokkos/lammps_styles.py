@@ -45,9 +45,10 @@ def _extract(names: Sequence[str], folder: Path) -> None:
     wanted = {f"src/{name}{suffix}" for name in names for suffix in (".h", ".cpp")}
     if not wanted:
         return
-    if not archives()[1].is_file():
-        pytest.skip(f"this needs the sources of LAMMPS, and there is no {archives()[1]}")
-    with tarfile.open(archives()[1]) as tar:
+    _, archive, reason = archives()
+    if not archive.is_file():
+        pytest.skip(reason)
+    with tarfile.open(archive) as tar:
         for member in tar:
             inside = member.name.partition("/")[2]
             if inside in wanted:
