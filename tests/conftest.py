@@ -21,7 +21,7 @@ from models import ammonia_frames, train_tiny  # noqa: E402
 
 from nequip_legato.stability.run.lammps_process import SLEEPING_RANKS  # noqa: E402
 
-pytest_plugins = ["durations", "lammps_programs"]
+pytest_plugins = ["durations", "environment_guard", "lammps_programs"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 for name, value in SLEEPING_RANKS.items():  # tests start more ranks than there are cores
     os.environ.setdefault(name, value)
