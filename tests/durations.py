@@ -4,6 +4,7 @@ Seconds of processor time, of the test and of programs that it started and waite
 fixtures that it was the first to ask for; then seconds of wall-clock time.
 """
 
+import os
 import resource
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from nequip_legato.files import write_atomically
 _STARTED = pytest.StashKey[float]()
 _NAME = "processor_seconds"
 _rows: dict[str, tuple[float, float]] = {}
+_INSIDE_A_TEST = "PYTEST_CURRENT_TEST" in os.environ  # that runs tests itself, as of a bundle
 
 
 def _used() -> float:
@@ -46,7 +48,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Write the table, the longest first."""
-    if hasattr(config, "workerinput") or not _rows:
+    if hasattr(config, "workerinput") or _INSIDE_A_TEST or not _rows:
         return
     folder = user_cache_path("nequip-legato-tests", ensure_exists=True)
     lines = [

@@ -6,6 +6,7 @@ Only for what a test needs, or whose sources are all named: what is made is then
 import hashlib
 import platform
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +17,7 @@ from platformdirs import user_cache_path
 
 __all__ = ["TRAINED_BY", "compiled_from", "kept_folder"]
 
+_UNUSED = 7 * 24 * 3600.0  # s, after which what was made from other sources is removed
 _ROOT = Path(__file__).parents[1]
 _PACKAGES = ("torch", "nequip", "nequip-allegro", "e3nn", "lightning", "ase")
 _PACKAGE = _ROOT / "nequip_legato"
@@ -55,7 +57,8 @@ def kept_folder(name: str, parts: Iterable[Path | str], make: Callable[[Path], o
     """A folder that ``make`` has filled, now or in an earlier run with the same ``parts``.
 
     Args:
-        name: of what is made; a folder of this name that is made from something else is removed.
+        name: of what is made; a folder of this name that is made from something else stays for a
+            week after its last use, for another checkout may need it.
         parts: what it is made from, besides the processor.
         make: fills an empty folder, whose path does not change afterwards.
     """
@@ -65,11 +68,17 @@ def kept_folder(name: str, parts: Iterable[Path | str], make: Callable[[Path], o
     with FileLock(top / f"{name}.lock"):
         if not complete.is_file():
             for other in top.glob(f"{name}@*"):
-                shutil.rmtree(other)
+                if other == folder or _last_use(other) < time.time() - _UNUSED:
+                    shutil.rmtree(other)
             folder.mkdir()
             make(folder)
-            complete.touch()
+        complete.touch()
     return folder
+
+
+def _last_use(folder: Path) -> float:
+    complete = folder / ".complete"
+    return complete.stat().st_mtime if complete.is_file() else folder.stat().st_mtime
 
 
 def compiled_from(checkpoint: Path) -> list[Path | str]:
