@@ -29,8 +29,8 @@ OFF = {"temperature_window": "off", "largest_force": "off", "closest_ratio": "of
 
 
 @pytest.fixture(scope="module")
-def model(deployed) -> Path:
-    return deployed()
+def model(compiled) -> Path:
+    return compiled
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,10 @@ def test_pair_closer_than_in_training(every, tmp_path, model, reference):
 
 @pytest.mark.parametrize(("end", "every"), [("max", 1), ("max", 4), ("min", 1)])
 def test_bond_out_of_range(end, every, tmp_path, model, reference):
-    """A bond that is too long, checked on every step or less often, and one that is too short."""
+    """A bond that is too long, checked on every step or less often, and one that is too short.
+
+    It makes no difference whether further neighbors would be allowed.
+    """
     shortest, longest = zip(*(_bond_lengths(frame) for frame in reference.frames), strict=True)
     if end == "max":
         limit, step = crossing(longest, every=every)
@@ -183,6 +186,7 @@ def test_bond_out_of_range(end, every, tmp_path, model, reference):
         "count": 3,
         "max": bonds["longest"],
         "min": bonds["shortest"],
+        "at_least": every > 1,
     }
     record, kept = failing_run(tmp_path, model, {"bonds": [given], "contacts_every": every})
     assert (record.criterion, record.steps) == ("bonds", step)
@@ -192,12 +196,38 @@ def test_bond_out_of_range(end, every, tmp_path, model, reference):
     assert marked(kept) == wrong
 
 
-def _bond_lengths(atoms: Atoms) -> tuple[float, float]:
-    """Shortest and longest of the three bonds that each molecule has at the start."""
-    lengths = [
-        np.sort(atoms.get_distances(n, np.flatnonzero(atoms.symbols == "H"), mic=True))[:3]
+@pytest.mark.parametrize("at_least", [False, True])
+def test_fourth_neighbor(at_least, tmp_path, model, reference):
+    """A hydrogen bond that is shorter than the limit fails a run, unless it is allowed."""
+    fourth = [min(d[3] for d in _hydrogens(frame)) for frame in reference.frames]
+    limit, step = crossing(fourth, sign=-1)
+    assert max(_bond_lengths(frame)[1] for frame in reference.frames[: step + 1]) < limit
+    given = {"center": "N", "neighbor": "H", "count": 3, "max": limit, "at_least": at_least}
+    campaign = {"bonds": [given], "contacts_every": 1}
+    if at_least:
+        path = write_campaign(tmp_path, {"a": model}, criteria=OFF | campaign, steps=step)
+        run_campaign(path)
+        (record,) = finished(path).values()
+        assert record.outcome == "censored"
+    else:
+        record, kept = failing_run(tmp_path, model, campaign)
+        assert (record.criterion, record.steps) == ("bonds", step)
+        wrong = atoms_without_bonds(reference.frames[step], count=3, longest=limit)
+        assert marked(kept) == wrong
+
+
+def _hydrogens(atoms: Atoms) -> list[np.ndarray]:
+    """Distances of all hydrogen atoms from each nitrogen atom, the nearest first."""
+    hydrogens = np.flatnonzero(atoms.symbols == "H")
+    return [
+        np.sort(atoms.get_distances(n, hydrogens, mic=True))
         for n in np.flatnonzero(atoms.symbols == "N")
     ]
+
+
+def _bond_lengths(atoms: Atoms) -> tuple[float, float]:
+    """Shortest and longest of the three bonds that each molecule has at the start."""
+    lengths = [distances[:3] for distances in _hydrogens(atoms)]
     return float(np.min(lengths)), float(np.max(lengths))
 
 

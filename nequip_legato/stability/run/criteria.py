@@ -183,7 +183,7 @@ def bond_counts(bond: Bonds, type_names: Sequence[str], tag: str) -> list[str]:
         f"group {tag}_to type {types(bond.neighbor)}",
         f"compute {tag}_near {tag} coord/atom cutoff {bond.max!r} group {tag}_to",
     ]
-    wrong = f"c_{tag}_near!={bond.count}"
+    wrong = f"c_{tag}_near{'<' if bond.at_least else '!='}{bond.count}"
     if bond.min > 0:
         lines.append(f"compute {tag}_close {tag} coord/atom cutoff {bond.min!r} group {tag}_to")
         wrong = f"({wrong})||(c_{tag}_close>0)"

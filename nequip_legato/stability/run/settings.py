@@ -93,6 +93,8 @@ class Bonds:
         count: how many neighbors closer than ``max`` each must have.
         max: longest bond, Angstrom.
         min: shortest bond, Angstrom; 0 for no limit.
+        at_least: whether more neighbors than ``count`` are allowed, so that a hydrogen bond which
+            is shorter than ``max`` for a moment, as with quantum nuclei, is not a failure.
     """
 
     center: str
@@ -100,6 +102,7 @@ class Bonds:
     count: int
     max: float
     min: float = 0.0
+    at_least: bool = False
 
 
 @dataclass(frozen=True)

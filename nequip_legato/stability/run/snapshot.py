@@ -150,7 +150,8 @@ def wrong_bonds(atoms: Atoms, settings: Settings) -> np.ndarray:
         i, j, d = neighbour_list("ijd", atoms, bond.max)
         chosen = (names[i] == bond.center) & (names[j] == bond.neighbor)
         counts = np.bincount(i[chosen], minlength=len(atoms))
-        failed |= (names == bond.center) & (counts != bond.count)
+        wrong = counts < bond.count if bond.at_least else counts != bond.count
+        failed |= (names == bond.center) & wrong
         failed[i[chosen & (d < bond.min)]] = True
     return failed
 
