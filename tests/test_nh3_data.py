@@ -19,6 +19,7 @@ SPLITS = ("train", "val", "test")
 
 sys.path.insert(0, str(NH3))
 import make_data  # noqa: E402
+import nh3_beads  # noqa: E402
 import nh3_dynamics  # noqa: E402
 import nh3_labels  # noqa: E402
 
@@ -142,6 +143,19 @@ def test_labels_are_sensible(frames):
     forces = [np.mean([(f.get_forces() ** 2).mean() for f in part]) for part in by_temperature]
     assert np.all(np.diff(energies) > 0)
     assert np.all(np.diff(forces) > 0)
+
+
+def test_frames_of_beads_reach_beyond_classical_ones(frames):
+    """Molecules are whole, with longer and shorter bonds, and their labels are good."""
+    beads = ase.io.read(DATA / "beads.extxyz", ":")
+    assert {len(frame) for frame in beads} == {4, 64}
+    found = [nh3_labels.measure(frame) for frame in beads]
+    classical = max(nh3_labels.measure(frame)["bond"] for frame in frames)
+    assert classical + 0.2 < max(each["bond"] for each in found) < nh3_beads.BOND[1]
+    for frame, each in zip(beads, found, strict=True):
+        assert nh3_labels.has_good_label(frame)
+        assert set(frame.calc.results) >= {"energy", "forces", "stress"}
+        assert min(each["N-H"], each["H-H"], each["N-N"]) > nh3_beads.CLOSEST
 
 
 def test_nequip_reads_the_files_directly(splits):
@@ -294,6 +308,24 @@ def test_broken_frames_are_found(frames):
         forces = good.get_forces()
         forces[7, 1] = value
         assert nh3_labels.is_broken(with_labels(good, forces=forces))
+
+
+def test_moves_like_those_of_beads(frames):
+    """Repeatable, of the drawn width, less for nitrogen, and whole molecules stay whole."""
+    start = frames[0]
+    first, again = (nh3_beads.moved(start, np.random.default_rng(3)) for _ in range(2))
+    np.testing.assert_array_equal(first.positions, again.positions)
+    assert first.calc is None
+    many = [nh3_beads.moved(start, np.random.default_rng(seed), stretched=0) for seed in range(8)]
+    steps = np.array([frame.positions - start.positions for frame in many])
+    widths = {s: steps[:, start.symbols == s].std(axis=(1, 2)) for s in "NH"}
+    low, high = nh3_beads.WIDTHS
+    assert (0.8 * low < widths["H"]).all()  # draws that are too far are repeated
+    assert (widths["H"] < 1.1 * high).all()
+    np.testing.assert_allclose(widths["H"] / widths["N"], np.sqrt(14.007 / 1.008), rtol=0.35)
+    for frame in (*many, *nh3_beads.moved_molecules(5, np.random.default_rng(1))):
+        bond = nh3_labels.measure(frame)["bond"]
+        assert nh3_beads.BOND[0] < bond < nh3_beads.BOND[1]
 
 
 def test_a_proton_that_changed_its_molecule_is_broken(dimer):

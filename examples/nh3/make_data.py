@@ -13,10 +13,14 @@ give only a few correlated frames. Three steps give uncorrelated frames instead:
    distribution closely. They are labeled, the model's forces are compared with the labels, and
    broken frames are discarded.
 
+``beads`` makes further frames of the low temperatures, as quantum nuclei visit them, for
+../nh3_quantum; see nh3_beads.py.
+
 Configurational averages of classical dynamics do not depend on the masses, so hydrogen weighs 10 u
 in steps 2 and 3, which allows steps of 2 fs. Every step resumes where it stopped.
 
     python make_data.py all --work DIR --jobs 2      # everything; writes data/
+    python make_data.py beads --work DIR --jobs 2    # writes data/beads.extxyz
     python make_data.py check                        # finite differences of the labels
     python make_data.py stats                        # a table of the frames' properties
 """
@@ -31,6 +35,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
+from nh3_beads import moved, moved_molecules
 from nh3_dynamics import (
     MASSES,
     PROGRAMS,
@@ -63,6 +68,8 @@ N_SAMPLED = 115  # frames per temperature in step 3
 # At 800 K a molecule of the first trajectory falls apart; a second one replaces the lost frames.
 N_MORE, MORE_AT = 60, (800,)
 SPLIT = {"train": 78, "val": 12, "test": 14}  # frames per temperature, blocks in time
+N_BEADS = {200: 40, 300: 20}  # training frames that are moved like beads, by temperature
+N_ALONE = 60  # molecules alone that are moved
 SMALLEST_GAP = 4  # frames left out between two blocks, at least
 LARGEST_MODEL_ERROR = 0.25  # eV/A, rms; a worse model does not sample GFN1-xTB's liquid
 
@@ -254,6 +261,33 @@ def write_splits(folder: Path, frames: list[Atoms]) -> None:
         print(f"{name}: {len(part)} frames")
 
 
+# === frames as of quantum nuclei ===
+
+
+def beads(work: Path, out: Path, jobs: int) -> None:
+    """Write beads.extxyz: training frames and molecules alone, moved, with good labels."""
+    rng = np.random.default_rng(401)
+    known = read_frames(out / "train.extxyz")
+    frames = []
+    for temperature, count in N_BEADS.items():
+        mine = [frame for frame in known if frame.info["temperature"] == temperature]
+        for i in np.linspace(0, len(mine) - 1, count).astype(int):
+            frame = moved(mine[i], rng)
+            frame.info.update(temperature=temperature, source="beads", frame=mine[i].info["frame"])
+            frames.append(frame)
+    for i, frame in enumerate(moved_molecules(N_ALONE, rng)):
+        frame.info.update(temperature=0, source="beads, alone", frame=i)
+        frames.append(frame)
+    labeled = label_all(work / "labels_beads", frames, jobs, "beads, labels")
+    # a proton that came closer to another nitrogen would be an ion pair
+    whole = [frame for frame in labeled if np.isfinite(measure(frame)["bond"])]
+    good = [frame for frame in whole if has_good_label(frame)]
+    print(f"beads: {len(labeled)} frames, {len(whole)} of whole molecules, {len(good)} good")
+    scratch = out / ".beads.extxyz"
+    ase.io.write(scratch, good)
+    scratch.rename(out / "beads.extxyz")
+
+
 # === together ===
 
 
@@ -281,10 +315,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("all", help="make the whole data set")
-    command.add_argument("--work", type=Path, default=Path("nh3_work"), help="scratch folder")
-    command.add_argument("--out", type=Path, default=HERE / "data", help="where the data go")
-    command.add_argument("--jobs", type=_count, default=1, help="labeling processes")
+    for name, text in (
+        ("all", "make the whole data set"),
+        ("beads", "move its training frames as quantum nuclei move"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("--work", type=Path, default=Path("nh3_work"), help="scratch folder")
+        command.add_argument("--out", type=Path, default=HERE / "data", help="where the data go")
+        command.add_argument("--jobs", type=_count, default=1, help="labeling processes")
     command = commands.add_parser("check", help="finite differences of the labels of some frames")
     command.add_argument("--data", type=Path, default=HERE / "data" / "test.extxyz", help="frames")
     command.add_argument("--frames", type=_count, default=3, help="number of frames to check")
@@ -295,6 +333,8 @@ def main() -> None:
     try:
         if arguments.command == "all":
             make_all(arguments.work.absolute(), arguments.out, arguments.jobs)
+        elif arguments.command == "beads":
+            beads(arguments.work.absolute(), arguments.out, arguments.jobs)
         elif arguments.command == "check":
             check(arguments.data, arguments.frames)
         else:

@@ -18,11 +18,14 @@ from nequip_legato.calculator import LegatoCalculator
 from nequip_legato.errors import LegatoError
 from nequip_legato.quantum import harmonic
 from nequip_legato.quantum.hessian import hessian, kinetic_energies, normal_modes
-from nequip_legato.quantum.isotopes import MASSES
+from nequip_legato.quantum.isotopes import MASSES, standard_mass
 from nequip_legato.quantum.report import report
-from nequip_legato.quantum.units import BOLTZMANN, MASS
+from nequip_legato.quantum.units import BOLTZMANN, HBAR, MASS
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "nh3_quantum"
+
+sys.path.insert(0, str(EXAMPLE))
+import stretch  # noqa: E402
 
 
 def test_a_diatomic_has_the_frequency_of_its_curve():
@@ -44,6 +47,28 @@ def test_a_diatomic_has_the_frequency_of_its_curve():
     atoms.positions[1, 2] = 2.0  # beyond the inflection
     with pytest.raises(LegatoError, match="relax the structure"):
         normal_modes(hessian(atoms), masses)
+
+
+@pytest.mark.parametrize("isotope", ["H", "D"])
+def test_levels_of_a_morse_curve(isotope):
+    """Closed form: E_n = h w (n + 1/2) - (h w (n + 1/2))^2 / 4 D."""
+    depth, width, bond = 4.0, 2.2, 1.0  # eV, 1/A, A
+    reduced = 1 / (1 / MASSES[isotope] + 1 / standard_mass("N"))
+    quantum = HBAR * width * np.sqrt(2 * depth / (reduced * MASS)) * (np.arange(3) + 0.5)
+    found = stretch.levels(
+        lambda r: depth * (1 - np.exp(-width * (r - bond))) ** 2, reduced, 0.5, 2.5
+    )
+    np.testing.assert_allclose(found[:3], quantum - quantum**2 / (4 * depth), rtol=1e-6)
+
+
+def test_stretch_of_a_model(deployed):
+    """The table for any calculator, here a tiny model by its deployed file."""
+    table = stretch.stretch_table({"tiny": LegatoCalculator(deployed())})
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| tiny | N-")]
+    assert [row[1] for row in rows] == ["N-H", "N-D"]
+    harmonic = [float(row[2]) for row in rows]
+    reduced = [1 / (1 / MASSES[name] + 1 / standard_mass("N")) for name in "HD"]
+    assert harmonic[0] / harmonic[1] == pytest.approx((reduced[1] / reduced[0]) ** 0.5, rel=2e-3)
 
 
 @pytest.fixture(scope="module")
