@@ -94,6 +94,16 @@ def deployed(checkpoint: Callable[..., Path]) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
+def compiled(deployed: Callable[..., Path]) -> Path:
+    """The usual model by AOTInductor: LAMMPS starts with it in a third of the time.
+
+    For tests of what does not depend on the kind of file: TorchScript takes a second of processor
+    time in each process before the first step.
+    """
+    return deployed(".nequip.pt2")
+
+
+@pytest.fixture(scope="session")
 def fenced(checkpoint: Callable[..., Path]) -> Callable[..., Path]:
     """Function: (suffix, kind, options of ``train_tiny``) -> deployed file with a fence."""
     from nequip_legato.deploy import build

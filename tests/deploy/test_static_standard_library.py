@@ -20,13 +20,13 @@ A_FUNCTION = "_ZNSo9_M_insertImEERSoT_"  # std::ostream::_M_insert<unsigned long
 
 @pytest.fixture
 def compiler(tmp_path) -> Path:
-    """A compiler that links the static library."""
+    """A compiler that links the static library, and does not optimize."""
     real = find_program(os.environ.get("CXX", "g++"))
     path = tmp_path / "g++"
     path.write_text(
         "#!/bin/sh\n"
-        f'case " $* " in *" -shared "*) exec {real} "$@" -static-libstdc++ ;; esac\n'
-        f'exec {real} "$@"\n'
+        f'case " $* " in *" -shared "*) exec {real} "$@" -O0 -static-libstdc++ ;; esac\n'
+        f'exec {real} "$@" -O0\n'
     )
     path.chmod(0o755)
     (tmp_path / "a.cpp").write_text("#include <iostream>\nvoid f() { std::cout << 1ul; }\n")

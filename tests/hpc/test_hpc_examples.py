@@ -70,7 +70,7 @@ def test_numbers_of_gpus_agree(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_script_starts_the_run_and_goes_on(name, tmp_path, deployed):
+def test_script_starts_the_run_and_goes_on(name, tmp_path, compiled):
     folder = tmp_path / "job"
     folder.mkdir()
     (folder / "in.nh3_large").write_text((HPC / "in.nh3_large").read_text())
@@ -84,7 +84,7 @@ def test_script_starts_the_run_and_goes_on(name, tmp_path, deployed):
         "PATH": f"{programs}:{os.environ['PATH']}",
         "DATA": str(DATA),
         "LMP": str(LMP),
-        "MODEL": str(deployed()),
+        "MODEL": str(compiled),
         **dict.fromkeys(("NX", "NY", "NZ"), "1"),
         "SLURM_SUBMIT_DIR": str(folder),
         "PBS_O_WORKDIR": str(folder),
@@ -115,15 +115,15 @@ def test_restart_continues_the_same_trajectory(tmp_path, deployed):
     assert last_line(rest) == pytest.approx(whole, rel=1e-7)
 
 
-def test_time_limit_leaves_a_restart(tmp_path, deployed):
-    text = lammps(tmp_path, deployed(), steps=100000, limit="0:00:01")
+def test_time_limit_leaves_a_restart(tmp_path, compiled):
+    text = lammps(tmp_path, compiled, steps=100000, limit="0:00:01")
     assert last_line(text)[0] < 100000
     assert (tmp_path / "last.restart").stat().st_size > 0
 
 
-def test_replication_and_threads_of_a_failing_run(tmp_path, deployed):
+def test_replication_and_threads_of_a_failing_run(tmp_path, compiled):
     """Twice the box has twice the atoms; a run beyond the domain stops by itself."""
-    text = lammps(tmp_path, deployed(), nx=2, steps=4, closest=10, every=1)
+    text = lammps(tmp_path, compiled, nx=2, steps=4, closest=10, every=1)
     assert "864 atoms" in text
     assert "halt" in text.lower()
     assert last_line(text)[0] < 4

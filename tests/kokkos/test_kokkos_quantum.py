@@ -40,7 +40,7 @@ def with_packages(kokkos_build: Path, plain_program: Program, shared_folder: Pat
 @pytest.fixture(scope="module")
 def campaign(
     tmp_path_factory: pytest.TempPathFactory,
-    deployed: Callable[..., Path],
+    compiled: Path,
     ammonia: Atoms,
     with_packages: Program,
 ) -> Callable[..., Path]:
@@ -51,7 +51,7 @@ def campaign(
     def done(threads: int, **changes) -> Path:
         program = " ".join(replace(with_packages, kokkos_threads=threads).command())
         content = {
-            "models": [{"name": "small", "file": str(deployed())}],
+            "models": [{"name": "small", "file": str(compiled)}],
             "systems": [{"name": "box", "structure": "box.extxyz"}],
             "types": ["H", "N"],
             "isotopes": [{"name": "half", "masses": {"H": {"H": 0.5, "D": 0.5}}}],

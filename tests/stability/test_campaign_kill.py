@@ -42,8 +42,8 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def model(deployed) -> Path:
-    return deployed()
+def model(compiled) -> Path:
+    return compiled
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ RUNS = 10_000
 
 
 @pytest.fixture(scope="module")
-def model(deployed) -> Path:
-    return deployed()
+def model(compiled) -> Path:
+    return compiled
 
 
 def simulate(run: PlannedRun) -> None:

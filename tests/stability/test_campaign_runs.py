@@ -28,8 +28,8 @@ FAILING = {"temperature_window": 70.0, "largest_force": "off", "closest_ratio": 
 
 
 @pytest.fixture(scope="module")
-def model(deployed) -> Path:
-    return deployed()
+def model(compiled) -> Path:
+    return compiled
 
 
 @pytest.mark.slow
