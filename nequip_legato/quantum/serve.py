@@ -4,10 +4,12 @@
 """
 
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 __all__ = ["SERVER_LOG", "ipi_program", "main"]
 
@@ -29,6 +31,8 @@ def main(arguments: list[str]) -> int:
         The exit status of i-PI, or that of the program if that has ended first.
     """
     socket, text, *program = arguments
+    # An i-PI whose LAMMPS has died under it does not react to SIGTERM, so somebody has to wait.
+    signal.signal(signal.SIGTERM, _leave)
     with Path(SERVER_LOG).open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, ipi_program(), text], stdout=log, stderr=subprocess.STDOUT
@@ -47,8 +51,13 @@ def main(arguments: list[str]) -> int:
         except subprocess.TimeoutExpired:
             return client.returncode or 0
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for process in (server, client):
             _end(process)
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _end(process: subprocess.Popen | None) -> None:

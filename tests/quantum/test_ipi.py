@@ -4,7 +4,9 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
@@ -166,6 +168,40 @@ def test_a_killed_run_goes_on_and_beads_come_in_order(tmp_path, engine):
     )
     last = order[order[:, 0] > 0, 1][-2:]
     assert np.allclose(last, energies[:, -1], atol=1e-3)
+
+
+DEAF = """
+import os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path("pid").write_text(str(os.getpid()))
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
+SERVE = """
+import sys
+from nequip_legato.quantum import serve
+serve._GRACE = 0.5
+serve.ipi_program = lambda: "deaf.py"
+sys.exit(serve.main(sys.argv[1:]))
+"""
+
+
+def test_a_killed_campaign_leaves_no_i_pi_that_does_not_listen(tmp_path):
+    """What i-PI does for ever after its LAMMPS has died in the middle of an answer."""
+    (tmp_path / "deaf.py").write_text(DEAF)
+    command = [sys.executable, "-c", SERVE, "socket", "socket", "sleep", "60"]
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
+    wait_for((tmp_path / "socket").exists)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
+
+
+def wait_for(condition: Callable[[], bool], limit: float = 60.0) -> None:
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.mark.slow

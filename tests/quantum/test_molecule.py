@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.morse import MorsePotential
 from ase.optimize import BFGS
+from filelock import FileLock
 from processes import run_process
 from springs import run_campaign, write_campaign
 
@@ -72,10 +73,13 @@ def test_stretch_of_a_model(deployed):
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory) -> Path:
-    """Folder of the example's small version: from the shipped data to pictures."""
-    out = tmp_path_factory.mktemp("example") / "out"
-    run_process(sys.executable, EXAMPLE / "quantum.py", "--small", "--out", out, timeout=1700)
+def example(shared_folder) -> Path:
+    """Folder of the example's small version: from the shipped data to pictures; made once."""
+    out = shared_folder / "quantum_example"
+    with FileLock(shared_folder / "quantum_example.lock"):
+        if not (out / "summary.md").is_file():
+            command = [EXAMPLE / "quantum.py", "--small", "--out", out]
+            run_process(sys.executable, *command, timeout=1700)
     return out
 
 
