@@ -146,16 +146,22 @@ def test_labels_are_sensible(frames):
 
 
 def test_frames_of_beads_reach_beyond_classical_ones(frames):
-    """Molecules are whole, with longer and shorter bonds, and their labels are good."""
+    """Molecules are whole, with longer and shorter bonds, or two of them are pressed together."""
     beads = ase.io.read(DATA / "beads.extxyz", ":")
-    assert {len(frame) for frame in beads} == {4, 64}
-    found = [nh3_labels.measure(frame) for frame in beads]
+    assert {len(frame) for frame in beads} == {4, 8, 64}
     classical = max(nh3_labels.measure(frame)["bond"] for frame in frames)
-    assert classical + 0.2 < max(each["bond"] for each in found) < nh3_beads.BOND[1]
-    for frame, each in zip(beads, found, strict=True):
+    longest = []
+    for frame in beads:
         assert nh3_labels.has_good_label(frame)
         assert set(frame.calc.results) >= {"energy", "forces", "stress"}
-        assert min(each["N-H"], each["H-H"], each["N-N"]) > nh3_beads.CLOSEST
+        if len(frame) == 8:
+            assert frame.get_all_distances()[:4, 4:].min() > nh3_beads.CLOSEST_OF_PAIRS
+            assert nh3_beads.PRESSED[0] < frame.get_distance(0, 4) < nh3_beads.PRESSED[1]
+        else:
+            found = nh3_labels.measure(frame)
+            assert min(found["N-H"], found["H-H"], found["N-N"]) > nh3_beads.CLOSEST
+            longest.append(found["bond"])
+    assert classical + 0.2 < max(longest) < nh3_beads.BOND[1]
 
 
 def test_nequip_reads_the_files_directly(splits):

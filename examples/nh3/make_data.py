@@ -35,7 +35,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
-from nh3_beads import moved, moved_molecules
+from nh3_beads import moved, moved_molecules, pressed_pairs
 from nh3_dynamics import (
     MASSES,
     PROGRAMS,
@@ -70,6 +70,7 @@ N_MORE, MORE_AT = 60, (800,)
 SPLIT = {"train": 78, "val": 12, "test": 14}  # frames per temperature, blocks in time
 N_BEADS = {200: 40, 300: 20}  # training frames that are moved like beads, by temperature
 N_ALONE = 60  # molecules alone that are moved
+N_PAIRS = 160  # molecules that are pressed together by twos
 SMALLEST_GAP = 4  # frames left out between two blocks, at least
 LARGEST_MODEL_ERROR = 0.25  # eV/A, rms; a worse model does not sample GFN1-xTB's liquid
 
@@ -278,11 +279,14 @@ def beads(work: Path, out: Path, jobs: int) -> None:
     for i, frame in enumerate(moved_molecules(N_ALONE, rng)):
         frame.info.update(temperature=0, source="beads, alone", frame=i)
         frames.append(frame)
-    labeled = label_all(work / "labels_beads", frames, jobs, "beads, labels")
     # a proton that came closer to another nitrogen would be an ion pair
-    whole = [frame for frame in labeled if np.isfinite(measure(frame)["bond"])]
-    good = [frame for frame in whole if has_good_label(frame)]
-    print(f"beads: {len(labeled)} frames, {len(whole)} of whole molecules, {len(good)} good")
+    whole = [frame for frame in frames if np.isfinite(measure(frame)["bond"])]
+    for i, frame in enumerate(pressed_pairs(N_PAIRS, rng)):
+        frame.info.update(temperature=0, source="beads, pressed", frame=i)
+        whole.append(frame)
+    labeled = label_all(work / "labels_beads", whole, jobs, "beads, labels")
+    good = [frame for frame in labeled if has_good_label(frame)]
+    print(f"beads: {len(frames) + N_PAIRS} frames, {len(whole)} labeled, {len(good)} good")
     scratch = out / ".beads.extxyz"
     ase.io.write(scratch, good)
     scratch.rename(out / "beads.extxyz")
