@@ -1,6 +1,7 @@
 """GFN1-xTB labels of ammonia frames: computing, checking and summarizing them."""
 
 import contextlib
+import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -85,7 +86,8 @@ def label_all(folder: Path, frames: list[Atoms], jobs: int, title: str) -> list[
         ase.io.write(target.with_suffix(".in"), frame, format="extxyz")
         waiting.append(target)
     known = len(frames) - len(waiting)
-    with ProcessPoolExecutor(jobs) as pool:
+    # not by fork: OpenMP hangs in the copy of a process that has used it
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         work = pool.map(_label_file, waiting)  # an error in one cancels the rest
         for _ in tqdm(work, total=len(frames), initial=known, desc=title):
             pass
