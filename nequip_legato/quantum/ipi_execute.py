@@ -257,8 +257,11 @@ def private_socket(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _answers(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as end:
+        end.settimeout(1.0)
         try:
             end.connect(str(path))
+        except (BlockingIOError, TimeoutError):  # somebody listens, but does not accept any more
+            return True
         except OSError:
             return False
     return True

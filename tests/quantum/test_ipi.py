@@ -283,12 +283,13 @@ def test_sockets_that_were_left_go_and_those_in_use_are_told(tmp_path):
         assert path.parent.stat().st_mode & 0o077 == 0
         left = socket.socket(socket.AF_UNIX)
         left.bind(str(path))
-        left.listen()
-        with (
-            pytest.raises(LegatoError, match="another process serves"),
-            ipi_execute.private_socket(tmp_path),
-        ):
-            pass
+        left.listen(1)  # an i-PI that does not accept any more, so that the queue gets full
+        for _ in range(4):
+            with (
+                pytest.raises(LegatoError, match="another process serves"),
+                ipi_execute.private_socket(tmp_path),
+            ):
+                pass
         left.close()  # as when it was killed: the file stays
         assert path.exists()
         with ipi_execute.private_socket(tmp_path) as (again, _):
