@@ -68,11 +68,11 @@ N_SAMPLED = 115  # frames per temperature in step 3
 # At 800 K a molecule of the first trajectory falls apart; a second one replaces the lost frames.
 N_MORE, MORE_AT = 60, (800,)
 SPLIT = {"train": 78, "val": 12, "test": 14}  # frames per temperature, blocks in time
-N_BEADS = {200: 40, 300: 20}  # training frames that are moved like beads, by temperature
-N_ALONE = 60  # molecules alone that are moved
-N_PAIRS = 160  # molecules that are pressed together by twos
 SMALLEST_GAP = 4  # frames left out between two blocks, at least
 LARGEST_MODEL_ERROR = 0.25  # eV/A, rms; a worse model does not sample GFN1-xTB's liquid
+N_BEADS = {200: 40, 300: 20}  # training frames that are moved like beads, by temperature
+N_ALONE = 60  # molecules alone that are moved
+N_PAIRS = 160  # of molecules that are pressed together
 
 
 # === step 1: classical dynamics ===
@@ -246,6 +246,14 @@ def blocks(frames: list[Atoms]) -> dict[str, list[Atoms]]:
     return parts
 
 
+def write_frames(path: Path, frames: list[Atoms]) -> None:
+    """Write a file that appears when it is complete."""
+    scratch = path.with_name(f".{path.name}")
+    ase.io.write(scratch, frames)
+    scratch.rename(path)
+    print(f"{path.stem}: {len(frames)} frames")
+
+
 def write_splits(folder: Path, frames: list[Atoms]) -> None:
     """Discard broken frames and write train, val and test, ordered by temperature and time."""
     splits = {name: [] for name in SPLIT}
@@ -256,17 +264,14 @@ def write_splits(folder: Path, frames: list[Atoms]) -> None:
         for name, part in blocks(good).items():
             splits[name] += part
     for name, part in splits.items():
-        scratch = folder / f".{name}.extxyz"
-        ase.io.write(scratch, part)
-        scratch.rename(folder / f"{name}.extxyz")
-        print(f"{name}: {len(part)} frames")
+        write_frames(folder / f"{name}.extxyz", part)
 
 
 # === frames as of quantum nuclei ===
 
 
 def beads(work: Path, out: Path, jobs: int) -> None:
-    """Write beads.extxyz: training frames and molecules alone, moved, with good labels."""
+    """Write beads.extxyz: training frames, molecules alone and pressed pairs, with good labels."""
     rng = np.random.default_rng(401)
     known = read_frames(out / "train.extxyz")
     frames = []
@@ -287,9 +292,7 @@ def beads(work: Path, out: Path, jobs: int) -> None:
     labeled = label_all(work / "labels_beads", whole, jobs, "beads, labels")
     good = [frame for frame in labeled if has_good_label(frame)]
     print(f"beads: {len(frames) + N_PAIRS} frames, {len(whole)} labeled, {len(good)} good")
-    scratch = out / ".beads.extxyz"
-    ase.io.write(scratch, good)
-    scratch.rename(out / "beads.extxyz")
+    write_frames(out / "beads.extxyz", good)
 
 
 # === together ===

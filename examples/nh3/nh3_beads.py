@@ -22,6 +22,7 @@ __all__ = [
     "WIDTHS",
     "moved",
     "moved_molecules",
+    "pressed_pairs",
 ]
 
 WIDTHS = (0.04, 0.18)  # A; of each frame's Gaussian for hydrogen, drawn uniformly

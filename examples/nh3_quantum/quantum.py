@@ -17,17 +17,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import ase.io
-import numpy as np
 import yaml
-from ase.optimize import BFGS
+from stretch import CM, molecule_masses, relaxed_molecule
 
 from nequip_legato.calculator import LegatoCalculator
 from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.hessian import hessian, kinetic_energies, normal_modes
-from nequip_legato.quantum.isotopes import MASSES, standard_mass
 from nequip_legato.quantum.report import Report, report
-from nequip_legato.quantum.units import LIGHT
 
 HERE = Path(__file__).parent.absolute()
 DATA = HERE.parent / "nh3"
@@ -105,10 +101,7 @@ def campaign(name: str, out: Path, models: dict[str, Path], workers: int, small:
 
 def harmonic_table(model: Path, done: Report) -> str:
     """Kinetic energies per atom of the molecule: from the campaign, and from the Hessian."""
-    atoms = ase.io.read(HERE / "nh3.xyz")
-    atoms.calc = LegatoCalculator(model)
-    BFGS(atoms, logfile=None).run(fmax=1e-3, steps=500)
-    matrix = hessian(atoms)
+    matrix = hessian(relaxed_molecule(LegatoCalculator(model)))
     lines = [
         "### Kinetic energy per atom of the molecule against the model's own Hessian, meV",
         "",
@@ -116,12 +109,11 @@ def harmonic_table(model: Path, done: Report) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for isotope in ("H", "D"):
-        masses = np.array([standard_mass("N"), *[MASSES[isotope]] * 3])
         try:
-            omega, modes = normal_modes(matrix, masses)
+            omega, modes = normal_modes(matrix, molecule_masses(isotope))
         except LegatoError as problem:
             return f"No harmonic values: {problem}.\n"
-        frequencies = ", ".join(f"{w / (2 * np.pi * LIGHT):.0f}" for w in omega[6:])
+        frequencies = ", ".join(f"{w / CM:.0f}" for w in omega[6:])
         lines.append(f"| harmonic frequencies of N{isotope}3, 1/cm: {frequencies} | | | | |")
         for cell in done.cells:
             if isotope in cell.virial and cell.key.method != "classical":

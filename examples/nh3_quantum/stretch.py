@@ -21,6 +21,7 @@ from ase.optimize import BFGS
 from scipy.interpolate import CubicSpline
 
 from nequip_legato.calculator import LegatoCalculator
+from nequip_legato.errors import LegatoError
 from nequip_legato.quantum.hessian import hessian, normal_modes
 from nequip_legato.quantum.isotopes import MASSES, standard_mass
 from nequip_legato.quantum.units import HBAR, LIGHT, MASS
@@ -32,6 +33,19 @@ from nh3_labels import DataError, gfn1  # noqa: E402
 LENGTHS = np.linspace(0.7, 1.8, 45)  # A
 SHOWN = (1.15, 1.3, 1.4, 1.5, 1.6, 1.75)  # A
 CM = 2 * np.pi * LIGHT  # angular frequency of 1/cm
+
+
+def relaxed_molecule(calculator: Calculator) -> ase.Atoms:
+    """Ammonia where this calculator has its minimum."""
+    atoms = ase.io.read(HERE / "nh3.xyz")
+    atoms.calc = calculator
+    BFGS(atoms, logfile=None).run(fmax=1e-3, steps=500)
+    return atoms
+
+
+def molecule_masses(isotope: str) -> np.ndarray:
+    """Of nitrogen and three atoms of an isotope of hydrogen, in u."""
+    return np.array([standard_mass("N"), *[MASSES[isotope]] * 3])
 
 
 def levels(
@@ -68,15 +82,13 @@ def stretch_table(calculators: dict[str, Calculator]) -> str:
     lengths = " | ".join(f"{r} Å" for r in SHOWN)
     energies = [f"| N-H energy, eV | {lengths} |", "| --- |" + " ---: |" * len(SHOWN)]
     for name, calculator in calculators.items():
-        atoms = ase.io.read(HERE / "nh3.xyz")
-        atoms.calc = calculator
-        BFGS(atoms, logfile=None).run(fmax=1e-3, steps=500)
+        atoms = relaxed_molecule(calculator)
         matrix = hessian(atoms)
         curve, bond = _curve(atoms)
         energies.append(f"| {name} | " + " | ".join(f"{curve(r):.2f}" for r in SHOWN) + " |")
         texts = []
         for isotope in ("H", "D"):
-            masses = np.array([standard_mass("N"), *[MASSES[isotope]] * 3])
+            masses = molecule_masses(isotope)
             omega, _ = normal_modes(matrix, masses)
             texts.append(", ".join(f"{value / CM:.0f}" for value in omega[6:]))
             reduced = masses[0] * masses[1] / (masses[0] + masses[1])
@@ -108,12 +120,12 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         calculators = {"GFN1-xTB": gfn1()}
-    except DataError as problem:
+        calculators |= {
+            path.name.partition(".")[0]: LegatoCalculator(path) for path in arguments.models
+        }
+        print(stretch_table(calculators), end="")
+    except (DataError, LegatoError) as problem:
         sys.exit(f"stretch.py: {problem}")
-    calculators |= {
-        path.name.partition(".")[0]: LegatoCalculator(path) for path in arguments.models
-    }
-    print(stretch_table(calculators), end="")
 
 
 if __name__ == "__main__":
