@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["PROGRAMS", "Done", "run_process"]
+__all__ = ["PROGRAMS", "Done", "run_process", "wait_for"]
 
 PROGRAMS = Path(sys.executable).parent  # where pip puts lmp, mpiexec, nequip-train, ...
 
@@ -84,3 +85,14 @@ def run_process(
 
 def _told(*streams: str | None) -> str:
     return "".join(f"\n{text[-4000:]}" for text in streams if text)
+
+
+def wait_for(
+    condition: Callable[[], object], *, seconds: float = 180.0, every: float = 0.02
+) -> None:
+    """Return as soon as ``condition()`` holds; an error if it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{condition} did not come true in {seconds} s")
+        time.sleep(every)

@@ -6,14 +6,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from processes import PROGRAMS, run_process
+from processes import PROGRAMS, run_process, wait_for
 from scipy.spatial.transform import Rotation
 from springs import SPRINGS, frequency, run_campaign, write_campaign, write_solid
 
@@ -195,13 +194,6 @@ def test_a_killed_campaign_leaves_no_i_pi_that_does_not_listen(tmp_path):
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(30) == 128 + signal.SIGTERM
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}").exists()
-
-
-def wait_for(condition: Callable[[], bool], limit: float = 60.0) -> None:
-    end = time.monotonic() + limit
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,6 @@ __all__ = [
     "run_folder",
     "run_program",
     "start_atoms",
-    "wait_for",
     "write_campaign",
 ]
 
@@ -101,15 +99,6 @@ def launch(*arguments: object, output: Path) -> subprocess.Popen:
             stdout=stream,
             stderr=subprocess.STDOUT,
         )
-
-
-def wait_for(condition, *, seconds: float = 180.0, every: float = 0.02) -> None:
-    """Return as soon as ``condition()`` holds; an error if it does not in time."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{condition} did not come true in {seconds} s")
-        time.sleep(every)
 
 
 def finished(campaign: Path) -> dict[str, Record]:

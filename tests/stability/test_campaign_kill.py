@@ -20,10 +20,9 @@ from campaigns import (
     outcomes,
     run_folder,
     run_program,
-    wait_for,
     write_campaign,
 )
-from processes import run_process
+from processes import run_process, wait_for
 
 from nequip_legato.errors import LegatoError
 from nequip_legato.stability.run.campaign import run_campaign
