@@ -3,6 +3,7 @@
 The same object is compiled many times over: each test that builds has a folder of its own.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-__all__ = ["start", "stop"]
+__all__ = ["counts", "start", "stop"]
 
 _SOCKET = "SCCACHE_SERVER_UDS"
 _ROOT = Path(__file__).parents[1]
@@ -54,6 +55,19 @@ def start() -> Path | None:
     launcher.chmod(0o755)
     os.environ |= {f"CMAKE_{x}_COMPILER_LAUNCHER": str(launcher) for x in ("C", "CXX")}
     return folder
+
+
+def counts() -> tuple[int, int]:
+    """How many objects the server of this process has found, and how many were compiled."""
+    done = subprocess.run(
+        [_program(), "--show-stats", "--stats-format", "json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    stats = json.loads(done.stdout)["stats"]
+    found, missed = (sum(stats[f"cache_{x}"]["counts"].values()) for x in ("hits", "misses"))
+    return found, missed
 
 
 def stop(folder: Path) -> None:

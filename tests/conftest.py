@@ -1,8 +1,9 @@
 """Fixtures that several test folders share."""
 
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from ase import Atoms
 from filelock import FileLock
+from platformdirs import user_cache_path
 
 pytest.register_assert_rewrite("lammps_run", "library_session", "precision")
 
@@ -41,6 +43,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         compile_cache.stop(folder)
 
 
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """How much was compiled anew: no processor time of any test."""
+    if config.stash.get(_COMPILE_CACHE, None) is not None:
+        found, compiled = compile_cache.counts()
+        terminalreporter.write_line(f"compiled: {compiled} objects; kept by sccache: {found}")
+
+
 def pytest_report_header(config: pytest.Config) -> str:
     """Whether what is compiled is kept."""
     kept = config.stash.get(_COMPILE_CACHE, None) is not None
@@ -52,6 +63,22 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for all worker processes of this session."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture
+def steady_folder(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """An empty folder of this test, whose path is the same in every run.
+
+    For headers that are copied to be compiled with: where they lie is part of sccache's key.
+    """
+    name = re.sub(r"\W+", "-", request.node.nodeid).strip("-")
+    folder = user_cache_path("nequip-legato-tests") / "steady" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        yield folder
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -38,10 +38,10 @@ def test_wheel_is_pure_and_carries_the_sources(wheel):
 
 
 @pytest.mark.slow
-def test_clean_environment(wheel, tmp_path, deployed):
+def test_clean_environment(wheel, tmp_path, steady_folder, deployed):
     """A user's way: new environment, pip, `lmp -in in.nh3` with one and two ranks."""
-    programs = tmp_path / "venv" / "bin"
-    venv.create(tmp_path / "venv", with_pip=True)
+    programs = steady_folder / "venv" / "bin"
+    venv.create(steady_folder / "venv", with_pip=True)
     constraints = ["--constraint", ROOT / "constraints.txt"]
     pip = [programs / "python", "-m", "pip", "install", "--quiet", "--no-compile"]
     run([*pip, *constraints, f"nequip-legato[lammps] @ {wheel.as_uri()}"], tmp_path)

@@ -51,7 +51,9 @@ if [[ -n $built && ! -x $built/lmp ]]; then fail "there is no lmp in $built"; fi
 for file in $checkpoint $medium; do [[ -f $file ]] || fail "there is no $file"; done
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
-scratch=$(mktemp -d "$out/.making-XXXXXX")
+scratch=$out/.making
+rm -rf "$scratch" # of a run that was killed
+mkdir "$scratch"
 trap 'rm -rf "$scratch"' EXIT
 
 echo "== torch"

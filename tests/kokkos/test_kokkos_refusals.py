@@ -167,8 +167,10 @@ def _layout(copy: Copy) -> None:
         ),
     ],
 )
-def test_refused(change, built, running, tmp_path, kokkos_build, plain_program, compiled):
-    copy = _copy(kokkos_build, tmp_path / "copy")
+def test_refused(
+    change, built, running, tmp_path, steady_folder, kokkos_build, plain_program, compiled
+):
+    copy = _copy(kokkos_build, steady_folder)
     running = running.format(version=_version_number(copy.version.read_text()))
     change(copy)
     problem = _refusal(tmp_path / "run", compiled(copy), plain_program)
@@ -176,9 +178,11 @@ def test_refused(change, built, running, tmp_path, kokkos_build, plain_program, 
     assert running in problem
 
 
-def test_the_copy_itself_is_accepted(tmp_path, kokkos_build, plain_program, compiled):
+def test_the_copy_itself_is_accepted(
+    tmp_path, steady_folder, kokkos_build, plain_program, compiled
+):
     """What the others are refused for is what was changed."""
-    plugin = compiled(_copy(kokkos_build, tmp_path / "copy"))
+    plugin = compiled(_copy(kokkos_build, steady_folder))
     environment = {**plain_program.environment, "LAMMPS_PLUGIN_PATH": str(plugin)}
     with using(Program(plain_program.path, 1, environment)):
         run = run_lammps(
