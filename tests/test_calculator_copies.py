@@ -27,9 +27,9 @@ def atoms() -> Atoms:
 
 
 @pytest.fixture
-def model(deployed, tmp_path) -> Path:
+def model(compiled, tmp_path) -> Path:
     """A copy of the file, which a test may remove or change."""
-    return Path(shutil.copy(deployed(), tmp_path / "m.nequip.pth"))
+    return Path(shutil.copy(compiled, tmp_path / "m.nequip.pt2"))
 
 
 def used(model: Path, atoms: Atoms, **options) -> tuple[LegatoCalculator, np.ndarray]:
@@ -87,11 +87,11 @@ def test_a_copy_is_never_another_model(model, deployed, atoms):
     calculator, expected = used(model, atoms)
     early, late = (copy.deepcopy(calculator) for _ in range(2))
     np.testing.assert_allclose(forces(early, atoms), expected, atol=1e-12)
-    shutil.copy(deployed(seed=1), model)
-    with pytest.raises(LegatoError, match=r"m\.nequip\.pth has changed since the calculator"):
+    shutil.copy(deployed(".nequip.pt2", seed=1), model)
+    with pytest.raises(LegatoError, match=r"m\.nequip\.pt2 has changed since the calculator"):
         forces(late, atoms)
     model.unlink()
-    with pytest.raises(LegatoError, match=r"cannot open model file .*m\.nequip\.pth.*No such"):
+    with pytest.raises(LegatoError, match=r"cannot open model file .*m\.nequip\.pt2.*No such"):
         forces(late, atoms)
     np.testing.assert_allclose(forces(early, atoms), expected, atol=1e-12)
 

@@ -102,7 +102,7 @@ kokkos='g 1' half=$((${minutes:-120} * 30)) jobs=$(($(env -u OMP_NUM_THREADS npr
 if [[ $device == cpu ]]; then kokkos='t 1'; fi
 wanted='not bitwise and not bad_input' marked='not kokkos'
 if [[ $quick == yes ]]; then
-  wanted='test_style_by_its_full_name or test_isolated_atom' marked='not kokkos and not slow'
+  wanted='test_style_by_its_full_name or test_isolated_atom' marked='not kokkos and not slow' jobs=1
 fi
 
 # shellcheck source=models.sh

@@ -41,7 +41,7 @@ SMALL = {
 }
 QUICK_TRAINING = (
     *("run=[train]", "trainer.max_epochs=1", "+trainer.limit_train_batches=0.3"),
-    "+trainer.limit_val_batches=2",
+    *("+trainer.limit_val_batches=2", "training_module.model.num_layers=1"),
 )
 
 

@@ -17,8 +17,8 @@ pytestmark = [
 ]
 
 BAD_COEFF = {
-    "file": ("pair_coeff * * nowhere.nequip.pth H N", "cannot open model file"),
-    "damaged": ("pair_coeff * * cut.nequip.pth H N", "damaged"),
+    "file": ("pair_coeff * * nowhere.nequip.pt2 H N", "cannot open model file"),
+    "damaged": ("pair_coeff * * cut.nequip.pt2 H N", "damaged"),
     "name": ("pair_coeff * * {model} H X", "no atom type named X"),
     "number": ("pair_coeff * * {model} H", "each of the 2 atom types"),
     "null": ("pair_coeff * * {model} NULL NULL", "every atom type is NULL"),
@@ -40,11 +40,17 @@ START = """
 """
 
 
+@pytest.fixture(scope="module")
+def other(deployed):
+    """Another model; compiled, as what depends on the kind of file is tested elsewhere."""
+    return deployed(".nequip.pt2", **OTHER)
+
+
 @pytest.fixture
-def energies(ammonia, deployed):
+def energies(ammonia, compiled, other):
     """By the calculator: of the usual model, and of another one."""
     found = []
-    for path in (deployed(), deployed(**OTHER)):
+    for path in (compiled, other):
         atoms = ammonia.copy()
         atoms.calc = LegatoCalculator(path)
         found.append(pytest.approx(atoms.get_potential_energy(), abs=1e-9))
@@ -60,15 +66,15 @@ def told(folder) -> list[tuple[int, int]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_failed_pair_coeff(ranks, tmp_path, data_file, deployed, energies):
+def test_failed_pair_coeff(ranks, tmp_path, data_file, compiled, other, energies):
     """Nothing is set after a failed first one, and the last good one counts after any other."""
-    content = deployed().read_bytes()
-    (tmp_path / "cut.nequip.pth").write_bytes(content[: len(content) // 2])
+    content = compiled.read_bytes()
+    (tmp_path / "cut.nequip.pt2").write_bytes(content[: len(content) // 2])
     lines, expected = START, []
     for line, part in BAD_COEFF.values():
-        lines += f"{line.format(model=deployed())}\nrun 0 post no\n"
+        lines += f"{line.format(model=compiled)}\nrun 0 post no\n"
         expected += [part, "All pair coeffs are not set"]
-    for path in (deployed(), deployed(**OTHER), deployed()):
+    for path in (compiled, other, compiled):
         lines += f"pair_coeff * * {path} H N\nrun 0 post no\n= pe\n"
         for line, part in BAD_COEFF.values():
             lines += f"{line.format(model=path)}\nrun 0 post no\n= pe\n"
@@ -82,14 +88,14 @@ def test_failed_pair_coeff(ranks, tmp_path, data_file, deployed, energies):
 
 
 @pytest.mark.slow
-def test_failed_pair_style(tmp_path, data_file, deployed, energies):
+def test_failed_pair_style(tmp_path, data_file, compiled, energies):
     """Its keywords are taken over all together or not at all, before and after pair_coeff."""
     lines = START
     lines += "".join(f"pair_style allegro_legato {style}\n" for style in BAD_STYLE)
-    lines += f"pair_coeff * * {deployed()} H N\nrun 0 post no\n= pe\n"
+    lines += f"pair_coeff * * {compiled} H N\nrun 0 post no\n= pe\n"
     for style in BAD_STYLE:
         lines += f"pair_style allegro_legato {style}\nrun 0 post no\n= pe\n"
-    lines += f"pair_coeff * * {deployed()} H N\nrun 0 post no\n= pe\n"
+    lines += f"pair_coeff * * {compiled} H N\nrun 0 post no\n= pe\n"
     answers = session(tmp_path, lines)
     expected = [*BAD_STYLE.values()] * 2
     assert len(answers.errors) == len(expected), answers.errors
@@ -100,9 +106,9 @@ def test_failed_pair_style(tmp_path, data_file, deployed, energies):
 
 
 @pytest.mark.slow
-def test_failed_start_of_a_run(tmp_path, data_file, deployed, energies):
+def test_failed_start_of_a_run(tmp_path, data_file, compiled, energies):
     """Errors of whatever comes before the first step, ours or another's, then a correction."""
-    coeff = f"pair_coeff * * {deployed()} H N"
+    coeff = f"pair_coeff * * {compiled} H N"
     lines = (
         START
         + f"""
@@ -114,7 +120,7 @@ def test_failed_start_of_a_run(tmp_path, data_file, deployed, energies):
         unfix late
         run 0
         = pe
-        pair_coeff * * {deployed()} H NULL
+        pair_coeff * * {compiled} H NULL
         run 0
         {coeff}
         neigh_modify exclude type 1 1
@@ -139,10 +145,10 @@ def test_failed_start_of_a_run(tmp_path, data_file, deployed, energies):
 
 
 @pytest.mark.slow
-def test_second_pair_style(tmp_path, data_file, deployed, energies):
+def test_second_pair_style(tmp_path, data_file, compiled, other, energies):
     """Keywords count from then on, and those that are not named go back to their defaults."""
-    model = tmp_path / "copy.nequip.pth"
-    shutil.copy(deployed(), model)
+    model = tmp_path / "copy.nequip.pt2"
+    shutil.copy(compiled, model)
     lines = (
         START
         + f"""
@@ -162,7 +168,7 @@ def test_second_pair_style(tmp_path, data_file, deployed, energies):
         pair_style allegro_legato block 9
         run 0
         = pe
-        shell cp {deployed(**OTHER)} {model.name}
+        shell cp {other} {model.name}
         pair_style allegro_legato block 11 threads 3
         run 0
         = pe
@@ -177,15 +183,15 @@ def test_second_pair_style(tmp_path, data_file, deployed, energies):
 
 
 @pytest.mark.slow
-def test_second_pair_style_in_an_input(tmp_path, data_file, deployed):
+def test_second_pair_style_in_an_input(tmp_path, data_file, compiled):
     """The results do not change, and each line of the log says what counts."""
     pair = f"""
 pair_style allegro_legato block 7
-pair_coeff * * {deployed()} H N
+pair_coeff * * {compiled} H N
 pair_style allegro_legato threads 2
 """
-    changed = succeed(tmp_path, lammps_input(deployed(), pair=pair, steps=3))
-    usual = succeed(tmp_path, lammps_input(deployed(), steps=3))
+    changed = succeed(tmp_path, lammps_input(compiled, pair=pair, steps=3))
+    usual = succeed(tmp_path, lammps_input(compiled, steps=3))
     assert forces(changed) == pytest.approx(forces(usual), abs=1e-9)
     assert "up to 7 atoms" in changed.text
     assert "up to 128 atoms, 2 thread(s)" in changed.text

@@ -18,7 +18,7 @@ def test_every_method_compiles_what_plain_training_compiles(train):
         run = train(
             name,
             "trainer.max_epochs=1",
-            model={"compile_mode": "compile"},
+            model={"compile_mode": "compile", "num_layers": 1},
             trainer={"callbacks": [{"_target_": "sam_compilations.CountCompilations"}]},
             **options,
         )
