@@ -31,9 +31,9 @@ from nequip_legato.stability.statistics.rates import group_rate, rate_ratio  # n
 
 EXAMPLE = HERE.parents[1] / "examples" / "nh3_quantum"
 PROGRAMS = Path(sys.executable).parent
-# Chosen before any of these models had run with beads; six pairs instead of eight for lack of time,
-# before, too. If lives of the models of one kind scatter by a factor of two, they find a factor of 3
-# with a probability of about 0.6.
+# Chosen before any of these models had run with beads; six pairs, not eight, for lack of time, too.
+# If lives of the models of one kind scatter by a factor of two, they find a factor of 3 with a
+# probability of about 0.6.
 SEEDS = tuple(range(31, 37))
 EPOCHS = 10
 GROUPS: dict[str, dict[str, object]] = {"plain": {}, "sam_0.01": {"rho": 0.01}}
