@@ -57,14 +57,15 @@ def start() -> Path | None:
     return folder
 
 
-def counts() -> tuple[int, int]:
-    """How many objects the server of this process has found, and how many were compiled."""
-    done = subprocess.run(
-        [_program(), "--show-stats", "--stats-format", "json"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def counts() -> tuple[int, int] | None:
+    """How many objects the server of this process has found, and how many were compiled.
+
+    None where it does not tell: that is no reason for a run of the tests to fail.
+    """
+    command = [_program(), "--show-stats", "--stats-format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return None
     stats = json.loads(done.stdout)["stats"]
     found, missed = (sum(stats[f"cache_{x}"]["counts"].values()) for x in ("hits", "misses"))
     return found, missed

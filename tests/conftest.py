@@ -47,8 +47,9 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """How much was compiled anew: no processor time of any test."""
-    if config.stash.get(_COMPILE_CACHE, None) is not None:
-        found, compiled = compile_cache.counts()
+    kept = config.stash.get(_COMPILE_CACHE, None) is not None
+    if kept and (counts := compile_cache.counts()) is not None:
+        found, compiled = counts
         terminalreporter.write_line(f"compiled: {compiled} objects; kept by sccache: {found}")
 
 
