@@ -1,10 +1,14 @@
 """Every command explains itself, and its errors are one line."""
 
+import argparse
+import os
 import re
+import signal
 
 import pytest
 
-from nequip_legato.cli import deploy_main, main
+from nequip_legato.cli import deploy_main, main, running
+from nequip_legato.errors import LegatoError
 
 COMMANDS = [
     "nequip-deploy build",
@@ -79,3 +83,28 @@ def test_one_line_for_bad_input(words, cause, capsys, tmp_path, monkeypatch):
     assert err.count("\n") == 1
     assert cause in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("problem", [LegatoError, AttributeError, None])
+def test_an_interrupt_that_turns_into_an_error_is_an_interrupt(number, problem, capsys):
+    """As in C++ code of torch, which turns it into an error of its own."""
+
+    def interrupted(parsed: argparse.Namespace) -> None:
+        try:
+            os.kill(os.getpid(), number)
+            signal.pause()
+        except KeyboardInterrupt:
+            if problem is None:
+                raise
+        raise problem("cannot compile")
+
+    parser = argparse.ArgumentParser("program")
+    parser.set_defaults(run=interrupted)
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        assert running.run(parser, []) == 130
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert capsys.readouterr().err == "program: interrupted\n"

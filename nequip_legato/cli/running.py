@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 
 from nequip_legato.errors import LegatoError
 
@@ -29,24 +30,35 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> int
     _show_any_path()
     parsed = parser.parse_args(arguments)
     command: Callable[[argparse.Namespace], None] = parsed.run
+    noted: list[int] = []
     try:
-        with _sigterm_as_interrupt():
+        with _signals_as_interrupts(noted):
             command(parsed)
-    except LegatoError as problem:
+    except Exception as problem:
+        # C++ code of torch takes the interrupt for an error of its own
+        return _interrupted(parser) if noted else _failed(parser, problem)
+    except KeyboardInterrupt:
+        return _interrupted(parser)
+    return 0
+
+
+def _failed(parser: argparse.ArgumentParser, problem: Exception) -> int:
+    """Print a line for what the user can mend; anything else is raised again."""
+    if isinstance(problem, LegatoError):
         sys.stderr.write(getattr(problem, "output", ""))
-        print(f"{parser.prog}: error: {problem}", file=sys.stderr)
-        return 1
-    except (UnicodeEncodeError, RuntimeError) as problem:
+        cause = str(problem)
+    else:
         cause = _missing_in_environment(problem)
         if not cause:
-            raise
-        print(f"{parser.prog}: error: {cause}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return _INTERRUPTED
-    return 0
+            raise problem
+    print(f"{parser.prog}: error: {cause}", file=sys.stderr)
+    return 1
+
+
+def _interrupted(parser: argparse.ArgumentParser) -> int:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is ending already
+    print(f"{parser.prog}: interrupted", file=sys.stderr)
+    return _INTERRUPTED
 
 
 def _missing_in_environment(problem: Exception) -> str:
@@ -56,7 +68,8 @@ def _missing_in_environment(problem: Exception) -> str:
             f"'{problem.object}' cannot be the name of a file in this locale ({problem.encoding}); "
             "set LC_ALL=C.UTF-8, or use names without such letters"
         )
-    if "home directory" in str(problem):  # from pathlib, called by ASE and matplotlib
+    # from pathlib, called by ASE and matplotlib
+    if isinstance(problem, RuntimeError) and "home directory" in str(problem):
         return "there is no home folder, which Python packages need; set HOME to a folder of yours"
     return ""
 
@@ -72,17 +85,27 @@ def _show_any_path() -> None:
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM (of batch systems at a time limit) like Ctrl-C: scratch files are removed."""
+def _signals_as_interrupts(noted: list[int]) -> Iterator[None]:
+    """Treat SIGTERM (of batch systems at a time limit) like Ctrl-C: scratch files are removed.
+
+    Args:
+        noted: gets the number of each signal that came.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) or signal.SIG_DFL
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by nohup
+        numbers.append(signal.SIGINT)
+    before = {number: signal.signal(number, interrupt) or signal.SIG_DFL for number in numbers}
     try:
         yield
-    except KeyboardInterrupt:  # the signal may come twice, as from coreutils' timeout
-        raise
-    except BaseException:
-        signal.signal(signal.SIGTERM, before)
-        raise
-    signal.signal(signal.SIGTERM, before)
+    finally:
+        if not noted:  # the signal may come twice, as from coreutils' timeout
+            for number, handler in before.items():
+                signal.signal(number, handler)
