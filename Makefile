@@ -22,7 +22,7 @@ demo: setup
 # LAMMPS with Kokkos is compiled from its sources, once, and kept in the user's cache. Where there
 # are no sources, that is said, and the tests that need it are skipped with that reason.
 KOKKOS = $(BIN)/python tests/kokkos/build_lammps.py --jobs $(JOBS)
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=15
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=15
 
 test: setup lint
 	$(KOKKOS)
