@@ -31,7 +31,7 @@ PROGRAMS = Path(sys.executable).parent
 CAMPAIGNS = ("structure", "convergence", "molecule", "spectra", "failures")
 # only a few steps, to test that everything works
 SMALL = {
-    "equilibration_steps": 10,
+    "equilibration_steps": 0,  # i-PI and LAMMPS would start once more for it
     "steps": 60,
     "sample_every": 2,
     "velocity_every": 1,

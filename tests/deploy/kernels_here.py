@@ -1,9 +1,9 @@
 """What a machine without a GPU can see of the Triton kernels; a program, see test_kernels.py.
 
-    python kernels_here.py WHAT [CHECKPOINT]
+    python kernels_here.py '[["sums", "8", "4", "4"], ["model", "model.ckpt"]]'
 
-prints a line of JSON. Triton's interpreter (TRITON_INTERPRET=1) has to be chosen before Triton is
-imported, so this is a process of its own.
+prints a line of JSON for each list of words. Triton's interpreter (TRITON_INTERPRET=1) has to be
+chosen before Triton is imported, so this is a process of its own.
 """
 
 import json
@@ -139,20 +139,22 @@ def compiled() -> dict:
     return resources()
 
 
+FUNCTIONS = {
+    "sums": sums,
+    "network": network,
+    "model": whole_model,
+    "exported": exported,
+    "sums alone": sums_alone,
+    "compiled": compiled,
+}
+
+
 def main() -> None:
     """Parse and print."""
-    what, *arguments = sys.argv[1:]
-    torch.manual_seed(3)
-    numbers = [int(word) if word.isdecimal() else word for word in arguments]
-    function = {
-        "sums": sums,
-        "network": network,
-        "model": whole_model,
-        "exported": exported,
-        "sums alone": sums_alone,
-        "compiled": compiled,
-    }[what]
-    print(json.dumps(function(*numbers)))
+    for what, *arguments in json.loads(sys.argv[1]):
+        torch.manual_seed(3)
+        numbers = [int(word) if word.isdecimal() else word for word in arguments]
+        print(json.dumps(FUNCTIONS[what](*numbers)))
 
 
 if __name__ == "__main__":
