@@ -1,7 +1,6 @@
 """Every command explains itself, and its errors are one line."""
 
 import argparse
-import os
 import re
 import signal
 
@@ -92,8 +91,7 @@ def test_an_interrupt_that_turns_into_an_error_is_an_interrupt(number, problem, 
 
     def interrupted(parsed: argparse.Namespace) -> None:
         try:
-            os.kill(os.getpid(), number)
-            signal.pause()
+            signal.raise_signal(number)
         except KeyboardInterrupt:
             if problem is None:
                 raise
