@@ -1,14 +1,20 @@
 """What a step of P beads costs, against P classical steps.
 
-    python beads.py MODEL.nequip.pt2 [--beads 8] [--copies 1 2] [--repeats 3]
-    python beads.py MODEL.nequip.pt2 --beads 2 --cores 2      each bead on a core of its own
+    python beads.py MODEL.nequip.pt2 --label "5,576 weights" [--beads 8] [--copies 1 2]
+    python beads.py ... --beads 2 --cores 2      each bead on a core of its own
+    python beads.py ... --kinds i-pi             one LAMMPS for all beads
 
-Runs campaigns of `nequip-legato quantum run` with `engine: lammps` (one partition per bead) on a
-frame of liquid ammonia from examples/nh3, replicated in all three directions. All processes share
---cores cores (1 by default), so that P forces take P / cores times as long as one. Classical runs
-(one core), beads as MPICH has them wait by default, and beads whose ranks sleep while they wait
-(`MPIR_CVAR_CH4_PROGRESS_THROTTLE`) take turns. Prints the median; the rows of these numbers of
-beads and cores are replaced in beads.json.
+Runs campaigns of `nequip-legato quantum run` on a frame of liquid ammonia from examples/nh3,
+replicated in all three directions. All processes share --cores cores (1 by default). What is
+compared takes turns, with classical runs (one process) first:
+
+- spinning, `engine: lammps`: one partition per bead, as MPICH has ranks wait by default;
+- sleeping, `engine: lammps`: ranks sleep while they wait (`MPIR_CVAR_CH4_PROGRESS_THROTTLE`);
+- i-pi, `engine: i-pi`: one LAMMPS evaluates bead after bead.
+
+So P forces take P / cores times as long as one with partitions, and P times with i-PI. Prints the
+median of the times and of the ratios of each turn; the rows of this label and these numbers of
+atoms, beads and cores are replaced in beads.json.
 """
 
 import argparse
@@ -17,6 +23,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -30,9 +37,29 @@ from nequip_legato.stability.run.lammps_process import SLEEPING_RANKS
 
 HERE = Path(__file__).resolve().parent
 STRUCTURE = HERE.parents[1] / "examples" / "nh3" / "data" / "test.extxyz"
-WAITING = {
-    "spinning": {"MPIR_CVAR_CH4_PROGRESS_THROTTLE": "0"},
-    "sleeping": SLEEPING_RANKS,
+SAME = ("model", "atoms", "beads", "cores")  # of rows that replace each other
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How beads are moved.
+
+    Attributes:
+        engine: of the campaign.
+        environment: of its processes.
+        side_by_side: whether beads share the cores.
+    """
+
+    engine: str = "lammps"
+    environment: dict[str, str] = field(default_factory=dict)
+    side_by_side: bool = True
+
+
+CLASSICAL = Kind()
+KINDS = {
+    "spinning": Kind(environment={"MPIR_CVAR_CH4_PROGRESS_THROTTLE": "0"}),
+    "sleeping": Kind(environment=SLEEPING_RANKS),
+    "i-pi": Kind("i-pi", side_by_side=False),
 }
 
 
@@ -42,9 +69,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path)
+    parser.add_argument("--label", required=True, help="of the model in beads.json")
     parser.add_argument("--beads", type=int, default=8)
     parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400, help="classical ones with 64 atoms")
     given = parser.parse_args()
@@ -52,46 +81,61 @@ def main() -> None:
     if len(cores) < given.cores:
         parser.error(f"there are {len(cores)} cores, fewer than {given.cores}")
     os.sched_setaffinity(0, cores)
-    rows = [_row(given, copies) for copies in given.copies]
-    for row in rows:
-        print(row)
     path = HERE / "beads.json"
-    kept = [r for r in json.loads(path.read_text()) if _setup(r) != _setup(rows[0])]
-    write_atomically(path, json.dumps(kept + rows, indent=1) + "\n")
+    for copies in given.copies:
+        row = _row(given, copies)
+        print(row, flush=True)
+        rows = json.loads(path.read_text())
+        [old] = [r for r in rows if _setup(r) == _setup(row)] or [{}]
+        rows = [r for r in rows if _setup(r) != _setup(row)]
+        write_atomically(path, json.dumps([*rows, old | row], indent=1) + "\n")
 
 
-def _setup(row: dict[str, object]) -> tuple[object, object]:
-    return row["beads"], row["cores"]
+def _setup(row: dict[str, object]) -> list[object]:
+    return [row[key] for key in SAME]
 
 
 def _row(given: argparse.Namespace, copies: int) -> dict[str, object]:
     steps = max(50, given.steps // copies**3)
     fewer = max(20, steps // given.beads)
-    times: dict[str, list[float]] = {"classical": [], "spinning": [], "sleeping": []}
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in given.kinds}
     for _ in range(given.repeats):
-        for kind, taken in times.items():
-            beads, number = (1, steps) if kind == "classical" else (given.beads, fewer)
-            taken.append(_time_per_step(given.model, copies, beads, number, WAITING.get(kind, {})))
-    one = median(times["classical"])
-    return {
-        "atoms": 64 * copies**3,
-        "beads": given.beads,
-        "cores": given.cores,
-        "classical, ms per step": round(1e3 * one, 3),
-        **{
-            f"beads {kind}, over {given.beads} classical steps": round(
-                median(times[kind]) * given.cores / (given.beads * one), 3
+        for name, turns in times.items():
+            kind = KINDS[name]
+            one = _time_per_step(given.model, copies, 1, steps, CLASSICAL)
+            all_beads = _time_per_step(given.model, copies, given.beads, fewer, kind)
+            share = given.cores if kind.side_by_side else 1
+            turns.append(
+                {
+                    "classical, ms per step": round(1e3 * one, 3),
+                    "beads, ms per step": round(1e3 * all_beads, 3),
+                    "beads over as many classical steps": round(
+                        all_beads * share / (given.beads * one), 3
+                    ),
+                }
             )
-            for kind in WAITING
-        },
-        "ms per step of all runs": {k: [round(1e3 * t, 3) for t in v] for k, v in times.items()},
-    }
+    shared = {"atoms": 64 * copies**3, "beads": given.beads, "cores": given.cores}
+    row: dict[str, object] = {"model": given.label, **shared}
+    for name, turns in times.items():
+        medians = {key: round(median(turn[key] for turn in turns), 3) for key in turns[0]}
+        row[name] = {**medians, "turns": turns}
+    return row
 
 
-def _time_per_step(
-    model: Path, copies: int, beads: int, steps: int, environment: dict[str, str]
-) -> float:
-    """Seconds of wall time of one step."""
+def _time_per_step(model: Path, copies: int, beads: int, steps: int, kind: Kind) -> float:
+    """Seconds of wall-clock time of one step.
+
+    LAMMPS tells the time of its loop. i-PI does not: there it is the difference between two runs of
+    which one is four times as long.
+    """
+    if kind.engine == "lammps":
+        return _wall(model, copies, beads, steps, kind) / steps
+    short, long = (_wall(model, copies, beads, n, kind) for n in (steps, 4 * steps))
+    return (long - short) / (3 * steps)
+
+
+def _wall(model: Path, copies: int, beads: int, steps: int, kind: Kind) -> float:
+    """Seconds of wall-clock time of one run, as its record has it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ase.io.write(folder / "start.extxyz", ase.io.read(STRUCTURE).repeat(copies))
@@ -103,7 +147,7 @@ def _time_per_step(
             "temperatures": [220],
             "methods": ["classical" if beads == 1 else "pimd"],
             "beads": [beads],
-            "engine": "lammps",
+            "engine": kind.engine,
             "timestep": 0.25,
             "equilibration_steps": 10,
             "steps": steps,
@@ -117,12 +161,14 @@ def _time_per_step(
         subprocess.run(
             command,
             cwd=folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | kind.environment,
             check=True,
             capture_output=True,
         )
         [record] = read_records(folder / "beads", QuantumRecord)
-        return record.wall / record.steps
+        if record.failed:
+            sys.exit(f"a run of {beads} beads failed ({record.criterion}): take a better model")
+        return record.wall * steps / record.steps if kind.engine == "lammps" else record.wall
 
 
 if __name__ == "__main__":
