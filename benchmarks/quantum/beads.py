@@ -128,14 +128,15 @@ def _time_per_step(model: Path, copies: int, beads: int, steps: int, kind: Kind)
     LAMMPS tells the time of its loop. i-PI does not: there it is the difference between two runs of
     which one is four times as long.
     """
+    record = _record(model, copies, beads, steps, kind)
     if kind.engine == "lammps":
-        return _wall(model, copies, beads, steps, kind) / steps
-    short, long = (_wall(model, copies, beads, n, kind) for n in (steps, 4 * steps))
-    return (long - short) / (3 * steps)
+        return record.wall / record.steps
+    longer = _record(model, copies, beads, 4 * steps, kind)
+    return (longer.wall - record.wall) / (longer.steps - record.steps)
 
 
-def _wall(model: Path, copies: int, beads: int, steps: int, kind: Kind) -> float:
-    """Seconds of wall-clock time of one run, as its record has it."""
+def _record(model: Path, copies: int, beads: int, steps: int, kind: Kind) -> QuantumRecord:
+    """What a campaign of one run says of it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         ase.io.write(folder / "start.extxyz", ase.io.read(STRUCTURE).repeat(copies))
@@ -168,7 +169,7 @@ def _wall(model: Path, copies: int, beads: int, steps: int, kind: Kind) -> float
         [record] = read_records(folder / "beads", QuantumRecord)
         if record.failed:
             sys.exit(f"a run of {beads} beads failed ({record.criterion}): take a better model")
-        return record.wall * steps / record.steps if kind.engine == "lammps" else record.wall
+        return record
 
 
 if __name__ == "__main__":

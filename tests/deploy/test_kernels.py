@@ -34,7 +34,7 @@ NETWORKS = [(32, 64, 32), (40, 64, 48), (96, 32, 1), (70, 20, 7)]
 
 @pytest.mark.slow
 def test_deviations_from_torch(checkpoint):
-    """Sums over the edges of a center, networks, and the whole model, of one process."""
+    """Sums over the edges of a center, networks, and the whole model, in one process."""
     sizes = {"sums": SUMS, "network": NETWORKS}
     words = [[name, *map(str, one)] for name, several in sizes.items() for one in several]
     words.append(["model", str(checkpoint(dtype="float32"))])
