@@ -33,7 +33,7 @@ __all__ = [
 EQUILIBRATION, MEASURED = "equilibration", "measured"
 INPUT = "ipi.xml"
 _FREE = 1.0e12  # fs: relaxation time of a thermostat without effect
-_LATENCY = "1e-4"  # s between checks for messages
+_LATENCY = "1e-6"  # s between checks for requests; while it waits for forces, it does not check
 _FOREVER = 2_000_000_000
 _BOHRS = 1.8897261  # bohr per Angstrom, i-PI's value
 
