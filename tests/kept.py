@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-__all__ = ["TRAINED_BY", "compiled_from", "kept_folder"]
+__all__ = ["TRAINED_BY", "compiled_from", "kept_folder", "tensors_of"]
 
 _UNUSED = 7 * 24 * 3600.0  # s, after which what was made from other sources is removed
 _ROOT = Path(__file__).parents[1]
@@ -86,10 +86,14 @@ def compiled_from(checkpoint: Path) -> list[Path | str]:
 
     The model's tensors stand for the checkpoint, which differs by the names of folders in it.
     """
+    return [tensors_of(checkpoint), checkpoint.with_name("train.extxyz"), *_COMPILED_BY]
+
+
+def tensors_of(checkpoint: Path) -> str:
+    """The model's tensors, in words."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=False)["state_dict"]
     tensors = {name: value for name, value in state.items() if torch.is_tensor(value)}
-    words = str({name: (str(value.dtype), value.tolist()) for name, value in tensors.items()})
-    return [words, checkpoint.with_name("train.extxyz"), *_COMPILED_BY]
+    return str({name: (str(value.dtype), value.tolist()) for name, value in tensors.items()})
 
 
 def _processor() -> str:

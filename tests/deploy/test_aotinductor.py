@@ -126,16 +126,21 @@ def test_no_library_asks_for_nothing():
 
 
 @pytest.mark.slow
-def test_two_models_of_one_architecture_at_once(checkpoint, tmp_path):
+def test_two_models_of_one_architecture_at_once(checkpoint):
     """Inductor names its files by the code, which these two share."""
     climbs = (0.01, 0.02)
-    builds = []
+    sources = [checkpoint(layers=1, sam={"rho": rho}) for rho in climbs]
+
+    def make(folder: Path) -> None:
+        builds = []
+        for rho, source in zip(climbs, sources, strict=True):
+            command = [PROGRAMS / "nequip-deploy", "build", source]
+            command += [folder / f"{rho}.nequip.pt2"]
+            builds.append(subprocess.Popen([*map(str, command)]))
+        assert [process.wait(timeout=900) for process in builds] == [0, 0]
+
+    parts = [part for source in sources for part in compiled_from(source)]
+    folder = kept_folder("two-at-once", [*parts, Path(__file__)], make)
     for rho in climbs:
-        source = checkpoint(layers=1, sam={"rho": rho})
-        command = [PROGRAMS / "nequip-deploy", "build", source]
-        command += [tmp_path / f"{rho}.nequip.pt2"]
-        builds.append(subprocess.Popen([*map(str, command)]))
-    assert [process.wait(timeout=900) for process in builds] == [0, 0]
-    for rho in climbs:
-        told = info(tmp_path / f"{rho}.nequip.pt2").entries["legato_training"]
+        told = info(folder / f"{rho}.nequip.pt2").entries["legato_training"]
         assert json.loads(told)["rho"] == rho

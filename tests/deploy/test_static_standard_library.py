@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from kept import compiled_from, kept_folder
 from processes import PROGRAMS, run_process
 
 from nequip_legato.native.cache import CACHE_VARIABLE
@@ -40,19 +41,23 @@ def compiler(tmp_path) -> Path:
 
 @pytest.mark.slow
 def test_such_files_can_be_checked(tmp_path, compiler, checkpoint):
-    out = tmp_path / "m.nequip.pt2"
-    done = run_process(
-        *(PROGRAMS / "nequip-deploy", "build", checkpoint(dtype="float32", layers=1), out),
-        *("--check-limit", 120),
-        environment={"CXX": str(compiler), CACHE_VARIABLE: str(tmp_path / "cache")},
-    )
-    assert "wrote" in done.stdout
+    source = checkpoint(dtype="float32", layers=1)
+
+    def make(folder: Path) -> None:
+        done = run_process(
+            *(PROGRAMS / "nequip-deploy", "build", source, folder / "m.nequip.pt2"),
+            *("--check-limit", 120),
+            environment={"CXX": str(compiler), CACHE_VARIABLE: str(folder / "cache")},
+        )
+        assert "wrote" in done.stdout
+
+    folder = kept_folder("static-library", [*compiled_from(source), Path(__file__)], make)
     # the engine shares torch's library all the same, and offers nobody a copy of its own
-    (engine,) = (tmp_path / "cache").glob("binding-*/*.so")
+    (engine,) = (folder / "cache").glob("binding-*/*.so")
     assert SHARED in Library(engine).needed
     assert not Library(engine).defines(A_FUNCTION)
     # the model has one, which Python would use if nothing was done about it
-    with zipfile.ZipFile(out) as package:
+    with zipfile.ZipFile(folder / "m.nequip.pt2") as package:
         (name,) = (n for n in package.namelist() if n.endswith(".so"))
         model = Library(Path(package.extract(name, tmp_path)))
     assert SHARED not in model.needed

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kept import TRAINED_BY, kept_folder, tensors_of
 from processes import run_process
 
 METHODS = {
@@ -106,9 +107,14 @@ def test_checkpoints_compile_and_run(train, data, elsewhere, tmp_path):
     """Deployed by nequip-compile, for nequip's own ASE calculator, by which method is no matter."""
     run = train("SAM", "trainer.max_epochs=1", sam=METHODS["SAM"], training_module=EMA)
     frame, checkpoint = str(data / "val.extxyz"), str(run.folder / "last.ckpt")
-    options = ["--mode", "aotinductor", "--target", "ase", "--device", "cpu"]
-    compiled = "model.nequip.pt2"
-    python(elsewhere, tmp_path, "-c", main_of("compile"), checkpoint, compiled, *options)
+    name = "model.nequip.pt2"
+
+    def make(folder: Path) -> None:
+        options = ["--mode", "aotinductor", "--target", "ase", "--device", "cpu"]
+        python(elsewhere, folder, "-c", main_of("compile"), checkpoint, name, *options)
+
+    parts = [tensors_of(Path(checkpoint)), *TRAINED_BY, Path(__file__)]
+    compiled = str(kept_folder("compiled-without-us", parts, make) / name)
     python(elsewhere, tmp_path, "-c", EVALUATE, frame, checkpoint, "checkpoint.pt")
     python(elsewhere, tmp_path, "-c", CALCULATE, compiled, frame, "compiled.pt")
     assert_same(*(torch.load(tmp_path / f"{name}.pt") for name in ("checkpoint", "compiled")))
