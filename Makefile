@@ -40,18 +40,18 @@ kokkos: setup
 lint: setup
 	$(MAKE) --no-print-directory --jobs=2 site collected ruff mypy clang-format
 
-ruff:
+ruff: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-mypy:
+mypy: setup
 	$(BIN)/mypy
 
-clang-format:
+clang-format: setup
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'lammps_plugin/*.h' 'lammps_plugin/*.cpp')
 
 # tests that cannot be imported would end a run of an hour
-collected:
+collected: setup
 	mkdir -p build
 	$(BIN)/python -m pytest --collect-only -qq > build/collected.txt || (cat build/collected.txt; exit 1)
 

@@ -213,7 +213,7 @@ attempt speed "$python" "$here/measure.py" speed "${lmp[@]}" --out "$out/speed.j
 speed_files=("${files[@]}")
 agreement hard
 attempt training "$python" "$here/training.py" --out "$out/training.json" --device "$device" \
-  --rounds "$([[ $quick == yes ]] && echo 1 || echo 5)" $([[ $quick == yes ]] && echo small)
+  --rounds "$([[ $quick == yes ]] && echo 3 || echo 5)" $([[ $quick == yes ]] && echo small)
 attempt alone "$python" "$here/alone.py" --device "$device" --out "$out/alone.json" \
   $([[ $quick == yes ]] && echo '--repeats 1 --calls 1 --') "${speed_files[@]}"
 "$python" "$here/table.py" "$out" --out "$out/table.md"

@@ -75,7 +75,7 @@ def test_bundle_without_a_gpu(tmp_path, steady_folder, kokkos_build, checkpoint,
     assert all(row["atom_steps_per_s"] > 0 for row in speeds)
     assert any("block 64" in row["name"] for row in speeds)
     (training,) = json.loads((results / "training.json").read_text())
-    assert training["ratio"] > 0.5  # a step that climbs takes about two; one round is noisy
+    assert training["ratio"] > 1
     assert " passed" in (results / "tests_kokkos.log").read_text()
 
     (moved / "lammps" / "torch-version").write_text("2.0.0\n")
