@@ -32,14 +32,13 @@ TRAINED_BY = (
     *_SHARED,
     *_VERSIONS,
 )
-# all that a compiled model depends on, but for the checkpoint: the engine checks it
+# all that a compiled model depends on, but for the tensors: the engine checks it
 _COMPILED_BY = (
     *sorted(path for room in _ROOMS for path in (_PACKAGE / room).rglob("*.py")),
     *sorted(
         path for part in ("core", "python") for path in (_ROOT / "lammps_plugin" / part).iterdir()
     ),
-    *_SHARED,
-    *_VERSIONS,
+    *TRAINED_BY,  # what a checkpoint tells of its training is copied into the file
 )
 
 
