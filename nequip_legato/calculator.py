@@ -29,7 +29,7 @@ class LegatoCalculator(Calculator):
         model: deployed file, ``.nequip.pth`` or ``.nequip.pt2``.
         type_names: chemical symbol -> model type name, where they differ (``{"D": "H"}``).
         threads: number of blocks evaluated at the same time.
-        block: largest number of atoms in a block (default: 128; on a GPU, what fits).
+        block: largest number of atoms in a block (default: 64; on a GPU, what fits).
         device: ``cpu``, ``cuda``, or ``auto``, as the keyword of the pair style.
 
     Results: ``energy`` and ``free_energy`` in eV, ``energies`` (n,), ``forces`` (n, 3) in eV/A, and

@@ -47,7 +47,7 @@ def test_device_that_is_not_there(deployed):
         LegatoCalculator(deployed(), device="cuda")
     with pytest.raises(LegatoError, match="auto, cpu or cuda"):
         LegatoCalculator(deployed(), device="tpu")
-    assert LegatoCalculator(deployed(), device="auto").engine.block == 128
+    assert LegatoCalculator(deployed(), device="auto").engine.block == 64
 
 
 def test_missing_file():

@@ -79,7 +79,7 @@ def test_atoms_with_their_calculator(model, atoms):
 
 def test_copies_without_limit_of_blocks(model, atoms):
     calculator = LegatoCalculator(model)
-    assert copy.deepcopy(calculator).engine.block == calculator.engine.block == 128
+    assert copy.deepcopy(calculator).engine.block == calculator.engine.block == 64
 
 
 @pytest.mark.slow

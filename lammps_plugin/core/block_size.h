@@ -11,8 +11,8 @@
 namespace legato {
 
 constexpr int kMaxThreads = 1024;
-constexpr int kCpuBlock = 128;
-constexpr int kFirstGpuBlock = 2048;          // until its use of memory has been seen
+constexpr int kCpuBlock = 64;           // arrays on its edges should stay in the second-level cache
+constexpr int kFirstGpuBlock = 2048;    // until its use of memory has been seen
 constexpr int kLargestGpuBlock = 32768;       // more centers make a GPU no faster
 constexpr double kShareOfFreeMemory = 0.5;    // the rest is for LAMMPS, and for denser blocks
 

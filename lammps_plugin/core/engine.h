@@ -14,7 +14,7 @@ namespace legato {
 
 struct EngineOptions {
   int threads = 1;             // blocks evaluated side by side
-  std::optional<int> block;    // largest number of centers in a block; 128, on a GPU what fits
+  std::optional<int> block;    // largest number of centers in a block; 64, on a GPU what fits
   DeviceWish device = DeviceWish::cpu;
   NodeProcess process;                              // decides which GPU
   std::shared_ptr<PackageFiles> files = nullptr;    // of the model, where unpacked already

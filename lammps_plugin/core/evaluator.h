@@ -19,7 +19,7 @@ namespace legato {
 
 struct EvaluatorOptions {
   int threads = 1;             // that evaluate blocks side by side
-  std::optional<int> block;    // largest number of centers in a block; 128, on a GPU what fits
+  std::optional<int> block;    // largest number of centers in a block; 64, on a GPU what fits
   std::shared_ptr<PackageFiles> files = nullptr;    // of the model, where unpacked already
 };
 

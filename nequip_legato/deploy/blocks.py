@@ -111,7 +111,7 @@ def evaluate_in_blocks(
     frame: Frame,
     *,
     cutoffs: torch.Tensor,
-    sizes: Sequence[int] = (128,),
+    sizes: Sequence[int] = (64,),
     device: str = "cpu",
 ) -> Sums:
     """Energies, forces and virial of a frame from a model that takes edge vectors.

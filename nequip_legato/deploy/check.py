@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 # Uneven on purpose: single centers, and sizes that do not divide the number of atoms.
-_BLOCK_SIZES = (1, 7, 2, 128)
+_BLOCK_SIZES = (1, 7, 2, 64)
 _RELATIVE_FLOAT64 = 1e-8
 _FLOAT32 = 5e-5
 _RELATIVE_FLOAT32 = 2e-6  # a few units in the last place, for forces beyond 25 eV/A

@@ -30,7 +30,7 @@ __all__ = ["CHECK_LIMIT", "LARGEST_BLOCKS", "FinishedFile", "check_finished", "f
 
 CHECK_LIMIT = 600.0
 """Default time limit of the check, s."""
-LARGEST_BLOCKS = {"cpu": 128, "cuda": 32768}
+LARGEST_BLOCKS = {"cpu": 64, "cuda": 32768}
 """Atoms of the largest block that the engine chooses, as in lammps_plugin/core/block_size.h."""
 
 # Uneven on purpose: single centers, and a size that does not divide the number of atoms.
@@ -86,7 +86,7 @@ def check_finished(
 ) -> Deviations:
     """Evaluate a file in a process of its own, and compare with the eager model.
 
-    Blocks have 1 and 7 atoms, and as many as the engine chooses: 128 on the CPU; on a GPU 2,048 and
+    Blocks have 1 and 7 atoms, and as many as the engine chooses: 64 on the CPU; on a GPU 2,048 and
     then up to 32,768, as memory allows. For those the largest structure is repeated.
 
     Args:

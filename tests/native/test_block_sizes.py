@@ -105,7 +105,7 @@ def test_blocks_are_even_and_not_too_large(limit, threads, core):
 
 def test_sizes_on_the_cpu_and_of_the_user_stay(core):
     measured = "measured 1e9 2048 8e9 1"
-    assert core(f"size auto 0 1 {measured}") == [[128, 128, 0, 0]]
+    assert core(f"size auto 0 1 {measured}") == [[64, 64, 0, 0]]
     assert core(f"size 500 0 1 {measured}") == [[500, 500, 0, 0]]
     assert core(f"size 500 1 1 {measured}") == [[500, 500, 0, 0]]
 

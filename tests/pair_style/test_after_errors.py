@@ -179,7 +179,7 @@ def test_second_pair_style(tmp_path, data_file, compiled, other, energies):
     assert "cannot open model file" in error
     assert answers.values == [energies[0]] * 4 + [energies[1]]
     threads = told(tmp_path)[0][1]
-    assert told(tmp_path) == [(7, threads), (128, 2), (128, threads), (11, 3)]
+    assert told(tmp_path) == [(7, threads), (64, 2), (64, threads), (11, 3)]
 
 
 @pytest.mark.slow
@@ -194,4 +194,4 @@ pair_style allegro_legato threads 2
     usual = succeed(tmp_path, lammps_input(compiled, steps=3))
     assert forces(changed) == pytest.approx(forces(usual), abs=1e-9)
     assert "up to 7 atoms" in changed.text
-    assert "up to 128 atoms, 2 thread(s)" in changed.text
+    assert "up to 64 atoms, 2 thread(s)" in changed.text
