@@ -48,7 +48,7 @@ mypy: setup
 	$(BIN)/mypy
 
 clang-format: setup
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'lammps_plugin/*.h' 'lammps_plugin/*.cpp')
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files '*.h' '*.cpp')
 
 # tests that cannot be imported would end a run of an hour
 collected: setup
@@ -67,7 +67,7 @@ docs: site
 format: setup
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
-	$(BIN)/clang-format -i $$(git ls-files 'lammps_plugin/*.h' 'lammps_plugin/*.cpp')
+	$(BIN)/clang-format -i $$(git ls-files '*.h' '*.cpp')
 
 clean:
 	rm -rf $(VENV) $(OUT) dist build

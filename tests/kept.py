@@ -35,6 +35,7 @@ TRAINED_BY = (
 # all that a compiled model depends on, but for the tensors: the engine checks it
 _COMPILED_BY = (
     *sorted(path for room in _ROOMS for path in (_PACKAGE / room).rglob("*.py")),
+    *sorted((_PACKAGE / "kernels" / "cpu").iterdir()),
     *sorted(
         path for part in ("core", "python") for path in (_ROOT / "lammps_plugin" / part).iterdir()
     ),

@@ -76,8 +76,8 @@ def _add_compilation(parser: argparse.ArgumentParser) -> None:
         "--kernels",
         default="auto",
         metavar="WHICH",
-        help="auto: the Triton kernels of this package in float32 files for cuda (default); "
-        "off: only the compiler's kernels",
+        help="auto: kernels of this package in OUT.nequip.pt2, C++ for cpu, and Triton for cuda "
+        "(float32) (default); off: only the compiler's kernels",
     )
 
 

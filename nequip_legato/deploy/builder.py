@@ -20,6 +20,7 @@ from nequip_legato.deploy.check import (
     reference_of,
 )
 from nequip_legato.deploy.contraction import contract_centers_first
+from nequip_legato.deploy.cpu_library import can_link_kernels
 from nequip_legato.deploy.domain import domain_of
 from nequip_legato.deploy.fencing import put_up_fence, survey_domain
 from nequip_legato.deploy.finished import CHECK_LIMIT, FinishedFile, check_finished, find_engine
@@ -29,7 +30,8 @@ from nequip_legato.deploy.metadata import (
     legato_entries,
     model_entries,
 )
-from nequip_legato.deploy.on_gpu import has_triton, use_kernels
+from nequip_legato.deploy.on_cpu import use_cpu_kernels
+from nequip_legato.deploy.on_gpu import has_triton, use_gpu_kernels
 from nequip_legato.deployed.reader import ModelInfo, info, kind_of
 from nequip_legato.errors import LegatoError, ValueLegatoError
 from nequip_legato.fence.profile import Fence
@@ -104,8 +106,8 @@ def build(
             Carlo moves; compiling takes half as long again. TorchScript files need no second model.
         fence: add a repulsive energy at distances that no training frame has: ``wall``, ``gaps``,
             or settings; see docs/fence.md. All training frames are then read.
-        kernels: ``auto``, the Triton kernels of ``nequip_legato.kernels`` in float32 AOTInductor
-            files for ``cuda``, or ``off``.
+        kernels: ``auto``, the kernels of ``nequip_legato.kernels`` in AOTInductor files (C++ for
+            ``cpu``; Triton for ``cuda``, float32 models only), or ``off``.
         checked: False leaves out the check of the finished file, for a machine where the check
             cannot run; ``info`` then says so. The blocks of the eager model are still checked.
         report: called with a line of text at the start of each phase.
@@ -150,9 +152,9 @@ def build(
                 report(f"note: {note}")
         if not checked:
             entries["legato_unchecked"] = "1"
-        on_gpu = kernels == "auto" and _takes_kernels(kind, device, dtype)
-        remedy = _remedy(kind, modifiers, kernels=on_gpu)
-        way = _Way(kind, device, energy_model=energy_model, kernels=on_gpu, remedy=remedy)
+        ours = _kernels_for(kind, device, dtype) if kernels == "auto" else ""
+        remedy = _remedy(kind, modifiers, kernels=ours)
+        way = _Way(kind, device, energy_model=energy_model, kernels=ours, remedy=remedy)
         _write(contract_centers_first(model), entries, references, scratch, way, report)
         deviations = None
         if checked:
@@ -174,14 +176,14 @@ class _Way:
         kind: ``TorchScript`` or ``AOTInductor``.
         device: ``cpu`` or ``cuda``.
         energy_model: whether an AOTInductor file gets a second model for energies alone.
-        kernels: whether the model uses this package's kernels.
+        kernels: which of this package's kernels it uses, ``triton`` or ``cpp``; empty for none.
         remedy: what to try if writing fails.
     """
 
     kind: str
     device: str
     energy_model: bool
-    kernels: bool
+    kernels: str
     remedy: str
 
 
@@ -195,7 +197,7 @@ def _write(
 ) -> None:
     """Write a file; ``entries`` get what it holds besides the model."""
     if way.kernels:
-        entries["legato_kernels"] = "triton"
+        entries["legato_kernels"] = way.kernels
     if way.kind == "TorchScript":
         report("scripting")
         export.save_torchscript(model, entries, path, device=way.device)
@@ -210,8 +212,10 @@ def _compile(
     model: torch.nn.Module, entries: dict[str, str], path: Path, way: _Way, example: Frame
 ) -> None:
     model = repeat_weights(model)
-    if way.kernels:
-        model = use_kernels(model)
+    if way.kernels == "triton":
+        model = use_gpu_kernels(model)
+    elif way.kernels == "cpp":
+        model = use_cpu_kernels(model, dtype=entries["model_dtype"])
     second = None
     if way.energy_model:
         entries["legato_energy_model"] = "1"
@@ -239,8 +243,12 @@ def _opened(path: Path, model_key: str, report: Callable[[str], None]) -> Source
     return source
 
 
-def _takes_kernels(kind: str, device: str, dtype: str) -> bool:
-    return kind == "AOTInductor" and device == "cuda" and dtype == "float32" and has_triton()
+def _kernels_for(kind: str, device: str, dtype: str) -> str:
+    if kind != "AOTInductor":
+        return ""
+    if device == "cpu":
+        return "cpp" if can_link_kernels() else ""
+    return "triton" if dtype == "float32" and has_triton() else ""
 
 
 def _check_options(*, check_frames: int, kernels: str, check_limit: float) -> None:
@@ -300,9 +308,11 @@ def _references(
     return [reference_of(model, frame) for frame in chosen]
 
 
-def _remedy(kind: str, modifiers: Sequence[str], *, kernels: bool) -> str:
+def _remedy(kind: str, modifiers: Sequence[str], *, kernels: str) -> str:
     if modifiers:
         return f"leave out --modifiers {' '.join(modifiers)}"
+    if kernels == "cpp":
+        return "deploy with --kernels off, or to .nequip.pth (TorchScript) instead"
     if kernels:
         return "deploy with --kernels off"
     if kind == "AOTInductor":

@@ -30,7 +30,8 @@ from torch._inductor.package import load_package  # type: ignore[attr-defined]
 from torch._inductor.utils import fresh_inductor_cache
 
 from nequip_legato.deploy.archive import ENERGY_MODEL, with_second_model
-from nequip_legato.deploy.on_gpu import sum_sorted_edges
+from nequip_legato.deploy.center_sums import sum_channels, sum_sorted_edges
+from nequip_legato.deploy.cpu_library import linked_kernels, sizes_of
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
 from nequip_legato.errors import LegatoError, one_line
 from nequip_legato.files import scratch_folder
@@ -113,7 +114,7 @@ def save_aotinductor(
     device: str,
     data: AtomicDataDict.Type,
     energy_model: torch.nn.Module | None = None,
-    kernels: bool = False,
+    kernels: str = "",
     remedy: str = "deploy to .nequip.pth (TorchScript) instead",
 ) -> None:
     """Compile a model and write it with its metadata.
@@ -125,7 +126,8 @@ def save_aotinductor(
         device: ``cpu`` or ``cuda``; the file runs nowhere else.
         data: inputs with realistic sizes.
         energy_model: the same without derivatives, to be added for evaluations of the energy alone.
-        kernels: whether to sum over edges with our own kernels; edges must be sorted by center.
+        kernels: which of our own kernels the model uses: ``triton``, for which edges have to be
+            sorted by center, ``cpp``, or none.
         remedy: what the user may do if it fails.
 
     Raises:
@@ -156,7 +158,7 @@ def _compiled(
     *,
     device: str,
     data: AtomicDataDict.Type,
-    kernels: bool,
+    kernels: str,
     remedy: str,
 ) -> bytes:
     """The content of an AOTInductor package with one model."""
@@ -167,13 +169,19 @@ def _compiled(
         valid_vec_isa_list()
     # Inductor names its files by the code, which models of one architecture share. Without a cache
     # of its own, one deployment may pack the metadata of another that runs at the same time.
+    failure: LegatoError | None = None
     with (
         _without_deprecations(),
         scratch_folder("nequip-deploy-", Path(tempfile.gettempdir())) as own,
         fresh_inductor_cache(dir=str(own)),
+        ExitStack() as stack,
     ):
         try:
             exported = _exported(model, outputs, device=device, data=data, kernels=kernels)
+            settings = {}
+            if kernels == "cpp":
+                linked = linked_kernels(sizes_of(model), own, dtype=metadata["model_dtype"])
+                settings = stack.enter_context(linked)
             torch._inductor.aoti_compile_and_package(
                 exported,
                 package_path=content,
@@ -188,10 +196,16 @@ def _compiled(
                     # Our own engine makes the indices and checks them.
                     "assert_indirect_indexing": device == "cpu",
                     **without_executable_stack(model),
+                    **settings,
                 },
             )
+        except LegatoError as problem:
+            failure = problem
         except Exception as problem:  # torch.export and inductor have no common error
-            raise _explained(problem, remedy) from problem
+            failure = _explained(problem, remedy)
+            failure.__cause__ = problem
+    if failure is not None:  # out here: torch would print where it has kept what is removed
+        raise failure
     return content.getvalue()
 
 
@@ -201,7 +215,7 @@ def _exported(
     *,
     device: str,
     data: AtomicDataDict.Type,
-    kernels: bool = False,
+    kernels: str = "",
 ) -> torch.export.ExportedProgram:
     """The steps of nequip's ``aot_export_model`` up to the compilation.
 
@@ -213,7 +227,7 @@ def _exported(
     data = {key: data[key].to(device) for key in INPUTS}
     listed = prepare_model_for_compile(ListInputOutputWrapper(model, INPUTS, outputs), device)
     if device == "cuda":
-        if kernels:
+        if kernels == "triton":
             _run_once(listed, _of_realistic_size(data, n_edges=_EDGES_EAGERLY))
         data = _of_realistic_size(data, n_edges=_EDGES_ON_GPU)
     sizes = {
@@ -224,7 +238,9 @@ def _exported(
     graph = nequip_make_fx(model=listed, data=data, fields=INPUTS, seed=1)
     if kernels:
         names = [node.target for node in graph.graph.nodes if node.op == "placeholder"]
-        graph = sum_sorted_edges(graph, names[INPUTS.index(AtomicDataDict.EDGE_INDEX_KEY)])
+        edge_index = names[INPUTS.index(AtomicDataDict.EDGE_INDEX_KEY)]
+        replace_sums = sum_sorted_edges if kernels == "triton" else sum_channels
+        graph = replace_sums(graph, edge_index)
     return torch.export.export(
         graph,
         tuple(data.values()),

@@ -7,7 +7,7 @@ import torch
 
 from nequip_legato.deploy.contraction import CenterFirst
 
-__all__ = ["has_triton", "sum_sorted_edges", "use_kernels"]
+__all__ = ["has_triton", "use_gpu_kernels"]
 
 # Measured on an H100 (benchmarks/gpu/NOTES.md): with a wider hidden layer library products are as
 # fast, and need not be compiled.
@@ -55,7 +55,7 @@ class _Network(torch.nn.Module):
         return edge_network(x, self.w1, self.w2, self.precision)
 
 
-def use_kernels(model: torch.nn.Module, *, precision: str = "tf32x3") -> torch.nn.Module:
+def use_gpu_kernels(model: torch.nn.Module, *, precision: str = "tf32x3") -> torch.nn.Module:
     """Replace parts of a model by kernels that compute the same, in place.
 
     Args:
@@ -68,7 +68,7 @@ def use_kernels(model: torch.nn.Module, *, precision: str = "tf32x3") -> torch.n
         elif _is_network(child):
             setattr(model, name, _Network(child, precision))
         else:
-            use_kernels(child, precision=precision)
+            use_gpu_kernels(child, precision=precision)
     return model
 
 
@@ -85,58 +85,3 @@ def _is_network(module: Any) -> bool:
         and module.dims[1] <= _WIDEST_HIDDEN
         and max(module.dims) <= 256
     )
-
-
-def sum_sorted_edges(graph_module: torch.fx.GraphModule, edge_index: str) -> torch.fx.GraphModule:
-    """Replace sums over the edges of each center, otherwise atomic additions, in place.
-
-    Args:
-        graph_module: of ATen operations.
-        edge_index: name of the input with the edges, whose first row is sorted.
-    """
-    import nequip_legato.kernels.centers  # noqa: F401  (defines the operators)
-
-    aten, ours = torch.ops.aten, torch.ops.nequip_legato
-    graph = graph_module.graph
-    starts: dict[Any, torch.fx.Node] = {}
-    for node in list(graph.nodes):
-        if node.target not in (aten.scatter_add_.default, aten.scatter_add.default):
-            continue
-        zeros, dim, index, source = node.args
-        centers = _centers_behind(index, edge_index)
-        shape = source.meta["val"].shape
-        if (
-            centers is None
-            or dim != 0
-            or zeros.target is not aten.full.default
-            or zeros.args[1] != 0
-            or source.meta["val"].dtype != torch.float32
-        ):
-            continue
-        features = 1
-        for size in shape[1:]:
-            features *= int(size)
-        n_nodes = zeros.args[0][0]
-        with graph.inserting_before(node):
-            if n_nodes not in starts:
-                starts[n_nodes] = graph.call_function(
-                    ours.center_starts.default, (centers, n_nodes)
-                )
-            flat = graph.call_function(aten.reshape.default, (source, [-1, features]))
-            total = graph.call_function(ours.sum_over_edges.default, (flat, starts[n_nodes]))
-            result = graph.call_function(aten.reshape.default, (total, list(zeros.args[0])))
-        node.replace_all_uses_with(result)
-        graph.erase_node(node)
-    graph.eliminate_dead_code()
-    graph_module.recompile()
-    return graph_module
-
-
-def _centers_behind(node: Any, edge_index: str) -> Any:
-    """The row of centers that an index is a view of; None if it is not such a view."""
-    aten = torch.ops.aten
-    views = (aten.expand.default, aten.unsqueeze.default, aten.view.default, aten.alias.default)
-    while node.target in views:
-        node = node.args[0]
-    of_edges = node.target is aten.select.int and node.args[1:] == (0, 0)
-    return node if of_edges and getattr(node.args[0], "target", None) == edge_index else None

@@ -17,9 +17,10 @@ from nequip.utils.fx import nequip_decomp_table
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from nequip_legato.deploy import export
+from nequip_legato.deploy.center_sums import sum_sorted_edges
 from nequip_legato.deploy.channels import repeat_weights
 from nequip_legato.deploy.contraction import contract_centers_first
-from nequip_legato.deploy.on_gpu import sum_sorted_edges, use_kernels
+from nequip_legato.deploy.on_gpu import use_gpu_kernels
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
 from nequip_legato.fence.module import add_fence
 from nequip_legato.trained.checkpoint import open_source
@@ -85,7 +86,7 @@ def whole_model(checkpoint: str) -> dict:
     """Energies and forces of a model with the kernels in it, eagerly."""
     model, block = _model_and_block(checkpoint)
     expected = model({key: value.clone() for key, value in block.items()})
-    use_kernels(model, precision="ieee")
+    use_gpu_kernels(model, precision="ieee")
     found = model({key: value.clone() for key, value in block.items()})
     kept = [type(m).__name__ for m in model.modules() if isinstance(m, ScalarMLPFunction)]
     nonlinear = sum(m.is_nonlinear for m in model.modules() if isinstance(m, ScalarMLPFunction))
@@ -100,8 +101,8 @@ def exported(checkpoint: str, *fence: str) -> dict:
     model, block = _model_and_block(checkpoint)
     if fence:  # a wall and a bump for each pair of types
         add_fence(model, 4 * [[0.8, 5.0, 4.0, 2.0, 1.0]], 2)
-    use_kernels(model)
-    program = export._exported(model, OUTPUTS, device="cpu", data=block, kernels=True)
+    use_gpu_kernels(model)
+    program = export._exported(model, OUTPUTS, device="cpu", data=block, kernels="triton")
     names = [str(node.target) for node in program.graph.nodes if node.op == "call_function"]
     additions = ("scatter_add", "index_put", "index_add")
     floats = [
