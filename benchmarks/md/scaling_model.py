@@ -3,9 +3,9 @@
     python scaling_model.py            measures the inputs, writes results/scaling.{json,md,png}
     python scaling_model.py --only predict     from results/scaling_inputs.json
 
-Measured here: time per atom of the pair style on a CPU core, numbers of ghosts in LAMMPS,
-fluctuation of the number of atoms in a subdomain. Measured on one GPU (benchmarks/gpu): time per
-atom and fixed time per step. Assumed: everything about networks.
+Measured here: numbers of ghosts in LAMMPS, fluctuation of the number of atoms in a subdomain.
+Measured on one GPU (benchmarks/gpu): time per atom and fixed time per step. Assumed: everything
+about networks.
 """
 
 import argparse
@@ -36,8 +36,7 @@ INPUTS = {
     "density": "atoms per Å³",
     "halo": "cutoff plus skin, Å",
     "fluctuation": "variance over mean of the number of atoms in a subdomain",
-    "cpu_time": "time of one CPU core per atom and step, s",
-    "speedup": "one GPU over one CPU core",
+    "time_per_atom": "time of a GPU per atom and step, s",
     "fixed": "time per step that does not depend on the number of atoms, s",
     "latency": "one message between GPUs, s",
     "bandwidth": "of a GPU into the network, bytes per second",
@@ -53,13 +52,11 @@ class Inputs:
         density: atoms per A^3.
         halo: cutoff plus skin, A.
         fluctuation: variance over mean of the number of atoms in a subdomain.
-        cpu_time: time of one core per atom and step, s.
     """
 
     density: float
     halo: float
     fluctuation: float
-    cpu_time: float
 
 
 @dataclass(frozen=True)
@@ -67,14 +64,14 @@ class Machine:
     """One GPU, as measured on an H200 with the small model, and assumptions about the network.
 
     Attributes:
-        speedup: one GPU over one CPU core at full load: 0.40 us per atom against 88.
+        time_per_atom: time of a step for each atom at full load, s.
         fixed: time of a step that does not depend on the number of atoms, s: kernel launches.
         latency: of one message between GPUs, s, including packing kernels.
         bandwidth: of a GPU into the network, bytes per second.
         reduction: time of one stage of a global sum, s.
     """
 
-    speedup: float = 220.0
+    time_per_atom: float = 4.0e-7
     fixed: float = 1e-3
     latency: float = 2e-5
     bandwidth: float = 2e10
@@ -95,7 +92,7 @@ def step(n: float, ranks: int, inputs: Inputs, machine: Machine) -> dict[str, fl
         (positions out, forces back), ``reduction`` (the thermostat's global sums), and their sum
         ``total``.
     """
-    time_per_atom = inputs.cpu_time / machine.speedup
+    time_per_atom = machine.time_per_atom
     # Largest of P Gaussian numbers: about sqrt(2 ln P) standard deviations above the mean.
     extra = math.sqrt(2 * math.log(ranks) * inputs.fluctuation * n) if ranks > 1 else 0.0
     halo = 0.0
@@ -130,7 +127,7 @@ def predict(inputs: Inputs, machine: Machine, counts: Sequence[int]) -> dict[str
             if not 10 <= n <= 5e6:  # the upper limit is the memory of LAMMPS' own lists
                 continue
             parts = step(n, ranks, inputs, machine)
-            ideal = inputs.cpu_time / machine.speedup * n
+            ideal = machine.time_per_atom * n
             rows["strong"].append(
                 {"atoms": atoms, "gpus": ranks, "efficiency": ideal / parts["total"], **parts}
             )
@@ -147,13 +144,13 @@ def half_efficiency(inputs: Inputs, machine: Machine, ranks: int = 4096) -> floa
     return high
 
 
-def measure(cpu_time: float) -> dict:
+def measure() -> dict:
     """Density, fluctuation, and LAMMPS' numbers of ghosts compared with the formula."""
     from structures import start
 
     atoms = start()
     density = len(atoms) / atoms.get_volume()
-    inputs = Inputs(density, CUTOFF + SKIN, _fluctuation(), cpu_time)
+    inputs = Inputs(density, CUTOFF + SKIN, _fluctuation())
     checks = []
     for repeat in (1, 2, 3, 4):
         n = len(atoms) * repeat**3
@@ -200,13 +197,6 @@ def _fluctuation() -> float:
     inside, total = np.array(counts).T
     # Within a closed box the variance of a half is half of that in an open system.
     return float(np.mean((inside - total / 2) ** 2 / (total / 2)) * 2)
-
-
-def _measured_cpu_time() -> float:
-    rows = json.loads((HERE / "results" / "md.json").read_text())
-    mine = [r for r in rows if r["name"] == "AOTInductor" and r["ranks"] == r["threads"] == 1]
-    largest = max(r["atoms"] for r in mine)
-    return float(np.median([r["cpu"] / r["atoms"] for r in mine if r["atoms"] == largest]))
 
 
 def _plot(rows: dict, path: Path) -> None:
@@ -275,14 +265,15 @@ def _tables(inputs: Inputs, machine: Machine, rows: dict, checks: list[dict]) ->
             lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "## Where strong scaling ends", ""]
     lines += ["Atoms per GPU at which half of the step is not the model's, on 4,096 GPUs:", ""]
-    lines += ["| GPU over CPU core | fixed time per step (ms) | atoms per GPU | steps per second |"]
+    head = ("time per atom (µs)", "fixed time per step (ms)", "atoms per GPU", "steps per second")
+    lines += ["| " + " | ".join(head) + " |"]
     lines += ["| ---: | ---: | ---: | ---: |"]
-    for speedup in (55, 220, 880):
+    for time_per_atom in (1.6e-6, 4e-7, 1e-7):
         for fixed in (2.5e-4, 1e-3, 4e-3):
-            other = replace(machine, speedup=speedup, fixed=fixed)
+            other = replace(machine, time_per_atom=time_per_atom, fixed=fixed)
             n = half_efficiency(inputs, other)
             rate = 1 / step(n, 4096, inputs, other)["total"]
-            lines.append(f"| {speedup} | {1e3 * fixed:g} | {n:.0f} | {rate:.0f} |")
+            lines.append(f"| {1e6 * time_per_atom:g} | {1e3 * fixed:g} | {n:.0f} | {rate:.0f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -293,13 +284,12 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=("measure", "predict"))
     parser.add_argument("--results", type=Path, default=HERE / "results")
-    parser.add_argument("--cpu-time", type=float, help="s per atom and step; default from md.json")
     for name, value in asdict(Machine()).items():
-        parser.add_argument(f"--{name}", type=float, default=value)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value)
     chosen = parser.parse_args()
     path = chosen.results / "scaling_inputs.json"
     if chosen.only != "predict":
-        measured = measure(chosen.cpu_time or _measured_cpu_time())
+        measured = measure()
         write_atomically(path, json.dumps(measured, indent=1) + "\n")
     if chosen.only == "measure":
         return

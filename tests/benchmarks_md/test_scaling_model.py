@@ -20,7 +20,7 @@ def model(monkeypatch):
 
 @pytest.fixture
 def inputs(model):
-    return model.Inputs(density=0.1, halo=5.5, fluctuation=0.3, cpu_time=2e-4)
+    return model.Inputs(density=0.1, halo=5.5, fluctuation=0.3)
 
 
 def test_ghosts_of_random_atoms(model, inputs):
@@ -38,7 +38,7 @@ def test_ghosts_of_random_atoms(model, inputs):
 def test_one_rank_has_no_communication(model, inputs):
     parts = model.step(1e5, 1, inputs, model.Machine())
     assert parts["halo"] == parts["reduction"] == parts["imbalance"] == 0.0
-    assert parts["total"] == pytest.approx(1e5 * 2e-4 / 220 + 1e-3)
+    assert parts["total"] == pytest.approx(1e5 * 4e-7 + 1e-3)
 
 
 def test_the_gpu_is_the_one_that_was_measured(model, monkeypatch):
@@ -46,9 +46,8 @@ def test_the_gpu_is_the_one_that_was_measured(model, monkeypatch):
     from gpu_tables import fit
 
     per_atom, fixed = fit(json.loads((MD.parent / "gpu" / "h200.json").read_text()))
-    inputs = json.loads((MD / "results" / "scaling_inputs.json").read_text())["inputs"]
     machine = model.Machine()
-    assert inputs["cpu_time"] / machine.speedup == pytest.approx(per_atom, rel=0.02)
+    assert machine.time_per_atom == pytest.approx(per_atom, rel=0.02)
     assert machine.fixed == pytest.approx(fixed, rel=0.05)
 
 
@@ -65,4 +64,4 @@ def test_efficiency_falls_with_ranks_and_rises_with_atoms(model, inputs):
 def test_strong_scaling_ends_where_fixed_costs_equal_the_models(model, inputs):
     machine = model.Machine(latency=0.0, bandwidth=1e30, reduction=0.0, fixed=3e-3)
     n = model.half_efficiency(replace(inputs, fluctuation=0.0), machine)
-    assert n * inputs.cpu_time / machine.speedup == pytest.approx(3e-3, rel=0.01)
+    assert n * machine.time_per_atom == pytest.approx(3e-3, rel=0.01)
