@@ -77,6 +77,11 @@ class Models:
         """AOTInductor for blocks."""
         return self._deployed("block.nequip.pt2")
 
+    @property
+    def without_kernels(self) -> Path:
+        """The same by the compiler's kernels alone."""
+        return self._deployed("block-without.nequip.pt2", kernels="off")
+
     def whole_aotinductor(self, threads: int) -> Path:
         """AOTInductor from positions, nequip's target ``pair_allegro``, multithreaded."""
         path = self.folder / f"whole-{threads}.nequip.pt2"
@@ -93,20 +98,23 @@ class Models:
         return path
 
     def static_block(self, block: int) -> Path:
-        """AOTInductor for blocks of exactly this many centers, and a fixed number of edges."""
+        """AOTInductor for blocks of exactly this many centers, and a fixed number of edges.
+
+        By the compiler's kernels.
+        """
         path = self.folder / f"static-{block}.nequip.pt2"
         if not path.is_file():
             data = static_inputs(ammonia((1, 1, 1)), block)
             sizes = dict.fromkeys(("graph", "node", "edge"), torch.export.Dim.STATIC)
-            model = repeat_weights(contract_centers_first(self._model()))  # as deployed
+            model = repeat_weights(contract_centers_first(self._model()))
             self._compile(path, model, data, INPUTS, OUTPUTS, sizes, 1)
         return path
 
-    def _deployed(self, name: str) -> Path:
+    def _deployed(self, name: str, **options: str) -> Path:
         path = self.folder / name
         if not path.is_file():
             frames = NH3 / "data" / "train.extxyz"
-            deploy.build(self.checkpoint, path, frames=frames, energy_model=True)
+            deploy.build(self.checkpoint, path, frames=frames, energy_model=True, **options)
         return path
 
     def _model(self) -> torch.nn.Module:
@@ -153,4 +161,4 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     models = Models(HERE / "work" / "models", Path(sys.argv[1]) if len(sys.argv) > 1 else None)
     print(models.torchscript, models.aotinductor, models.whole_aotinductor(2))
-    print(models.static_block(128))
+    print(models.without_kernels, models.static_block(64))

@@ -8,6 +8,7 @@ from rows import groups, pick, ratio, undisturbed
 __all__ = ["ratios"]
 
 _KINDS = ("TorchScript", "AOTInductor")
+_WITHOUT = "AOTInductor, compiler's kernels"
 
 
 def ratios(whole: list[dict], md: list[dict]) -> list[dict]:
@@ -44,6 +45,9 @@ def _against_whole(rows: list[dict], atoms: int) -> Iterator[dict]:
         yield _both(f"whole TorchScript / blocks {kind}, {atoms} atoms", target, base, mine)
         same = pick(rows, name="whole: deployed TorchScript")
         yield _both(f"whole deployed TorchScript / blocks {kind}, {atoms} atoms", "", same, mine)
+    mine = pick(rows, name="blocks: AOTInductor", threads=1)
+    without = pick(rows, name=f"blocks: {_WITHOUT}")
+    yield _both(f"compiler's kernels / ours, AOTInductor, {atoms} atoms", "", without, mine)
     yield _both(
         f"whole AOTInductor, 2 threads / blocks AOTInductor, 2 threads, {atoms} atoms",
         ">= 1.5 (wall)",
@@ -51,7 +55,6 @@ def _against_whole(rows: list[dict], atoms: int) -> Iterator[dict]:
         undisturbed(pick(rows, name="blocks: AOTInductor", threads=2)),
     )
     ase = pick(rows, name="ase: TorchScript")
-    mine = pick(rows, name="blocks: AOTInductor", threads=1)
     yield _both(f"nequip's ASE calculator / blocks AOTInductor, {atoms} atoms", "", ase, mine)
 
 
@@ -75,7 +78,7 @@ def _variants(whole: list[dict]) -> Iterator[dict]:
             pick(whole, name=f"blocks: {kind}", atoms=432, threads=1),
         )
     yield _both(
-        "fixed shape / any shape, AOTInductor, a block of 128",
+        "fixed shape / any shape, AOTInductor by the compiler's kernels, a block of 64",
         "< 1 to be kept",
         pick(whole, name="static: AOTInductor"),
         pick(whole, name="dynamic: AOTInductor"),
@@ -101,6 +104,10 @@ def _in_lammps(md: list[dict], kind: str) -> Iterator[dict]:
             _memory(mine, sizes) - _memory(none, sizes),
         )
     for atoms in sizes:
+        without = pick(md, name=_WITHOUT, atoms=atoms)
+        if kind == "AOTInductor" and without:
+            what = f"compiler's kernels / ours, LAMMPS, {kind}, {atoms} atoms"
+            yield _both(what, "", without, pick(mine, atoms=atoms))
         style = pick(md, name=f"pair_allegro, {kind}", atoms=atoms)
         what = f"pair_allegro / allegro_legato, LAMMPS, {kind}, {atoms} atoms"
         if style:

@@ -20,6 +20,8 @@ from pathlib import Path
 HERE = Path(__file__).parent.absolute()
 STAGES = ("models", "evaluate", "md", "report")
 BOX = 432
+BLOCK = 64
+"""What LAMMPS uses if the user does not say."""
 BLOCKS = (16, 32, 64, 128, 256, 512)
 
 
@@ -76,30 +78,33 @@ class Benchmark:
         forms = self.forms
         for path in (forms.torchscript, forms.nequips_torchscript, forms.aotinductor):
             print(path.name)
+        print(forms.without_kernels.name)
         print(forms.whole_aotinductor(2).name)
-        print(forms.static_block(128).name)
+        print(forms.static_block(BLOCK).name)
 
     def evaluate(self) -> None:
         """Energies and forces in one process, all ways of evaluating in turn."""
         script, inductor = str(self.forms.torchscript), str(self.forms.aotinductor)
         nequips = str(self.forms.nequips_torchscript)
         whole2 = str(self.forms.whole_aotinductor(2))
-        static = str(self.forms.static_block(128))
-        one = {"threads": 1, "block": 128}
+        without = str(self.forms.without_kernels)
+        static = str(self.forms.static_block(BLOCK))
+        one = {"threads": 1, "block": BLOCK}
 
         def ways(repeat):
             yield {"name": "whole: TorchScript", "file": nequips, "threads": 1}
             yield {"name": "whole: deployed TorchScript", "file": script, "threads": 1}
             yield dict(name="blocks: TorchScript", file=script, **one)
             yield dict(name="blocks: AOTInductor", file=inductor, **one)
+            yield dict(name="blocks: AOTInductor, compiler's kernels", file=without, **one)
             yield {"name": "whole: AOTInductor", "file": whole2, "threads": 2}
-            yield {"name": "blocks: AOTInductor", "file": inductor, "threads": 2, "block": 128}
+            yield {"name": "blocks: AOTInductor", "file": inductor, "threads": 2, "block": BLOCK}
             if repeat == (1, 1, 1):
                 yield {"name": "ase: TorchScript", "file": nequips, "threads": 1}
                 yield dict(name="energy: TorchScript", file=script, **one)
                 yield dict(name="energy: AOTInductor", file=inductor, **one)
                 yield dict(name="static: AOTInductor", file=static, **one)
-                yield dict(name="dynamic: AOTInductor", file=inductor, **one)
+                yield dict(name="dynamic: AOTInductor", file=without, **one)
 
         small = [s for s in self.sizes if s != (4, 4, 4)]
         self._job("whole", [w | {"repeat": s} for s in small for w in ways(s)], compare=True)
@@ -111,7 +116,11 @@ class Benchmark:
                 "block": block,
                 "repeat": (1, 1, 1),
             }
-            for kind, file in (("TorchScript", script), ("AOTInductor", inductor))
+            for kind, file in (
+                ("TorchScript", script),
+                ("AOTInductor", inductor),
+                ("AOTInductor, compiler's kernels", without),
+            )
             for block in BLOCKS
         ]
         self._job("block", cases)
@@ -138,22 +147,23 @@ class Benchmark:
             steps = {1: 40, 8: 8, 64: 2}[repeat[0] ** 3]
             for kind, file in (
                 ("TorchScript", self.forms.torchscript),
+                ("AOTInductor, compiler's kernels", self.forms.without_kernels),
                 ("AOTInductor", self.forms.aotinductor),
             ):
-                runs.append(Run(kind, pair_legato(file, 128), repeat, steps))
+                runs.append(Run(kind, pair_legato(file, BLOCK), repeat, steps))
             if repeat == (
                 2,
                 2,
                 2,
             ):  # right after the run on one core, as the machine's speed drifts
-                runs.append(replace(runs[-1], pair=pair_legato(file, 128, 2), threads=2))
+                runs.append(replace(runs[-1], pair=pair_legato(file, BLOCK, 2), threads=2))
                 runs.append(replace(runs[-2], ranks=2))
             runs.append(Run("no model", pair_none(4.5), repeat, steps))
             if self.pair_allegro is not None:
                 runs += self._runs_of_pair_allegro(repeat, steps)
         if not self.quick:  # 221,184 atoms
             large = {"repeat": (8, 8, 8), "steps": 1, "repeats": 2}
-            runs.append(Run("AOTInductor", pair_legato(self.forms.aotinductor, 128), **large))
+            runs.append(Run("AOTInductor", pair_legato(self.forms.aotinductor, BLOCK), **large))
             runs.append(Run("no model", pair_none(4.5), **large))
         self.results.mkdir(parents=True, exist_ok=True)
         job = {
