@@ -14,7 +14,9 @@ from nequip_legato.kernels.cpu_operators import (
     edge_silu,
 )
 
-__all__ = ["Bessel", "Channels", "Product", "use_cpu_kernels"]
+__all__ = ["Bessel", "Channels", "Product", "Silu", "use_cpu_kernels"]
+
+_EDGES = "nequip.nn.embedding._edge"
 
 
 class Product(torch.nn.Module):
@@ -108,7 +110,7 @@ def use_cpu_kernels(model: torch.nn.Module, *, dtype: str) -> torch.nn.Module:
 def _is_bessel(module: Any) -> bool:
     # by name, because models from packages (.nequip.zip) have classes of their own
     kind = type(module)
-    if kind.__name__ != "BesselEdgeLengthEncoding" or not kind.__module__.startswith("nequip.nn"):
+    if kind.__name__ != "BesselEdgeLengthEncoding" or not kind.__module__.endswith(_EDGES):
         return False
     weights = module.bessel_weights.detach().flatten()
     return torch.equal(weights, torch.arange(1, len(weights) + 1).to(weights))

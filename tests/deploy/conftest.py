@@ -10,6 +10,7 @@ from ase import Atoms
 from models import CUTOFF, TYPE_NAMES, ammonia_frames
 from nequip.data import AtomicDataDict, from_ase
 from nequip.utils.global_state import set_global_state
+from processes import PROGRAMS, run_process
 
 from nequip_legato.cli import deploy_main
 from nequip_legato.trained.frames import Frame, frame_from_data
@@ -70,6 +71,18 @@ def elsewhere(checkpoint, tmp_path):
         path = tmp_path / "moved" / "model.ckpt"
         path.parent.mkdir()
         torch.save(content, path)
+        return path
+
+    return get
+
+
+@pytest.fixture
+def package(tmp_path_factory):
+    """Function: checkpoint -> nequip package of that model."""
+
+    def get(checkpoint: Path) -> Path:
+        path = tmp_path_factory.mktemp("package") / "model.nequip.zip"
+        run_process(PROGRAMS / "nequip-package", "build", checkpoint, path)
         return path
 
     return get

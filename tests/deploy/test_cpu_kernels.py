@@ -14,7 +14,7 @@ from nequip_legato.deploy.blocks import evaluate_in_blocks
 from nequip_legato.deploy.channels import repeat_weights
 from nequip_legato.deploy.contraction import contract_centers_first
 from nequip_legato.deploy.cpu_library import KernelSizes, linked_kernels, sizes_of
-from nequip_legato.deploy.on_cpu import use_cpu_kernels
+from nequip_legato.deploy.on_cpu import Silu, use_cpu_kernels
 from nequip_legato.deploy.target import OUTPUTS
 from nequip_legato.deployed.reader import info
 from nequip_legato.kernels import cpu_operators
@@ -206,6 +206,16 @@ def test_sizes_of_a_model(checkpoint):
     assert {(i, r) for _, i, r in sizes.channels} == {(4, 2)}
     assert len(sizes.bessels) == 1
     assert any(isinstance(m, torch.nn.SiLU) for m in model.modules())  # float64: torch's own
+
+
+@pytest.mark.slow
+def test_model_of_a_package(checkpoint, package):
+    """Its classes are copies of nequip's."""
+    path = checkpoint(dtype="float32")
+    model, packaged = (with_kernels(p, "float32") for p in (path, package(path)))
+    assert sizes_of(packaged) == sizes_of(model)
+    networks = [sum(isinstance(m, Silu) for m in one.modules()) for one in (model, packaged)]
+    assert networks[0] == networks[1] >= 3
 
 
 def test_trained_radial_functions_stay(checkpoint):

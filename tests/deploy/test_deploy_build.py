@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from models import CUTOFF
-from processes import PROGRAMS, run_process
+from processes import run_process
 
 from nequip_legato.deploy import build, builder, export, info
 from nequip_legato.deploy.blocks import evaluate_in_blocks
@@ -18,18 +18,6 @@ from nequip_legato.errors import LegatoError
 from nequip_legato.trained.checkpoint import open_source
 
 CUTOFFS = torch.full((2, 2), CUTOFF, dtype=torch.float64)
-
-
-@pytest.fixture
-def package(tmp_path_factory):
-    """Function: checkpoint -> nequip package of that model."""
-
-    def get(checkpoint: Path) -> Path:
-        path = tmp_path_factory.mktemp("package") / "model.nequip.zip"
-        run_process(PROGRAMS / "nequip-package", "build", checkpoint, path)
-        return path
-
-    return get
 
 
 @pytest.mark.slow
