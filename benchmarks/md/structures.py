@@ -78,10 +78,10 @@ class Periodic:
         }
 
 
-def ammonia(repeat: tuple[int, int, int]) -> Periodic:
+def ammonia(repeat: tuple[int, int, int], cutoff: float = CUTOFF) -> Periodic:
     """The box of 432 atoms, repeated."""
     atoms = start().repeat(repeat)
-    center, neighbor, shift = neighbour_list("ijS", atoms, CUTOFF)
+    center, neighbor, shift = neighbour_list("ijS", atoms, cutoff)
     order = np.argsort(center, kind="stable")
     center, neighbor, shift = center[order], neighbor[order], shift[order]
     outside = shift.any(axis=1)

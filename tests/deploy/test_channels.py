@@ -7,20 +7,21 @@ from e3nn.o3 import Irreps
 from nequip.utils.dtype import torch_default_dtype
 
 from nequip_legato.deploy.channels import RepeatedWeights, repeat_weights
+from nequip_legato.deploy.on_cpu import Channels
 from nequip_legato.trained.checkpoint import open_source
 
 
-@pytest.mark.parametrize("scripted", [False, True], ids=["eager", "scripted"])
+@pytest.mark.parametrize("form", ["eager", "scripted", "kernel"])
 @pytest.mark.parametrize("alpha", [1.0, 0.3])
 @pytest.mark.parametrize("irreps", ["1x0e", "1x0e + 1x1o", "1x0e + 1x1o + 1x2e"])
-def test_equals_nequips_weighting(irreps, alpha, scripted):
+def test_equals_nequips_weighting(irreps, alpha, form):
     torch.manual_seed(1)
     irreps = Irreps(irreps)
     with torch_default_dtype(torch.float64):
         old = MakeWeightedChannels(irreps, multiplicity_out=3, alpha=alpha)
     new = RepeatedWeights(old)
     assert new.weight_numel == old.weight_numel
-    new = torch.jit.script(new) if scripted else new
+    new = {"scripted": torch.jit.script, "kernel": Channels}.get(form, lambda same: same)(new)
     inputs = [
         torch.randn(5, size, dtype=torch.float64, requires_grad=True)
         for size in (irreps.dim, old.weight_numel)

@@ -7,6 +7,7 @@ from e3nn.o3 import Irreps
 from nequip.utils.dtype import torch_default_dtype
 
 from nequip_legato.deploy.contraction import CenterFirst, contract_centers_first
+from nequip_legato.deploy.on_cpu import Product
 from nequip_legato.trained.checkpoint import open_source
 
 VECTOR, TENSOR = "1x0e + 1x1o", "1x0e + 1x1o + 1x2e"
@@ -19,16 +20,16 @@ PRODUCTS = {
 }
 
 
-@pytest.mark.parametrize("scripted", [False, True], ids=["eager", "scripted"])
+@pytest.mark.parametrize("form", ["eager", "scripted", "kernel"])
 @pytest.mark.parametrize("coupled", [True, False], ids=["coupled", "uncoupled"])
 @pytest.mark.parametrize("product", PRODUCTS)
-def test_equals_nequips_contraction(product, coupled, scripted):
+def test_equals_nequips_contraction(product, coupled, form):
     torch.manual_seed(1)
     irreps = [Irreps(text) for text in PRODUCTS[product]]
     with torch_default_dtype(torch.float64):
         old = Contracter(*irreps, mul=3, path_channel_coupling=coupled)
     new = CenterFirst(old)
-    new = torch.jit.script(new) if scripted else new
+    new = {"scripted": torch.jit.script, "kernel": Product}.get(form, lambda same: same)(new)
     centers = torch.tensor([0, 0, 1, 3, 3, 3, 0])  # in no order, and node 2 has no edge
     x = torch.randn(len(centers), 3, irreps[0].dim, dtype=torch.float64, requires_grad=True)
     y = torch.randn(4, 3, irreps[1].dim, dtype=torch.float64, requires_grad=True)
