@@ -7,9 +7,11 @@ from nequip.data import AtomicDataDict
 
 from nequip_legato.deploy.channels import RepeatedWeights
 from nequip_legato.deploy.contraction import CenterFirst
+from nequip_legato.fence.module import FenceProfile
 from nequip_legato.kernels.cpu_operators import (
     edge_bessel,
     edge_channels,
+    edge_fence,
     edge_product,
     edge_silu,
 )
@@ -64,6 +66,23 @@ class Silu(torch.nn.Module):
         return edge_silu(x.contiguous())[0]
 
 
+class FenceKernel(torch.nn.Module):
+    """:class:`FenceProfile` that computes nothing where no fence acts.
+
+    Args:
+        old: what it stands in for.
+    """
+
+    def __init__(self, old: FenceProfile) -> None:
+        super().__init__()
+        self.table: torch.Tensor
+        self.register_buffer("table", old.table)
+
+    def forward(self, squared: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
+        """As :meth:`FenceProfile.forward`."""
+        return edge_fence(squared.contiguous(), pair.contiguous(), self.table)[0]
+
+
 class Bessel(torch.nn.Module):
     """nequip's ``BesselEdgeLengthEncoding``, if its functions have 1, 2, 3, ... half waves.
 
@@ -100,6 +119,8 @@ def use_cpu_kernels(model: torch.nn.Module, *, dtype: str) -> torch.nn.Module:
             setattr(model, name, Channels(child))
         elif type(child) is torch.nn.SiLU and dtype == "float32":
             setattr(model, name, Silu())
+        elif type(child) is FenceProfile:
+            setattr(model, name, FenceKernel(child))
         elif _is_bessel(child):
             setattr(model, name, Bessel(child))
         else:

@@ -7,7 +7,41 @@ from nequip.data import AtomicDataDict
 
 from nequip_legato.errors import LegatoError
 
-__all__ = ["FencedEnergy", "add_fence"]
+__all__ = ["FenceProfile", "FencedEnergy", "add_fence"]
+
+
+class FenceProfile(torch.nn.Module):
+    """The fence's energy as a function of the squared distance.
+
+    Args:
+        table: (T * T, 2 + 3 m) see :meth:`nequip_legato.fence.Fence.table`.
+    """
+
+    def __init__(self, table: torch.Tensor) -> None:
+        super().__init__()
+        self.n_gaps: int = (table.shape[1] - 2) // 3
+        self.table: torch.Tensor
+        self.register_buffer("table", table)
+
+    def forward(self, squared: torch.Tensor, pair: torch.Tensor) -> torch.Tensor:
+        """Energies of edges.
+
+        Args:
+            squared: (E,) squared distances, Angstrom^2.
+            pair: (E,) rows of the table.
+
+        Returns:
+            (E,), eV.
+        """
+        rows = torch.index_select(self.table, 0, pair)
+        ratio = squared * rows[:, 0]
+        depth = torch.clamp(1.0 - ratio, min=0.0)
+        energy = rows[:, 1] * depth * depth * depth * torch.rsqrt(ratio)
+        for k in range(self.n_gaps):
+            z = (squared - rows[:, 2 + 3 * k]) * rows[:, 3 + 3 * k]
+            depth = torch.clamp(1.0 - z * z, min=0.0)
+            energy = energy + rows[:, 4 + 3 * k] * depth * depth * depth
+        return energy
 
 
 class FencedEnergy(torch.nn.Module):
@@ -29,10 +63,8 @@ class FencedEnergy(torch.nn.Module):
         self.irreps_in = func.irreps_in
         self.irreps_out = func.irreps_out
         self.num_types: int = num_types
-        self.n_gaps: int = (table.shape[1] - 2) // 3
-        self.table: torch.Tensor
         weights = next(func.parameters(), torch.empty(0, dtype=torch.float64))
-        self.register_buffer("table", table.to(weights.dtype))
+        self.profile = FenceProfile(table.to(weights.dtype))
         begins, ends = _ranges(table.tolist())
         self.acts_from: torch.Tensor
         self.acts_to: torch.Tensor
@@ -63,16 +95,8 @@ class FencedEnergy(torch.nn.Module):
             pair = torch.index_select(pair, 0, near)
         # In the precision of the weights: many GPUs are slow in float64, and the margin between the
         # fence and the training frames is far wider than what float32 rounds off.
-        vectors = vectors.to(self.table.dtype)
-        rows = torch.index_select(self.table, 0, pair)
-        squared = vectors.square().sum(1)
-        ratio = squared * rows[:, 0]
-        depth = torch.clamp(1.0 - ratio, min=0.0)
-        energy = rows[:, 1] * depth * depth * depth * torch.rsqrt(ratio)
-        for k in range(self.n_gaps):
-            z = (squared - rows[:, 2 + 3 * k]) * rows[:, 3 + 3 * k]
-            depth = torch.clamp(1.0 - z * z, min=0.0)
-            energy = energy + rows[:, 4 + 3 * k] * depth * depth * depth
+        vectors = vectors.to(self.profile.table.dtype)
+        energy = self.profile(vectors.square().sum(1), pair)
         # as nequip adds up edges, so that GPU kernels for such sums do it without atomic additions
         atomic = data[AtomicDataDict.PER_ATOM_ENERGY_KEY]
         per_atom = torch.zeros(atomic.shape[0], dtype=energy.dtype, device=energy.device)

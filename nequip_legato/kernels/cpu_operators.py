@@ -16,6 +16,7 @@ __all__ = [
     "edge_channels",
     "edge_channels_sum",
     "edge_channels_sum_backward",
+    "edge_fence",
     "edge_product",
     "edge_silu",
 ]
@@ -179,7 +180,7 @@ def _(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.new_empty(x.shape), x.new_empty(x.shape)
 
 
-def _keep_slope(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+def _keep_slope(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor]) -> None:
     ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(output[1])
 
@@ -236,6 +237,44 @@ def _bessel_gradient(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
 edge_bessel.register_autograd(_bessel_gradient, setup_context=_keep)
 
 
+@custom_op("nequip_legato::edge_fence", mutates_args=())
+def edge_fence(squared: Tensor, pair: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    """Energies of a fence, and their slopes, which serve for their derivatives: both (E,).
+
+    As :class:`nequip_legato.fence.module.FenceProfile`.
+
+    Args:
+        squared: (E,) squared distances.
+        pair: (E,) rows of the table.
+        table: (T * T, 2 + 3 m): 1 / r0^2 and height of the wall, middle, inverse half width and
+            height of each bump.
+    """
+    rows = table[pair]
+    ratio = squared * rows[:, 0]
+    depth = (1.0 - ratio).clamp(min=0.0)
+    energy = rows[:, 1] * depth**3 * ratio.rsqrt()
+    slope = -rows[:, 0] * rows[:, 1] * depth**2 * ratio.rsqrt() * (3.0 + 0.5 * depth / ratio)
+    for k in range(2, table.shape[1], 3):
+        z = (squared - rows[:, k]) * rows[:, k + 1]
+        depth = (1.0 - z * z).clamp(min=0.0)
+        energy = energy + rows[:, k + 2] * depth**3
+        slope = slope - 6.0 * rows[:, k + 2] * depth**2 * z * rows[:, k + 1]
+    return energy, slope
+
+
+@edge_fence.register_fake
+def _(squared: Tensor, pair: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
+    return squared.new_empty(squared.shape), squared.new_empty(squared.shape)
+
+
+def _fence_gradient(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor, None, None]:
+    (slope,) = ctx.saved_tensors
+    return g * slope, None, None
+
+
+edge_fence.register_autograd(_fence_gradient, setup_context=_keep_slope)
+
+
 _IN, _OUT, _IRREPS = "AtenTensorHandle", "AtenTensorHandle*", "const int64_t*, int64_t"
 _ARGUMENTS = {
     "edge_product": [_IN, _IN, _IN, _OUT],
@@ -244,6 +283,7 @@ _ARGUMENTS = {
     "edge_channels_backward": [_IN, _IN, _IN, _IRREPS, _OUT, _OUT],
     "edge_channels_sum": [_IN, _IN, _IN, "int64_t", _IRREPS, _OUT],
     "edge_channels_sum_backward": [_IN, _IN, _IN, _IN, _IRREPS, _OUT, _OUT],
+    "edge_fence": [_IN, _IN, _IN, _OUT, _OUT],
     "edge_silu": [_IN, _OUT, _OUT],
     "edge_bessel": [_IN, "int64_t", "int32_t", _OUT],
     "edge_bessel_backward": [_IN, _IN, _OUT],

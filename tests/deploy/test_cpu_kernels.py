@@ -14,9 +14,10 @@ from nequip_legato.deploy.blocks import evaluate_in_blocks
 from nequip_legato.deploy.channels import repeat_weights
 from nequip_legato.deploy.contraction import contract_centers_first
 from nequip_legato.deploy.cpu_library import KernelSizes, linked_kernels, sizes_of
-from nequip_legato.deploy.on_cpu import Silu, use_cpu_kernels
+from nequip_legato.deploy.on_cpu import FenceKernel, Silu, use_cpu_kernels
 from nequip_legato.deploy.target import OUTPUTS
 from nequip_legato.deployed.reader import info
+from nequip_legato.fence.module import FenceProfile, add_fence
 from nequip_legato.kernels import cpu_operators
 from nequip_legato.native.installed import find_compiler, find_torch
 from nequip_legato.trained.checkpoint import open_source
@@ -56,6 +57,12 @@ class AllOperators(torch.nn.Module):
         self.of_nodes = [random(n, sum(r), u) for u, r in CHANNELS]
         self.lengths = torch.linspace(0.0, 2.2, e, dtype=torch.float64)[:, None]
         self.by_bessel = [random(e, count) for count in BESSELS]
+        # walls, gaps, nothing; 1 / r0^2, height, and a bump's middle, inverse half width, height
+        self.squared = torch.linspace(0.01, 6.0, e).to(dtype)
+        self.pair = torch.arange(e) % 2
+        self.table = torch.tensor(
+            [[0.9, 3.0, 2.5, 3.0, 0.4, 4.0, 2.0, 1.5], [0.4, 1.0, 3.0, 2.5, 0.2, 5.0, 4.0, 0.1]]
+        ).to(dtype)
         self.hidden = torch.linspace(-200.0, 200.0, 7 * e, dtype=torch.float32).reshape(e, 7)
         self.hidden[0] = torch.tensor([0.0, 1e-30, -1e-30, 1e30, torch.inf, torch.nan, -1e4])
 
@@ -74,6 +81,7 @@ class AllOperators(torch.nn.Module):
         for count, g in zip(BESSELS, self.by_bessel, strict=True):
             found += [OURS.edge_bessel(self.lengths, count, g.dtype)]
             found += [OURS.edge_bessel_backward(g, self.lengths)]
+        found += OURS.edge_fence(self.squared, self.pair, self.table)
         return found + list(OURS.edge_silu(self.hidden))
 
 
@@ -153,6 +161,13 @@ def test_derivatives():
         lambda x: cpu_operators.edge_bessel(x, 5, torch.float64), lengths
     )
     assert torch.autograd.gradcheck(lambda x: cpu_operators.edge_silu(x)[0], random(5, 6))
+    table = torch.tensor([[0.9, 3.0, 2.5, 3.0, 0.4]], dtype=torch.float64)
+    squared = torch.linspace(0.2, 3.0, 12, dtype=torch.float64, requires_grad=True)
+    pair = torch.zeros(12, dtype=torch.int64)
+    energies = cpu_operators.edge_fence(squared, pair, table)[0]
+    torch.testing.assert_close(energies, FenceProfile(table)(squared, pair), rtol=1e-14, atol=1e-14)
+    assert (energies == 0).any()
+    assert torch.autograd.gradcheck(lambda s: cpu_operators.edge_fence(s, pair, table)[0], squared)
 
 
 def test_what_torch_expects_of_operators():
@@ -167,6 +182,7 @@ def test_what_torch_expects_of_operators():
         cpu_operators.edge_channels_sum_backward: (torch.randn(3, 4, 3), y, w, centers, [1, 3]),
         cpu_operators.edge_bessel: (lengths, 5, torch.float32),
         cpu_operators.edge_silu: (torch.randn(5, 6),),
+        cpu_operators.edge_fence: (torch.rand(4), torch.tensor([0, 1, 1, 0]), torch.rand(2, 5)),
     }.items():
         torch.library.opcheck(operator, arguments)
 
@@ -197,6 +213,17 @@ def test_graph_sums_channels_without_writing_them(checkpoint, as_frame, unseen):
     }
     (summed,) = (n for n in program.graph.nodes if "scatter_add" in str(n.target))
     assert summed.meta["val"].shape[1:] == (1,)
+
+
+def test_fence_is_a_kernel(checkpoint, as_frame, unseen):
+    model = open_source(checkpoint(), model_key="sole_model").model
+    add_fence(model, 4 * [[0.8, 5.0, 4.0, 2.0, 1.0]], 2)
+    inputs = as_frame(unseen).by_edge_vectors()
+    expected = model({key: value.clone() for key, value in inputs.items()})
+    found = use_cpu_kernels(model, dtype="float64")(inputs)
+    assert sum(isinstance(module, FenceKernel) for module in model.modules()) == 1
+    for key in OUTPUTS:
+        torch.testing.assert_close(found[key], expected[key], rtol=1e-12, atol=1e-12)
 
 
 def test_sizes_of_a_model(checkpoint):

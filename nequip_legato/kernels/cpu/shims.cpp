@@ -16,6 +16,7 @@
 #include "channels.h"
 #include "products.h"
 #include "radial.h"
+#include "walls_and_bumps.h"
 
 using namespace legato_edges;
 
@@ -97,6 +98,13 @@ SHIM aoti_torch_cpu_edge_channels_backward(AtenTensorHandle g, AtenTensorHandle 
 SHIM aoti_torch_cpu_edge_silu(AtenTensorHandle x, AtenTensorHandle *out, AtenTensorHandle *slope)
 {
   RETURN(silu(x, out, slope));
+}
+
+SHIM aoti_torch_cpu_edge_fence(AtenTensorHandle squared, AtenTensorHandle pair,
+                               AtenTensorHandle table, AtenTensorHandle *energy,
+                               AtenTensorHandle *slope)
+{
+  RETURN(fence<LEGATO_REAL>(squared, pair, table, energy, slope));
 }
 
 SHIM aoti_torch_cpu_edge_bessel(AtenTensorHandle x, int64_t count, int32_t /*dtype*/,
