@@ -19,6 +19,9 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+
+sys.path.append(str(Path(__file__).absolute().parents[1] / "gpu"))
+from floor import MEDIUM
 from structures import ammonia
 
 from nequip_legato.deploy import build, info
@@ -27,17 +30,12 @@ from nequip_legato.native.engine import load_binding
 
 HERE = Path(__file__).parent.absolute()
 NH3 = HERE.parents[1] / "examples" / "nh3"
-MEDIUM = {
-    "l_max": 2,
-    "num_scalar_features": 64,
-    "num_tensor_features": 32,
-    "radial_chemical_embed_dim": 64,
-    "scalar_embed_mlp_hidden_layers_width": 128,
-    "allegro_mlp_hidden_layers_width": 128,
-}
 MODELS = {
     "small": [],
-    "medium": ["cutoff=5.0", *(f"training_module.model.{k}={v}" for k, v in MEDIUM.items())],
+    "medium": [
+        f"cutoff={MEDIUM['r_max']}",
+        *(f"training_module.model.{key}={value}" for key, value in MEDIUM.items()),
+    ],
 }
 WAYS = {"without": "off", "with": "auto"}
 BLOCKS = (32, 64, 128)

@@ -92,7 +92,6 @@ def step(n: float, ranks: int, inputs: Inputs, machine: Machine) -> dict[str, fl
         (positions out, forces back), ``reduction`` (the thermostat's global sums), and their sum
         ``total``.
     """
-    time_per_atom = machine.time_per_atom
     # Largest of P Gaussian numbers: about sqrt(2 ln P) standard deviations above the mean.
     extra = math.sqrt(2 * math.log(ranks) * inputs.fluctuation * n) if ranks > 1 else 0.0
     halo = 0.0
@@ -102,8 +101,8 @@ def step(n: float, ranks: int, inputs: Inputs, machine: Machine) -> dict[str, fl
         volume = ghosts(n, inputs) * BYTES
         halo = 2 * (messages * machine.latency + volume / machine.bandwidth)
     parts = {
-        "model": n * time_per_atom,
-        "imbalance": extra * time_per_atom,
+        "model": n * machine.time_per_atom,
+        "imbalance": extra * machine.time_per_atom,
         "fixed": machine.fixed,
         "halo": halo,
         "reduction": 2 * math.ceil(math.log2(ranks)) * machine.reduction if ranks > 1 else 0.0,

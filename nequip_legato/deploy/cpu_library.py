@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch._inductor import config as inductor
 
+from nequip_legato.deploy.compiling import environment_variable, full_disk
 from nequip_legato.deploy.on_cpu import Bessel, Channels, Product
 from nequip_legato.errors import LegatoError
 from nequip_legato.kernels.cpu_operators import SHIMS
@@ -76,17 +77,12 @@ def linked_kernels(sizes: KernelSizes, folder: Path, *, dtype: str) -> Iterator[
     _compile(_definitions(sizes, dtype), folder / f"lib{_NAME}.a")
     # Compilers look there too, and Inductor has no setting for it.
     before = os.environ.get("LIBRARY_PATH")
-    os.environ["LIBRARY_PATH"] = os.pathsep.join([str(folder), *([before] if before else [])])
-    try:
+    paths = os.pathsep.join([str(folder), *([before] if before else [])])
+    with environment_variable("LIBRARY_PATH", paths):
         yield {
             "aot_inductor.custom_ops_to_c_shims": SHIMS,
             "aot_inductor.custom_op_libs": [_NAME],
         }
-    finally:
-        if before is None:
-            del os.environ["LIBRARY_PATH"]
-        else:
-            os.environ["LIBRARY_PATH"] = before
 
 
 def _definitions(sizes: KernelSizes, dtype: str) -> list[str]:
@@ -112,6 +108,9 @@ def _compile(definitions: list[str], target: Path) -> None:
     command += ["-c", str(_SOURCE), "-o", str(target)]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
+        full = full_disk(done.stderr)
+        if full is not None:
+            raise full
         errors = [line for line in done.stderr.splitlines() if "error" in line]
         reason = errors[0] if errors else f"status {done.returncode}"
         raise LegatoError(f"our kernels cannot be compiled ({reason}); deploy with --kernels off")

@@ -1,7 +1,6 @@
 """Writing a model as a TorchScript or AOTInductor file."""
 
 import io
-import os
 import shutil
 import tempfile
 import warnings
@@ -31,6 +30,7 @@ from torch._inductor.utils import fresh_inductor_cache
 
 from nequip_legato.deploy.archive import ENERGY_MODEL, with_second_model
 from nequip_legato.deploy.center_sums import sum_channels, sum_sorted_edges
+from nequip_legato.deploy.compiling import environment_variable, full_disk
 from nequip_legato.deploy.cpu_library import linked_kernels, sizes_of
 from nequip_legato.deploy.target import INPUTS, OUTPUTS
 from nequip_legato.errors import LegatoError, one_line
@@ -139,16 +139,31 @@ def save_aotinductor(
         NEQUIP_AOTI_INPUTS_KEY: serialize_aoti_keys(INPUTS),
         NEQUIP_AOTI_OUTPUTS_KEY: serialize_aoti_keys(OUTPUTS),
     }
-    how = {"device": device, "data": data, "kernels": kernels, "remedy": remedy}
-    content = _compiled(model, OUTPUTS, metadata, **how)
-    if energy_model is not None:
-        fields = [AtomicDataDict.PER_ATOM_ENERGY_KEY]
-        energy = _compiled(energy_model, fields, metadata, **how)
-        content = with_second_model(content, energy, name=ENERGY_MODEL)
+    with _settings_for(kernels, model, metadata["model_dtype"]) as settings:
+        how = {"device": device, "data": data, "kernels": kernels, "remedy": remedy}
+        how["settings"] = settings
+        content = _compiled(model, OUTPUTS, metadata, **how)
+        if energy_model is not None:
+            fields = [AtomicDataDict.PER_ATOM_ENERGY_KEY]
+            energy = _compiled(energy_model, fields, metadata, **how)
+            content = with_second_model(content, energy, name=ENERGY_MODEL)
     path.write_bytes(content)
     libraries = metadata.get(NEQUIP_CUSTOM_OPS_LIBS_KEY)
     if libraries:
         embed_custom_ops_libs(str(path), set(libraries.split()))
+
+
+@contextmanager
+def _settings_for(kernels: str, model: torch.nn.Module, dtype: str) -> Iterator[dict[str, Any]]:
+    """Settings of Inductor for our kernels, which both models of a file share."""
+    if kernels != "cpp":
+        yield {}
+        return
+    with (
+        scratch_folder("nequip-deploy-", Path(tempfile.gettempdir())) as own,
+        linked_kernels(sizes_of(model), own, dtype=dtype) as settings,
+    ):
+        yield settings
 
 
 def _compiled(
@@ -160,6 +175,7 @@ def _compiled(
     data: AtomicDataDict.Type,
     kernels: str,
     remedy: str,
+    settings: dict[str, Any],
 ) -> bytes:
     """The content of an AOTInductor package with one model."""
     content = io.BytesIO()
@@ -174,14 +190,9 @@ def _compiled(
         _without_deprecations(),
         scratch_folder("nequip-deploy-", Path(tempfile.gettempdir())) as own,
         fresh_inductor_cache(dir=str(own)),
-        ExitStack() as stack,
     ):
         try:
             exported = _exported(model, outputs, device=device, data=data, kernels=kernels)
-            settings = {}
-            if kernels == "cpp":
-                linked = linked_kernels(sizes_of(model), own, dtype=metadata["model_dtype"])
-                settings = stack.enter_context(linked)
             torch._inductor.aoti_compile_and_package(
                 exported,
                 package_path=content,
@@ -199,8 +210,6 @@ def _compiled(
                     **settings,
                 },
             )
-        except LegatoError as problem:
-            failure = problem
         except Exception as problem:  # torch.export and inductor have no common error
             failure = _explained(problem, remedy)
             failure.__cause__ = problem
@@ -282,11 +291,9 @@ def without_executable_stack(model: torch.nn.Module) -> dict[str, bool]:
 
 def _explained(problem: Exception, remedy: str) -> LegatoError:
     text = str(problem)
-    if "No space left" in text or "File too large" in text:
-        return LegatoError(
-            f"the disk of the temporary folder {tempfile.gettempdir()}, where AOTInductor "
-            "compiles, is full; make room, or set TMPDIR to another folder"
-        )
+    full = full_disk(text)
+    if full is not None:
+        return full
     errors = [line.strip() for line in text.splitlines() if "error:" in line]
     reason = f"{one_line(problem)}: {errors[0]}" if errors else one_line(problem)
     return LegatoError(f"AOTInductor cannot compile the model ({reason}); {remedy}")
@@ -325,18 +332,6 @@ def _loaded(path: Path, *, model_name: str = "model") -> Callable[..., Any]:
     with _without_deprecations(), ExitStack() as stack:
         if not torch.cuda.is_available():
             folder = scratch_folder("nequip-deploy-", Path(tempfile.gettempdir()))
-            stack.enter_context(_temporary_files_in(stack.enter_context(folder)))
+            own = stack.enter_context(folder)
+            stack.enter_context(environment_variable("TMPDIR", str(own)))
         return load_package(str(path), model_name=model_name)
-
-
-@contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
-    before = os.environ.get("TMPDIR")
-    os.environ["TMPDIR"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["TMPDIR"]
-        else:
-            os.environ["TMPDIR"] = before

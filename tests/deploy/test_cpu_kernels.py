@@ -1,6 +1,7 @@
 """The C++ kernels of deployed models on a CPU, against torch."""
 
 import os
+import tempfile
 from collections.abc import Callable
 
 import pytest
@@ -275,20 +276,35 @@ def test_with_and_without(checkpoint, as_frame, unseen, deployed, tmp_path):
 
 
 @pytest.mark.slow
-def test_kernels_that_do_not_compile_are_one_line_and_no_file(checkpoint, tmp_path):
+@pytest.mark.parametrize(
+    ("complaint", "said"),
+    [
+        (
+            "error: no such thing",
+            "our kernels cannot be compiled (shims.cpp: error: no such thing); "
+            "deploy with --kernels off",
+        ),
+        (
+            "fatal error: No space left on device",
+            f"the disk of the temporary folder {tempfile.gettempdir()}, where AOTInductor "
+            "compiles, is full; make room, or set TMPDIR to another folder",
+        ),
+    ],
+    ids=["wrong", "full"],
+)
+def test_kernels_that_do_not_compile_are_one_line_and_no_file(
+    complaint, said, checkpoint, tmp_path
+):
     """A compiler that fails on them alone."""
     compiler = tmp_path / "cxx"
     compiler.write_text(
         "#!/bin/sh\n"
-        'case "$*" in *shims.cpp*) echo "shims.cpp: error: no such thing" >&2; exit 1;; esac\n'
+        f'case "$*" in *shims.cpp*) echo "shims.cpp: {complaint}" >&2; exit 1;; esac\n'
         f'exec {os.environ.get("CXX", "g++")} "$@"\n'
     )
     compiler.chmod(0o755)
     command = [PROGRAMS / "nequip-deploy", "build", checkpoint(), "m.nequip.pt2"]
     done = run_process(*command, cwd=tmp_path, environment={"CXX": str(compiler)}, check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [
-        "nequip-deploy: error: our kernels cannot be compiled (shims.cpp: error: no such thing); "
-        "deploy with --kernels off"
-    ]
+    assert done.stderr.splitlines() == [f"nequip-deploy: error: {said}"]
     assert not list(tmp_path.glob("*.pt2"))
